@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door. Everything here is a preset of CMakePresets.json plus, at first, what Debian has to
+# provide; `cmake --workflow --preset dev` is the same as `make test` once that is there.
+
+JOBS ?= $(shell nproc)
+# How often `make prove` repeats what may fail by chance.
+ROUNDS ?= 20
+
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export CTEST_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: help demo test check prove bench coverage tidy format install-deps clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+demo: release  ## build, and sample an unmodified program
+	tools/demo.sh build/release
+
+test: install-deps  ## build and run all tests but the long ones (about ten minutes)
+	cmake --preset dev
+	cmake --build --preset dev
+	ctest --preset dev
+
+check: dev  ## the one-minute subset: lints, unit tests, a few programs
+	ctest --preset dev -L '^(lint|unit|smoke)$$'
+
+prove: dev  ## long: what may fail by chance, ROUNDS times over, and the tests left out of `make test`
+	ctest --test-dir build/dev --output-on-failure --no-tests=error \
+	    -L '^(stress|model|reference)$$' --repeat until-fail:$(ROUNDS)
+	ctest --test-dir build/dev --output-on-failure -L '^prove$$'
+
+bench: install-deps  ## build and run the benchmarks
+	cmake --preset bench
+	cmake --build --preset bench
+	@set -e; for bench in build/bench/bench/*_bench; do echo "== $$bench"; $$bench; done
+
+coverage: install-deps  ## which lines the unit tests reach
+	cmake --workflow --preset coverage
+	tools/coverage.sh build/coverage
+
+tidy: install-deps  ## clang-tidy over all sources (slow)
+	tools/tidy.sh
+
+format: install-deps  ## format the sources in place
+	tools/sources.sh | xargs clang-format-19 -i
+
+install-deps:  ## install the Debian packages that are missing
+	@tools/bootstrap.sh
+
+clean:  ## remove everything built
+	rm -rf build
+
+# A build by preset, without its tests.
+.PHONY: dev release
+dev release: install-deps
+	cmake --preset $@
+	cmake --build --preset $@
