@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Task work for authors of BPF programs: what Debian 12's <linux/bpf.h> (6.1) and
+// <bpf/bpf_helpers.h> (libbpf 1.1) lack, and nothing else. One object that is built against this
+// header loads on Linux 6.18 and 6.19 (kfuncs named `..._impl`), on Linux 7.x (plain names) and on
+// taskwork (both), because every kfunc is declared weak and the wrappers at the end choose the
+// spelling that the loader found.
+//
+// No vmlinux.h is needed. One that is included first is respected; if it was made on a kernel older
+// than 6.18, define TASKWORK_OLD_VMLINUX, and `struct bpf_task_work` is declared here all the same.
+//
+//     struct value {
+//         struct bpf_task_work work; // exactly one a map value, nowhere else, 8-byte aligned
+//         char text[64];
+//     };
+//
+//     struct {
+//         __uint(type, BPF_MAP_TYPE_HASH); // or ARRAY; the map must be declared with its types
+//         __uint(map_flags, BPF_F_NO_PREALLOC);
+//         __uint(max_entries, 1024);
+//         __type(key, __u32);
+//         __type(value, struct value);
+//     } values SEC(".maps");
+//
+//     static int later(struct bpf_map* map, void* key, void* data) {
+//         struct value* value = data;
+//         ...
+//         return 0; // not the result of a kfunc or helper: the kernel wants a proven int
+//     }
+//
+//     error = taskwork_schedule_signal(bpf_get_current_task_btf(), &value->work, &values, later);
+//
+// The kernel lets a program call kfuncs only if it declares itself GPL-compatible:
+// `char LICENSE[] SEC("license") = "GPL";`.
+#ifndef TASKWORK_BPF_TASK_WORK_BPF_H
+#define TASKWORK_BPF_TASK_WORK_BPF_H
+
+#ifndef __VMLINUX_H__
+#include <linux/bpf.h>
+#include <linux/bpf_perf_event.h>
+#include <linux/version.h>
+#endif
+
+#include <bpf/bpf_helpers.h>
+
+// ---- Types -------------------------------------------------------------------------------------
+
+#if defined(TASKWORK_OLD_VMLINUX) ||                                                               \
+    (!defined(__VMLINUX_H__) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0))
+/// The slot of one task work inside a map value. Opaque; loaders find it by this very name.
+struct bpf_task_work {
+    __u64 __opaque;
+} __attribute__((aligned(8)));
+#endif
+
+#if !defined(__VMLINUX_H__) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+/// The slot of one work queue item inside a map value.
+struct bpf_wq {
+    __u64 __opaque[2];
+} __attribute__((aligned(8)));
+#endif
+
+#ifndef __VMLINUX_H__
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/// The part of an address space that a program may read; offsets are relocated at load (CO-RE).
+/// All are user addresses, in bytes; 0 where unknown. The environment and the arguments are
+/// strings one after the other, each with its NUL.
+struct mm_struct {
+    unsigned long start_code;
+    unsigned long end_code;
+    unsigned long start_data;
+    unsigned long end_data;
+    unsigned long start_brk;
+    unsigned long brk;
+    unsigned long start_stack;
+    unsigned long arg_start;
+    unsigned long arg_end;
+    unsigned long env_start;
+    unsigned long env_end;
+};
+
+/// The part of a task that a program may read; offsets are relocated at load (CO-RE).
+struct task_struct {
+    unsigned int flags;
+    struct mm_struct* mm; ///< NULL for a task without an address space.
+    int exit_code;
+    int pid;  ///< The thread.
+    int tgid; ///< The process.
+    struct task_struct* real_parent;
+    struct task_struct* parent;
+    struct task_struct* group_leader;
+    __u64 start_time;     ///< CLOCK_MONOTONIC, in ns.
+    __u64 start_boottime; ///< CLOCK_BOOTTIME, in ns.
+    char comm[16];
+};
+
+#pragma clang attribute pop
+
+// A definition, not a mere declaration: libbpf compares the prototypes of kfuncs down to the
+// arguments of their callbacks, and a forward declaration does not match the kernel's struct.
+/// A map as a callback sees it; opaque.
+struct bpf_map {};
+#endif
+
+/// What runs later. Called once for each schedule that returned 0, unless the element is deleted or
+/// updated, or the task dies, before; with the map, the element's key (read only) and its value
+/// (all but the slot may be written). May sleep and may fault on user memory. Its result must be an
+/// int.
+typedef int (*taskwork_callback_t)(struct bpf_map* map, void* key, void* value);
+
+// ---- Kernel functions --------------------------------------------------------------------------
+//
+// All weak: test one with taskwork_ksym_exists() before calling it, or the load fails where it does
+// not exist. Prototypes are those of the kernel; argument names with a suffix in `__` tell its
+// verifier what the argument is.
+
+/// Linux 7.x and taskwork. See taskwork_schedule_signal().
+extern int bpf_task_work_schedule_signal(struct task_struct* task, struct bpf_task_work* tw,
+                                         void* map__map,
+                                         taskwork_callback_t callback) __ksym __weak;
+extern int bpf_task_work_schedule_resume(struct task_struct* task, struct bpf_task_work* tw,
+                                         void* map__map,
+                                         taskwork_callback_t callback) __ksym __weak;
+
+/// Linux 6.18, 6.19 and taskwork; `aux__prog` is NULL.
+extern int bpf_task_work_schedule_signal_impl(struct task_struct* task, struct bpf_task_work* tw,
+                                              void* map__map, taskwork_callback_t callback,
+                                              void* aux__prog) __ksym __weak;
+extern int bpf_task_work_schedule_resume_impl(struct task_struct* task, struct bpf_task_work* tw,
+                                              void* map__map, taskwork_callback_t callback,
+                                              void* aux__prog) __ksym __weak;
+
+/// Copies a string from the memory of the current task into `dst`, at most `dst__sz` bytes, always
+/// NUL terminated; flag BPF_F_PAD_ZEROS (1) clears the rest. For callbacks and other programs that
+/// may sleep. Returns the number of bytes, NUL included, or -EFAULT.
+extern int bpf_copy_from_user_str(void* dst, __u32 dst__sz, const void* unsafe_ptr__ign,
+                                  __u64 flags) __ksym __weak;
+
+/// The task with this thread id, or NULL; to be given back with bpf_task_release().
+extern struct task_struct* bpf_task_from_pid(__s32 pid) __ksym __weak;
+/// One more reference to a task, or NULL if it is about to be freed.
+extern struct task_struct* bpf_task_acquire(struct task_struct* p) __ksym __weak;
+extern void bpf_task_release(struct task_struct* p) __ksym __weak;
+
+extern void bpf_rcu_read_lock(void) __ksym __weak;
+extern void bpf_rcu_read_unlock(void) __ksym __weak;
+
+// ---- Wrappers ----------------------------------------------------------------------------------
+
+#ifndef TASKWORK_EOPNOTSUPP
+#define TASKWORK_EOPNOTSUPP 95 // <errno.h> is not for BPF programs
+#endif
+
+/// Whether the loader found this weak kfunc. The answer is a constant by the time that the program
+/// is verified, so that the branch not taken, and the call in it, is gone.
+#define taskwork_ksym_exists(symbol) (!!(symbol))
+
+/// Runs `callback` in the context of `task` as soon as possible: a blocked system call of the task
+/// is interrupted, and restarted as for a signal that has no handler.
+///
+/// Returns 0; -EBUSY if the slot is in use already or the map has no user any more; -ENOMEM; -EBADF
+/// if the program or the task is going away; taskwork also -ESRCH if the task can never run it,
+/// -EPERM if the task's process has not consented, -ENOENT if the element was deleted;
+/// -EOPNOTSUPP where neither spelling exists.
+static __always_inline int taskwork_schedule_signal(struct task_struct* task,
+                                                    struct bpf_task_work* work, void* map,
+                                                    taskwork_callback_t callback) {
+    if (taskwork_ksym_exists(bpf_task_work_schedule_signal)) {
+        return bpf_task_work_schedule_signal(task, work, map, callback);
+    }
+    if (taskwork_ksym_exists(bpf_task_work_schedule_signal_impl)) {
+        return bpf_task_work_schedule_signal_impl(task, work, map, callback, NULL);
+    }
+    return -TASKWORK_EOPNOTSUPP;
+}
+
+/// As taskwork_schedule_signal(), but never disturbs a blocked task: the callback runs when the
+/// task next returns to its program by itself.
+static __always_inline int taskwork_schedule_resume(struct task_struct* task,
+                                                    struct bpf_task_work* work, void* map,
+                                                    taskwork_callback_t callback) {
+    if (taskwork_ksym_exists(bpf_task_work_schedule_resume)) {
+        return bpf_task_work_schedule_resume(task, work, map, callback);
+    }
+    if (taskwork_ksym_exists(bpf_task_work_schedule_resume_impl)) {
+        return bpf_task_work_schedule_resume_impl(task, work, map, callback, NULL);
+    }
+    return -TASKWORK_EOPNOTSUPP;
+}
+
+#endif // TASKWORK_BPF_TASK_WORK_BPF_H
