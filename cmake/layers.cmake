@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# taskwork_layer(<name> DEPENDS <layer>...)
+# taskwork_layer(<name> DEPENDS <layer>... [FOLDERS <folder>...])
 #
-# Declares the folder it is called from as a layer, one target taskwork_<name>. The names of files
-# say what they are, so that adding one needs no CMake:
+# Declares the folder it is called from as a layer, one target taskwork_<name>; FOLDERS are folders
+# inside it whose sources belong to it too. The names of files say what they are, so that adding one
+# needs no CMake:
 #
 #   x.cpp x.S        part of the layer
 #   x_test.cpp       executable <name>_x_test: GoogleTest, linked with this layer and those above
@@ -47,12 +48,18 @@ function(taskwork_bench target source)
 endfunction()
 
 function(taskwork_layer name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS;FOLDERS")
     list(TRANSFORM arg_DEPENDS PREPEND taskwork_)
-    set(here "${CMAKE_CURRENT_SOURCE_DIR}")
-    file(GLOB tests CONFIGURE_DEPENDS "${here}/*_test.cpp")
-    file(GLOB benches CONFIGURE_DEPENDS "${here}/*_bench.cpp")
-    file(GLOB sources CONFIGURE_DEPENDS "${here}/*.cpp" "${here}/*.S")
+    set(sources)
+    foreach(folder IN ITEMS . ${arg_FOLDERS})
+        cmake_path(ABSOLUTE_PATH folder BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" NORMALIZE)
+        file(GLOB found CONFIGURE_DEPENDS "${folder}/*.cpp" "${folder}/*.S")
+        list(APPEND sources ${found})
+    endforeach()
+    set(tests ${sources})
+    list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+    set(benches ${sources})
+    list(FILTER benches INCLUDE REGEX "_bench\\.cpp$")
     list(FILTER sources EXCLUDE REGEX "_(test|bench|main|preload)\\.cpp$")
 
     if(sources)
