@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Program: a loaded BPF program in the arena, ready to run in any process of the domain. The
+// instructions are already rewritten by the loader (load_program): map descriptors have become
+// arena addresses of Map, map values arena addresses, kfunc calls our own kfunc numbers, so nothing
+// is looked up while it runs.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "map/map.hpp"
+#include "sync/pool.hpp"
+#include "task/task.hpp"
+
+namespace taskwork::bpf {
+
+inline constexpr std::uint8_t kProgramLoading = sync::kStateUser;
+inline constexpr std::uint8_t kProgramLive = sync::kStateUser + 1;
+inline constexpr std::uint8_t kProgramDying = sync::kStateUser + 2;
+
+struct alignas(64) Program {
+    static constexpr std::uint32_t kMapsMax = 64;
+
+    sync::AtomicWord word;
+    std::uint32_t id;
+    std::uint32_t type;  ///< BPF_PROG_TYPE_*
+    std::uint32_t expected_attach_type;
+    std::uint32_t insn_count;
+    const bpf_insn* insns;  ///< In the arena; never written once live.
+    char name[16];
+    std::uint8_t sleepable;
+    std::uint32_t map_count;
+    map::Map* maps[kMapsMax];  ///< Every map it names; each holds a reference.
+    platform::Atomic<std::uint32_t> references;  ///< Descriptors and links: host only.
+    // Counted by whoever runs it, in any context.
+    platform::Atomic<std::uint64_t> runs;
+    platform::Atomic<std::uint64_t> faults;     ///< Executions ended by a bad access.
+    platform::Atomic<std::uint64_t> run_ns;
+    platform::Atomic<std::uint64_t> schedule_results[8];  ///< By ScheduleResult.
+    platform::Atomic<std::uint64_t> last_fault_insn;      ///< Index + 1 of the latest; 0: none.
+    platform::Atomic<std::uint64_t> last_fault_kind;      ///< FaultKind of it.
+};
+
+/// Why an execution was ended.
+enum class FaultKind : std::uint8_t {
+    none, bad_load, bad_store, bad_call, bad_argument, bad_instruction, too_deep, too_long,
+};
+const char* describe(FaultKind kind) noexcept;
+
+/// Result codes of the schedule kfuncs, as reported.
+enum class ScheduleResult : std::uint8_t { ok, busy, no_memory, no_process, bad_program, no_element, other };
+
+class ProgramTable {
+public:
+    static constexpr std::uint32_t kProgramsMax = 256;
+    /// Host only. Errors: not_enough_memory.
+    /// Context: task.
+    static std::errc create() noexcept;
+    static ProgramTable& get() noexcept;
+    sync::Pool programs;
+    platform::Atomic<std::uint32_t> next_id;
+};
+
+/// In every process, host included: registers the callback runner with the defer layer.
+/// Context: task; async-signal-safe.
+void join() noexcept;
+
+/// What PROG_LOAD asks for; descriptors are resolved by the caller's functions.
+struct LoadSpec {
+    std::uint32_t type = 0;
+    std::uint32_t expected_attach_type = 0;
+    std::uint32_t flags = 0;  ///< BPF_F_SLEEPABLE ...
+    const bpf_insn* insns = nullptr;
+    std::uint32_t insn_count = 0;
+    std::string name;
+    std::string license;
+    /// The map behind a descriptor, nullptr if it is none.
+    std::function<map::Map*(int fd)> map_by_fd;
+    /// Name of the FUNC with this id in our kernel BTF; empty if none.
+    std::function<std::string(std::uint32_t btf_id)> kfunc_name;
+};
+
+/// Checks the structure (opcodes, registers, jumps inside the program, call targets, helpers and
+/// kfuncs that exist, map kinds), rewrites, places in the arena. Errors: invalid_argument (helper,
+/// kfunc, program type or instruction that we do not have, named in the text and in `log`),
+/// bad_file_descriptor, not_enough_memory, permission_denied (kfuncs need a GPL-compatible
+/// licence). Host only.
+/// Context: task.
+Result<Program*> load_program(const LoadSpec& spec, std::string& log);
+
+/// Descriptors and links. The last put retires the program once no context in flight names it
+/// (schedules of a dying program: -EBADF, K10). Host only.
+/// Context: task.
+void get_program(Program& program) noexcept;
+void put_program(Program& program) noexcept;
+
+/// One execution's surroundings, on the stack of the caller.
+struct Execution {
+    task::Task* task = nullptr;  ///< Whose control block, stacks and identity are used.
+    Program* program = nullptr;
+    void* context = nullptr;     ///< R1 of a main program; readable context_size bytes.
+    std::size_t context_size = 0;
+    bool context_writable = false;
+    void* ucontext = nullptr;    ///< Interrupted registers, nullptr outside handlers.
+    std::uint64_t cookie = 0;    ///< bpf_get_attach_cookie.
+    bool faulted = false;        ///< Out: ended by a counted fault; the result is 0.
+};
+
+/// Runs a main program: opens a sleepable section, counts, interprets. Returns R0.
+/// Context: any; at the task's level (task: wrap in a task::Section).
+std::uint64_t run(Execution& execution) noexcept;
+
+/// Fills in the task_struct (and, for the first task of a process, the mm_struct) that programs
+/// see. From /proc/self/stat where it can be read.
+/// Context: task.
+void describe_task(task::Task& task) noexcept;
+
+/// The text of bpf_trace_printk goes here: a ring in the arena, drained by the host.
+/// Context: task (host).
+void drain_trace(void (*sink)(void* argument, const char* line, std::size_t size), void* argument);
+
+/// Our own BTF in place of /sys/kernel/btf/vmlinux: raw BTF bytes.
+struct Bytes {
+    const void* data;
+    std::size_t size;
+};
+Bytes kernel_btf() noexcept;
+
+}  // namespace taskwork::bpf

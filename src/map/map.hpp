@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Maps: where programs, callbacks and users meet. A Map lies in the arena; every operation on
+// elements is lock-free and legal in nmi, also when it interrupts an operation on the same element.
+// One file a kind (array.cpp, hash.cpp, ring_buffer.cpp); this header is what the rest of the
+// runtime calls.
+//
+// Values are 8-byte aligned. A value found by lookup() stays memory until the caller's sleepable
+// section ends, also when its element is deleted meanwhile.
+//
+// Flags, errors, capacity, copying of special fields and the user count are the kernel's (K80-K105,
+// kernel/bpf/{arraymap,hashtab,ringbuf,syscall}.c); differences are listed in DESIGN.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/errc.hpp"
+#include "base/result.hpp"
+#include "defer/task_work.hpp"
+#include "sync/platform.hpp"
+#include "sync/pool.hpp"
+
+namespace taskwork::map {
+
+inline constexpr std::uint8_t kMapCreating = sync::kStateUser;
+inline constexpr std::uint8_t kMapLive = sync::kStateUser + 1;
+
+/// Offset of a special field in the value; kNoField if there is none.
+inline constexpr std::int32_t kNoField = -1;
+
+/// What MAP_CREATE asks for, after the BTF has been looked at by the caller (uapi).
+struct MapSpec {
+    std::uint32_t type = 0;  ///< BPF_MAP_TYPE_*
+    std::uint32_t key_size = 0;
+    std::uint32_t value_size = 0;
+    std::uint32_t max_entries = 0;
+    std::uint32_t flags = 0;  ///< BPF_F_*
+    char name[16] = {};
+    std::uint32_t btf_id = 0;  ///< Caller's; kept for reports.
+    std::uint32_t btf_key_type_id = 0;
+    std::uint32_t btf_value_type_id = 0;
+    std::int32_t task_work_offset = kNoField;
+    std::int32_t spin_lock_offset = kNoField;
+};
+
+struct MapOps;
+
+/// A map in the arena. Fields up to `impl` are fixed at creation.
+struct alignas(64) Map {
+    sync::AtomicWord word;
+    std::uint32_t id;  ///< Never reused in a domain; what BPF_OBJ_GET_INFO_BY_FD shows.
+    std::uint32_t type;
+    std::uint32_t key_size;
+    std::uint32_t value_size;
+    std::uint32_t max_entries;
+    std::uint32_t flags;
+    char name[16];
+    std::uint32_t btf_id;
+    std::uint32_t btf_key_type_id;
+    std::uint32_t btf_value_type_id;
+    std::int32_t task_work_offset;
+    std::int32_t spin_lock_offset;
+    platform::Atomic<std::uint32_t> user_count;  ///< Descriptors and pins (usercnt).
+    platform::Atomic<std::uint32_t> references;  ///< user_count's one, programs: host only.
+    platform::Atomic<std::uint32_t> frozen;      ///< BPF_MAP_FREEZE.
+    defer::WorkTotals works;
+    void* impl;            ///< The kind's own state, in the arena.
+    std::size_t impl_bytes;
+};
+
+/// The table of maps (Root::maps).
+class MapTable {
+public:
+    static constexpr std::uint32_t kMapsMax = 256;
+    /// Host only; registers sweeper and deferral handlers. Errors: not_enough_memory.
+    /// Context: task.
+    static std::errc create() noexcept;
+    static MapTable& get() noexcept;
+
+    sync::Pool maps;
+    platform::Atomic<std::uint32_t> next_id;
+};
+
+/// Creates a map with no user reference yet and one reference. Host only. Errors as the kernel's
+/// for MAP_CREATE: invalid_argument (sizes, flags), argument_list_too_long, not_enough_memory,
+/// operation_not_supported (a task work slot in a kind that cannot hold one), the text naming the
+/// map; not_supported kinds: invalid_argument naming the kind.
+/// Context: task.
+Result<Map*> create(const MapSpec& spec);
+
+/// References (programs, descriptors). The last put destroys the map once no context in flight
+/// names it and grace periods have ended. Host only.
+/// Context: task.
+void get_reference(Map& map) noexcept;
+void put_reference(Map& map) noexcept;
+/// User references: descriptors and pins. Each also counts as a reference. The last put cancels the
+/// works of all elements, linked, free and spare (K97). Host only.
+/// Context: task.
+void get_user(Map& map) noexcept;
+void put_user(Map& map) noexcept;
+
+/// Whether `pointer` is a live Map of this domain.
+/// Context: any.
+bool is_map(const void* pointer) noexcept;
+
+/// Element operations of programs and users. `key` and `value` are key_size and value_size bytes.
+/// All return 0 or the kernel's error as std::errc. The calling thread must be inside a sleepable
+/// section of its task.
+/// lookup: the value in place, or nullptr.
+/// Context: any.
+void* lookup(Map& map, const void* key) noexcept;
+/// Errors: invalid_argument (flags), argument_list_too_long (full; array index), file_exists
+/// (BPF_NOEXIST), no_such_file_or_directory (BPF_EXIST), not_enough_memory (spares used up, counted).
+/// Context: any.
+std::errc update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept;
+/// Errors: no_such_file_or_directory; invalid_argument (array).
+/// Context: any.
+std::errc remove(Map& map, const void* key) noexcept;
+/// The key after `key` (nullptr: the first). Errors: no_such_file_or_directory (no more).
+/// Context: any.
+std::errc next_key(Map& map, const void* key, void* next) noexcept;
+
+/// Copies a value out for a user: special fields read as zero (K84).
+/// Context: any.
+void copy_value_out(const Map& map, const void* value, void* out) noexcept;
+/// Lookup-and-copy and lookup-and-delete for users. Errors: no_such_file_or_directory,
+/// not_supported where the kernel has it.
+/// Context: task.
+std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags) noexcept;
+std::errc lookup_and_remove(Map& map, const void* key, void* out, std::uint64_t flags) noexcept;
+
+/// Calls function(key, value, argument) for each element until it returns non-zero; returns the
+/// number of calls (bpf_for_each_map_elem). Elements may come and go meanwhile. Negative errno if
+/// the kind has no such walk.
+/// Context: any.
+long for_each(Map& map, long (*function)(const void* key, void* value, void* argument) noexcept,
+              void* argument) noexcept;
+
+/// The key of the element that `value` (anywhere inside it) belongs to: a pointer into the element,
+/// or for arrays `*index_storage` filled in. nullptr if it is no value of the map.
+/// Context: any.
+const void* key_of(const Map& map, const void* value, std::uint32_t* index_storage) noexcept;
+
+/// Whether a program may touch [address, address + size): inside one value of the map (any element,
+/// live or in its grace period), and not in a special field. For the checking interpreter.
+/// Context: any.
+bool may_access_value(const Map& map, std::uintptr_t address, std::size_t size) noexcept;
+
+/// Start of the value that [address, address+1) lies in, 0 if none. Context: any.
+std::uintptr_t value_start(const Map& map, std::uintptr_t address) noexcept;
+
+/// The slot of a value; nullptr if the map has none.
+/// Context: any.
+defer::Slot* task_work_slot(const Map& map, void* value) noexcept;
+
+/// Array maps: the block of all values (page-aligned for BPF_F_MMAPABLE and data sections), for
+/// direct value addresses (BPF_PSEUDO_MAP_VALUE) and mmap. Errors: kernel's -ENOTSUPP elsewhere.
+/// Context: task.
+std::errc direct_values(const Map& map, void** base, std::size_t* bytes) noexcept;
+
+/// Elements now in the map (exact when nothing moves), and spares waiting for a grace period.
+/// Context: task, irq.
+struct Usage {
+    std::uint64_t elements = 0;
+    std::uint64_t waiting = 0;
+    std::uint64_t refused_no_memory = 0;
+    std::uint64_t bytes = 0;
+};
+Usage usage(const Map& map) noexcept;
+
+}  // namespace taskwork::map

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The deferral queue: any context asks the host's worker to do what must not be done there (refill,
+// retirement, compaction, destruction, opening events). It plays the part of the kernel's irq_work.
+//
+// A request is not a node on a list but a bit: each thing that can be asked for has an *item*, an
+// index given out once, and queueing it sets its bit. So queueing an item that is queued already is
+// a no-op, an item may be queued again while its handler runs, nothing is allocated, and a process
+// that dies while queueing leaves nothing half-linked (K118, K119).
+//
+// The worker sleeps on a futex; ring() makes the one system call to wake it only if it sleeps.
+#pragma once
+
+#include <cstdint>
+
+#include "sync/platform.hpp"
+#include "sync/pool.hpp"
+
+namespace taskwork::sync {
+
+/// What the worker does for an item; set by the layer that owns the kind, in the host process only.
+using DeferralHandler = void (*)(std::uint64_t argument);
+
+/// Kinds of items, so that an item in the arena names its handler without a pointer.
+enum class DeferralKind : std::uint32_t {
+    none,
+    pool_retired,     ///< argument: Pool*
+    pool_low,         ///< argument: user's
+    task_compact,     ///< argument: Task*
+    task_born,        ///< argument: Task*
+    task_exited,      ///< argument: Task*
+    task_kick,        ///< argument: Task*
+    process_joined,   ///< argument: index of the process
+    ring_buffer,      ///< argument: Map*
+    trace,            ///< argument: user's
+    test,             ///< argument: user's
+    count,
+};
+
+class DeferralQueue {
+public:
+    static constexpr std::uint32_t kItemsMax = 16384;
+
+    /// Creates the queue in the arena and publishes it as Root::deferral. Host only.
+    /// Errors: not_enough_memory.
+    /// Context: task.
+    static std::errc create() noexcept;
+    /// Context: any.
+    static DeferralQueue& get() noexcept;
+
+    /// A new item; 0 if all are given out (0 is never an item; queueing it does nothing).
+    /// Context: any.
+    std::uint32_t add_item(DeferralKind kind, std::uint64_t argument) noexcept;
+    /// Gives an item back; a queued request for it is dropped.
+    /// Context: task, irq.
+    void remove_item(std::uint32_t item) noexcept;
+
+    /// Asks for the item. Ordering: what the caller did before is visible to the handler.
+    /// Context: any. At most one system call, and only if the worker sleeps.
+    void queue(std::uint32_t item) noexcept;
+
+    /// Sets this process's handler for a kind. Host only, before the worker starts.
+    /// Context: task.
+    static void set_handler(DeferralKind kind, DeferralHandler handler) noexcept;
+
+    /// Runs the handlers of all queued items; true if there was any. Worker only (tests may call it
+    /// in place of a worker).
+    /// Context: irq.
+    bool run_pending() noexcept;
+    /// Sleeps until something is queued, at most timeout_ns. Worker only.
+    /// Context: irq.
+    void wait(std::uint64_t timeout_ns) noexcept;
+    /// Makes a sleeping worker look again.
+    /// Context: any.
+    void wake() noexcept;
+
+private:
+    struct Item {
+        AtomicWord word;  ///< Pool word; state kItemUsed while given out.
+        DeferralKind kind;
+        std::uint64_t argument;
+        std::uint64_t reserved;
+    };
+    Pool items_;
+    HintMap queued_;
+    platform::Atomic<std::uint32_t> signal_;    ///< Raised by each queue(); the futex word.
+    platform::Atomic<std::uint32_t> sleeping_;  ///< 1 while the worker is about to sleep.
+};
+
+}  // namespace taskwork::sync

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Grace periods: when may memory be used again that a reader found without taking a reference?
+//
+// Two flavours, as in the kernel (Tasks Trace and classic RCU):
+//   sleepable   executions of programs and callbacks; may sleep; protects map elements, program
+//               code, tasks.
+//   brief       runtime sections; bounded; protects contexts and list nodes.
+//
+// A reader owns a ReaderSlot per flavour, in its task's control block: one 64-bit word
+// {epoch : 48, nesting : 16}. Entering reads the global epoch and stores the word; a handler that
+// nests between the two leaves the word as it found it, so sections nest under signals on any
+// stack. No fence in the reader: the worker's membarrier (GLOBAL_EXPEDITED) orders it; a process
+// that could not register fences by itself.
+//
+//   GP.1  What a reader loads inside its section stays memory until it leaves.
+//   GP.2  start() then poll(): true only after every section that was open at start() has closed.
+//
+// Algorithm: epochs as in McKenney's and Fraser's work. start() raises the epoch from E to E+1 and
+// fences everybody; poll() looks for a slot that is open with an epoch <= E. A reader that read E
+// and stored it late began after the fence, so it cannot hold what was unlinked before; counting it
+// in only delays.
+#pragma once
+
+#include <cstdint>
+
+#include "base/errc.hpp"
+#include "sync/platform.hpp"
+
+namespace taskwork::sync {
+
+enum class Flavour : unsigned { sleepable = 0, brief = 1 };
+inline constexpr unsigned flavour_count = 2;
+
+/// One flavour's state of one reader. Written by its thread (and its handlers) only.
+class ReaderSlot {
+public:
+    /// Context: any (own thread).
+    void enter() noexcept;
+    /// Context: any (own thread).
+    void exit() noexcept;
+    /// Closes the slot whatever its nesting: after a longjmp, or a death.
+    /// Context: own thread; irq for a dead owner.
+    void reset() noexcept;
+    [[nodiscard]] bool is_open() const noexcept;
+    /// Whether a section is open that began at or before `epoch`.
+    [[nodiscard]] bool is_open_since(std::uint64_t epoch) const noexcept;
+
+private:
+    platform::Atomic<std::uint64_t> word_;
+};
+
+/// A ticket for a grace period in progress.
+struct GraceTicket {
+    std::uint64_t epoch = 0;
+};
+
+/// How GracePeriods finds the readers: a walk over all slots of a flavour, set by the task layer in
+/// the host. Returns true if any slot is open since `epoch`.
+using AnyReaderOpen = bool (*)(Flavour flavour, std::uint64_t epoch) noexcept;
+
+class GracePeriods {
+public:
+    /// Creates in the arena, publishes as Root::grace. Host only. Errors: not_enough_memory.
+    /// Context: task.
+    static std::errc create() noexcept;
+    /// Context: any.
+    static GracePeriods& get() noexcept;
+    /// Host only.
+    /// Context: task.
+    static void set_reader_walk(AnyReaderOpen walk) noexcept;
+
+    /// Begins a grace period of both flavours: everything unlinked before is covered.
+    /// Context: task, irq. Host only.
+    GraceTicket start() noexcept;
+    /// Whether the flavour's grace period has ended. Never waits.
+    /// Context: task, irq. Host only.
+    [[nodiscard]] bool poll(GraceTicket ticket, Flavour flavour) const noexcept;
+
+    [[nodiscard]] std::uint64_t epoch() const noexcept {
+        return epoch_.load(std::memory_order_relaxed);
+    }
+
+    /// Whether readers of this process must fence by themselves (membarrier refused).
+    static bool readers_fence() noexcept;
+    /// Registers this process; call before its first reader.
+    /// Context: task; async-signal-safe for forked children.
+    static void register_process() noexcept;
+
+private:
+    platform::Atomic<std::uint64_t> epoch_{1};
+};
+
+}  // namespace taskwork::sync

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform_native.hpp"
+
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "sync/signal.hpp"
+
+namespace taskwork::platform {
+
+namespace {
+
+/// A system call that leaves errno alone: handlers may not change it.
+long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                 long f = 0) noexcept {
+    long result;
+    register long r10 asm("r10") = d;
+    register long r8 asm("r8") = e;
+    register long r9 asm("r9") = f;
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                 : "rcx", "r11", "memory");
+    return result;
+}
+
+std::uint64_t clock_ns(clockid_t clock) noexcept {
+    timespec now{};
+    ::clock_gettime(clock, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
+           static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+[[gnu::tls_model("initial-exec")]] thread_local constinit ThreadState thread_state{};
+
+/// One page that the kernel empties in a forked child.
+std::atomic<std::uint64_t*> cookie_page{nullptr};
+
+}  // namespace
+
+std::uint64_t now_ns() noexcept {
+    return clock_ns(CLOCK_MONOTONIC);
+}
+std::uint64_t boot_ns() noexcept {
+    return clock_ns(CLOCK_BOOTTIME);
+}
+
+std::int32_t thread_id() noexcept {
+    return static_cast<std::int32_t>(raw_syscall(SYS_gettid));
+}
+std::int32_t process_id() noexcept {
+    return static_cast<std::int32_t>(raw_syscall(SYS_getpid));
+}
+
+int notify_thread(std::int32_t pid, std::int32_t tid) noexcept {
+    siginfo_t info;
+    std::memset(&info, 0, sizeof(info));
+    info.si_signo = sync::kSignal;
+    info.si_code = SI_QUEUE;
+    info.si_pid = process_id();
+    info.si_uid = static_cast<uid_t>(raw_syscall(SYS_getuid));
+    info.si_value.sival_ptr = reinterpret_cast<void*>(sync::kNotifyMark);
+    return static_cast<int>(-raw_syscall(SYS_rt_tgsigqueueinfo, pid, tid, sync::kSignal,
+                                         reinterpret_cast<long>(&info)));
+}
+
+int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
+               std::uint64_t timeout_ns) noexcept {
+    timespec timeout{};
+    timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000U);
+    timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000U);
+    return static_cast<int>(
+        -raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT, expected,
+                     timeout_ns == 0 ? 0 : reinterpret_cast<long>(&timeout)));
+}
+
+void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept {
+    raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
+}
+
+bool membarrier_register() noexcept {
+    return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
+}
+bool membarrier_all() noexcept {
+    return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
+}
+
+ThreadState& this_thread() noexcept {
+    return thread_state;
+}
+
+std::uint64_t fork_cookie() noexcept {
+    // Pairs with the release in fork_cookie_renew: the page is ready once it is seen.
+    const std::uint64_t* page = cookie_page.load(std::memory_order_acquire);
+    return page == nullptr ? 0 : __atomic_load_n(page, __ATOMIC_RELAXED);
+}
+
+bool fork_cookie_renew() noexcept {
+    std::uint64_t* page = cookie_page.load(std::memory_order_acquire);
+    if (page == nullptr) {
+        const long address = raw_syscall(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (address < 0 && address > -4096) {
+            return false;
+        }
+        if (raw_syscall(SYS_madvise, address, 4096, MADV_WIPEONFORK) != 0) {
+            raw_syscall(SYS_munmap, address, 4096);
+            return false;
+        }
+        page = reinterpret_cast<std::uint64_t*>(address);
+        std::uint64_t* none = nullptr;
+        // Release: pairs with the acquire in fork_cookie.
+        if (!cookie_page.compare_exchange_strong(none, page, std::memory_order_acq_rel)) {
+            raw_syscall(SYS_munmap, address, 4096);
+            page = none;
+        }
+    }
+    // Never 0 and, with pid and time in it, never the value of an ancestor.
+    const std::uint64_t fresh =
+        (static_cast<std::uint64_t>(static_cast<std::uint32_t>(process_id())) << 32) ^ now_ns() ^ 1;
+    __atomic_store_n(page, fresh == 0 ? 1 : fresh, __ATOMIC_RELAXED);
+    return true;
+}
+
+}  // namespace taskwork::platform

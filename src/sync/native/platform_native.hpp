@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The platform seam on Linux: std::atomic, x86-64 single-instruction counters, raw system calls.
+// See sync/platform.hpp. Every function here is legal in any context: none takes a lock, allocates
+// or touches errno.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace taskwork::platform {
+
+/// std::atomic reduced to what the core uses; the order is always spelled out.
+template <class T>
+class Atomic {
+public:
+    constexpr Atomic() noexcept = default;
+    constexpr explicit Atomic(T value) noexcept : value_(value) {}
+    Atomic(const Atomic&) = delete;
+    Atomic& operator=(const Atomic&) = delete;
+
+    [[nodiscard]] T load(std::memory_order order) const noexcept { return value_.load(order); }
+    void store(T value, std::memory_order order) noexcept { value_.store(value, order); }
+    T exchange(T value, std::memory_order order) noexcept { return value_.exchange(value, order); }
+    /// On failure `expected` holds the value found (read with acquire).
+    bool compare_exchange(T& expected, T desired, std::memory_order order) noexcept {
+        return value_.compare_exchange_strong(expected, desired, order, std::memory_order_acquire);
+    }
+    T fetch_add(T value, std::memory_order order) noexcept { return value_.fetch_add(value, order); }
+    T fetch_sub(T value, std::memory_order order) noexcept { return value_.fetch_sub(value, order); }
+    T fetch_or(T value, std::memory_order order) noexcept { return value_.fetch_or(value, order); }
+    T fetch_and(T value, std::memory_order order) noexcept {
+        return value_.fetch_and(value, order);
+    }
+
+private:
+    std::atomic<T> value_{};
+    static_assert(std::atomic<T>::is_always_lock_free);
+};
+
+/// A counter of one thread that its own handlers also change: each change is one instruction, so a
+/// handler that nests between any two instructions leaves it right (a plain load, add and store
+/// lost increments). Other threads and processes may read it.
+class LocalCounter {
+public:
+    void increment() noexcept { asm volatile("incl %0" : "+m"(value_) : : "cc", "memory"); }
+    void decrement() noexcept { asm volatile("decl %0" : "+m"(value_) : : "cc", "memory"); }
+    [[nodiscard]] std::uint32_t get() const noexcept { return __atomic_load_n(&value_, __ATOMIC_RELAXED); }
+    void set(std::uint32_t value) noexcept { __atomic_store_n(&value_, value, __ATOMIC_RELAXED); }
+
+private:
+    std::uint32_t value_ = 0;
+};
+
+/// As LocalCounter, 64 bits wide, for statistics.
+class LocalStatistic {
+public:
+    void add(std::uint64_t amount) noexcept {
+        asm volatile("addq %1, %0" : "+m"(value_) : "er"(amount) : "cc");
+    }
+    void increment() noexcept { add(1); }
+    [[nodiscard]] std::uint64_t get() const noexcept { return __atomic_load_n(&value_, __ATOMIC_RELAXED); }
+    void set(std::uint64_t value) noexcept { __atomic_store_n(&value_, value, __ATOMIC_RELAXED); }
+
+private:
+    std::uint64_t value_ = 0;
+};
+
+/// Keeps the compiler from moving memory accesses across; orders a thread against its own handlers.
+inline void signal_fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
+/// A full hardware fence.
+inline void full_fence() noexcept { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+/// The stack pointer of the caller's frame.
+[[gnu::always_inline]] inline std::uintptr_t stack_pointer() noexcept {
+    return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+/// CLOCK_MONOTONIC in nanoseconds (by the vDSO: no system call where the kernel offers it).
+std::uint64_t now_ns() noexcept;
+/// CLOCK_BOOTTIME in nanoseconds.
+std::uint64_t boot_ns() noexcept;
+
+/// Raw gettid and getpid, never cached.
+std::int32_t thread_id() noexcept;
+std::int32_t process_id() noexcept;
+
+/// Sends our signal to a thread with the mark by which our handler knows it (sync/signal.hpp).
+/// Returns 0 or the errno: ESRCH (no such thread), EPERM, EAGAIN.
+int notify_thread(std::int32_t pid, std::int32_t tid) noexcept;
+
+/// Waits while *word == expected, at most timeout_ns (0: for ever). The word may be shared with
+/// other processes. Returns 0, or ETIMEDOUT, EAGAIN, EINTR.
+int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
+               std::uint64_t timeout_ns) noexcept;
+/// Wakes up to `count` waiters.
+void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept;
+
+/// Registers this process as a receiver of membarrier_all(). False: the kernel refuses, and readers
+/// of this process must fence by themselves.
+bool membarrier_register() noexcept;
+/// A full fence on every running thread of every registered process. False: not supported.
+bool membarrier_all() noexcept;
+
+/// The calling thread's state; initial-exec, zero at thread start, valid in handlers.
+struct ThreadState {
+    void* task;            ///< Task* of the task layer, nullptr until registered.
+    std::uint64_t cookie;  ///< Fork cookie that was current when `task` was set.
+};
+ThreadState& this_thread() noexcept;
+
+/// A value that a child made by fork, _Fork or raw clone without CLONE_VM reads as 0, and the
+/// process that set it (or a vfork child) as what it set.
+std::uint64_t fork_cookie() noexcept;
+/// Gives this process a fresh cookie; called once at start and once in each forked child. Returns
+/// false if the page cannot be had (no memory).
+bool fork_cookie_renew() noexcept;
+
+}  // namespace taskwork::platform

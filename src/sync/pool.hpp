@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pool: the any-context allocator. A fixed number of equal objects in the arena, claimed and
+// released from any context by any member, surviving the death of a member at any instruction.
+//
+// Every object begins with a 64-bit *word*. The pool knows three things of it:
+//
+//      63            32 31         16 15      8 7       0
+//     +----------------+-------------+---------+---------+
+//     |     round      |    owner    |  flags  |  state  |
+//     +----------------+-------------+---------+---------+
+//
+//   state  0 = free, 1 = retired; 2..255 belong to the user of the pool.
+//   owner  index of the process that acts on the object now (claimed it, moves it).
+//   round  raised by each claim: a late actor compares it and can only touch its own round.
+//
+// There is no free list: a list that a dying process leaves half-changed needs a repair that cannot
+// know what was meant. An object is free because its own word says so, in one step with its new
+// owner's name. To find one quickly there are *hints*: three levels of bitmaps, bit set = "probably
+// free" (and a second set: "probably retired"). A hint may be wrong after a death; the word decides,
+// and the worker's sweep restores the hints.
+//
+//   claim     hint bit cleared, then CAS word free{r} -> state{r+1, owner}
+//   release   word -> free{r}, then hint bit set
+//   retire    word -> retired{r}, then retired-hint bit set, worker rung; after the grace period the
+//             worker releases it
+//
+// Bounds: a claim looks at most at kProbesMax candidates, then reports none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/errc.hpp"
+#include "sync/platform.hpp"
+
+namespace taskwork::sync {
+
+/// The word of a pooled object, as a value.
+struct Word {
+    std::uint64_t bits = 0;
+
+    [[nodiscard]] constexpr std::uint8_t state() const { return static_cast<std::uint8_t>(bits); }
+    [[nodiscard]] constexpr std::uint8_t flags() const { return static_cast<std::uint8_t>(bits >> 8); }
+    [[nodiscard]] constexpr std::uint16_t owner() const {
+        return static_cast<std::uint16_t>(bits >> 16);
+    }
+    [[nodiscard]] constexpr std::uint32_t round() const {
+        return static_cast<std::uint32_t>(bits >> 32);
+    }
+    [[nodiscard]] static constexpr Word make(std::uint32_t round, std::uint16_t owner,
+                                             std::uint8_t flags, std::uint8_t state) {
+        return Word{static_cast<std::uint64_t>(round) << 32 |
+                    static_cast<std::uint64_t>(owner) << 16 |
+                    static_cast<std::uint64_t>(flags) << 8 | state};
+    }
+    [[nodiscard]] constexpr Word with_state(std::uint8_t state) const {
+        return make(round(), owner(), flags(), state);
+    }
+    [[nodiscard]] constexpr Word with_flags(std::uint8_t flags) const {
+        return make(round(), owner(), flags, state());
+    }
+    [[nodiscard]] constexpr Word with_owner(std::uint16_t owner) const {
+        return make(round(), owner, flags(), state());
+    }
+    friend constexpr bool operator==(Word, Word) = default;
+};
+
+inline constexpr std::uint8_t kStateFree = 0;
+inline constexpr std::uint8_t kStateRetired = 1;
+inline constexpr std::uint8_t kStateUser = 2;  ///< First state that belongs to the user.
+
+using AtomicWord = platform::Atomic<std::uint64_t>;
+
+/// Bitmaps in three levels: a set bit in level n+1 says that the word below may have a set bit.
+/// Legal in any context; each operation is a bounded number of atomic steps.
+class HintMap {
+public:
+    /// Bytes that the bitmaps for `count` objects take.
+    static std::size_t bytes(std::uint32_t count) noexcept;
+    /// `memory` is zeroed, 8-aligned, lives in the arena.
+    void init(void* memory, std::uint32_t count) noexcept;
+    /// Context: any.
+    void set(std::uint32_t index) noexcept;
+    /// Clears the bit; true if it was set (exactly one of several clearers sees true).
+    /// Context: any.
+    bool clear(std::uint32_t index) noexcept;
+    /// A set bit at or after `from`, wrapping around, which it clears; `none` if none was found.
+    /// Context: any.
+    std::uint32_t take(std::uint32_t from) noexcept;
+    [[nodiscard]] bool test(std::uint32_t index) const noexcept;
+    static constexpr std::uint32_t none = UINT32_MAX;
+
+private:
+    platform::Atomic<std::uint64_t>* level_[3] = {};
+    std::uint32_t count_ = 0;
+};
+
+class Pool {
+public:
+    /// Bytes of arena that init() needs for `count` objects of `stride` bytes (stride a multiple
+    /// of 8).
+    static std::size_t bytes(std::uint32_t count, std::size_t stride) noexcept;
+    /// Lays the pool out in `memory` (zeroed, committed, 64-aligned). `doorbell` is the deferral
+    /// item that retire() rings, see sync/deferral.hpp. All objects start free, round 0.
+    /// Context: task. Host only.
+    void init(void* memory, std::uint32_t count, std::size_t stride,
+              std::uint32_t doorbell) noexcept;
+
+    /// Claims a free object: its word becomes {round + 1, owner, flags 0, state}. nullptr: none.
+    /// The content is what its last user left.
+    /// Context: any.
+    [[nodiscard]] void* claim(std::uint16_t owner, std::uint8_t state) noexcept;
+    /// Makes an object free. The caller has exclusive use of it and nobody can still hold its bare
+    /// address (else retire()).
+    /// Context: any.
+    void release(void* object) noexcept;
+    /// Makes an object free after a grace period: readers of either flavour that may hold its bare
+    /// address are waited for by the worker. The caller has exclusive use of it.
+    /// Context: any.
+    void retire(void* object) noexcept;
+
+    /// The next object whose state is retired, taken off the hints; nullptr if none. Worker only.
+    /// Context: irq.
+    void* take_retired() noexcept;
+    /// Sets the hints again for every free and every retired object. After a death. Worker only.
+    /// Context: irq.
+    void restore_hints() noexcept;
+
+    [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+    [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
+    [[nodiscard]] void* at(std::uint32_t index) const noexcept { return objects_ + index * stride_; }
+    /// Index of the object that `address` points into. Precondition: contains(address).
+    /// Context: any.
+    [[nodiscard]] std::uint32_t index_of(const void* address) const noexcept {
+        return static_cast<std::uint32_t>(
+            (reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(objects_)) /
+            stride_);
+    }
+    [[nodiscard]] bool contains(std::uintptr_t address) const noexcept {
+        return address - reinterpret_cast<std::uintptr_t>(objects_) <
+               static_cast<std::uintptr_t>(count_) * stride_;
+    }
+    /// Objects in state free now, counted; for reports and tests.
+    /// Context: task, irq.
+    [[nodiscard]] std::uint32_t count_free() const noexcept;
+
+    static AtomicWord& word_of(void* object) noexcept { return *static_cast<AtomicWord*>(object); }
+    static Word load(const void* object) noexcept {
+        return Word{static_cast<const AtomicWord*>(object)->load(std::memory_order_acquire)};
+    }
+    /// One transition. On failure `expected` holds the word found.
+    /// Context: any. Ordering: acquire and release.
+    static bool transition(void* object, Word& expected, Word desired) noexcept {
+        return word_of(object).compare_exchange(expected.bits, desired.bits,
+                                                std::memory_order_acq_rel);
+    }
+
+    static constexpr std::uint32_t kProbesMax = 1024;
+
+private:
+    std::byte* objects_ = nullptr;
+    std::size_t stride_ = 0;
+    std::uint32_t count_ = 0;
+    std::uint32_t doorbell_ = 0;
+    HintMap free_;
+    HintMap retired_;
+    platform::Atomic<std::uint32_t> cursor_;  ///< Where the next claim starts to look.
+};
+
+}  // namespace taskwork::sync

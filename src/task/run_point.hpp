@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Run points: where a thread's pending works run, and the counters that say where it is.
+//
+//   (1) the end of the outermost nmi handler, section depth 0   NmiScope
+//   (2) the notification's handler, same condition              on_signal
+//   (3) the end of the outermost section                        Section
+//   (4) an explicit safe point                                  safe_point
+//   (5) thread exit                                             exit_current (task.hpp)
+//
+// Depths change by single instructions, for a handler may nest between any two. Each outermost
+// entry stamps the stack pointer: an entry found open whose frame lies deeper (lower) than the code
+// now running, on the thread's own stack, was left by longjmp or cancellation, and is reset. The
+// test is made only where both addresses lie on the thread's own stack: between different stacks
+// the order of addresses says nothing.
+//
+// A drain takes the list whole and runs it newest first, as the kernel does (K55). It has a budget:
+// after kDrainPasses takes, what nested events have scheduled meanwhile waits for the next run
+// point, so that a thread always returns to its program.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+
+#include "task/task.hpp"
+
+namespace taskwork::task {
+
+/// Takes of the list per drain. Chains of callbacks that schedule on their own task run to this
+/// depth before the program goes on (K56).
+inline constexpr unsigned kDrainPasses = 8;
+
+/// Least stack that must be left below a handler for a program and its callbacks to run.
+inline constexpr std::size_t kHandlerStackMin = 12 * 1024;
+
+/// A runtime section of the calling thread: task_work does not cut it. At the end of the outermost
+/// one, outside handlers, pending works run (run point 3).
+class Section {
+public:
+    /// `task` is current(); nullptr makes the section a no-op.
+    /// Context: any.
+    explicit Section(Task* task) noexcept;
+    /// Context: as the constructor's. May run works.
+    ~Section();
+    Section(const Section&) = delete;
+    Section& operator=(const Section&) = delete;
+
+private:
+    Task* task_;
+};
+
+/// A reader section of one flavour (GP.1). Opens no Section.
+class ReadSection {
+public:
+    /// Context: any (own thread).
+    ReadSection(Task& task, sync::Flavour flavour) noexcept
+        : slot_(task.readers[static_cast<unsigned>(flavour)]) {
+        slot_.enter();
+    }
+    ~ReadSection() { slot_.exit(); }
+    ReadSection(const ReadSection&) = delete;
+    ReadSection& operator=(const ReadSection&) = delete;
+
+private:
+    sync::ReaderSlot& slot_;
+};
+
+/// The span of an event's handler. If entered() is false the event is to be dropped: an event is
+/// being handled on this thread already (counted).
+class NmiScope {
+public:
+    /// `interrupted_sp`: stack pointer of the interrupted code; `on_alternate_stack`: the kernel
+    /// says the handler runs on one.
+    /// Context: nmi.
+    NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack) noexcept;
+    /// Lowers the thread to task_work and drains if no section is open (run point 1).
+    /// Context: nmi.
+    ~NmiScope();
+    NmiScope(const NmiScope&) = delete;
+    NmiScope& operator=(const NmiScope&) = delete;
+    [[nodiscard]] bool entered() const noexcept { return entered_; }
+
+private:
+    Task& task_;
+    bool entered_;
+};
+
+/// The level at which the calling thread runs our code now.
+/// Context: any.
+Level current_level(const Task& task) noexcept;
+
+/// Run point 4: runs what is pending for the calling thread. One load when idle.
+/// Context: task.
+void safe_point() noexcept;
+
+/// Runs pending works of the calling thread unless a section, a handler or a drain is open.
+/// Context: task, task_work (no-op), nmi (no-op).
+void drain(Task& task) noexcept;
+
+/// Puts a node of round `round` on the target's list. False: the list is closed, nothing was done.
+/// The caller is inside a brief section. Ordering: what the caller did before is visible to the run.
+/// Context: any.
+bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept;
+
+/// Sets the target's pending flag and, if it was clear, tells it: not at all if it is the calling
+/// thread (a run point follows); by signal; or, for resume, by a kick that a blocked thread does
+/// not feel, through the worker. The caller is inside a brief section.
+/// Context: any. At most one system call.
+void notify(Task& target, Notify mode) noexcept;
+
+/// What the layer above does with an event signal: returns true if (info, context) is an event of
+/// its own. Runs inside an NmiScope that was entered; `dropped`: it was not, only count.
+using EventHook = bool (*)(Task& task, const siginfo_t& info, void* ucontext, bool dropped) noexcept;
+/// Tells whether the signal is an event, without side effects. Context: nmi.
+using EventTest = bool (*)(const Task& task, const siginfo_t& info) noexcept;
+
+/// Context: task. Before the handler is installed.
+void set_event_hook(EventTest test, EventHook hook) noexcept;
+
+/// The handler proper for sync::kSignal: serves events and notifications, drains. Returns true if
+/// the signal was ours (the caller passes others on to the application). Preserves errno.
+/// Context: nmi.
+bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept;
+
+/// Installs on_signal for sync::kSignal in a process without the preload library. Foreign signals
+/// are passed to the handler that was there before. Idempotent.
+/// Context: task.
+std::errc install_handler() noexcept;
+
+/// Worker: unlinks cancelled nodes inside the task's list.
+/// Context: irq.
+void compact(Task& task) noexcept;
+
+}  // namespace taskwork::task

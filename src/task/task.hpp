@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Task: one thread of a process of the domain, as the rest of taskwork sees it. Its control block
+// lies in the arena, so that any member can schedule onto it and the worker can sweep it after a
+// death. The thread finds its own by current().
+//
+// Who touches what:
+//   own thread (and its handlers)   depths, stamps, reader slots, BPF stacks, statistics
+//   any thread                      works (push), pending, husks
+//   worker                          retires it; interior unlink of husks
+//
+// States (the pool word's state):
+//
+//   free --claim--> born --attached--> alive --exit--> exited --worker--> retired --GP--> free
+//                                        \--process died--> exited
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/context.hpp"
+#include "base/errc.hpp"
+#include "sync/grace.hpp"
+#include "sync/platform.hpp"
+#include "sync/pool.hpp"
+
+namespace taskwork::task {
+
+inline constexpr std::uint8_t kTaskBorn = sync::kStateUser;
+inline constexpr std::uint8_t kTaskAlive = sync::kStateUser + 1;
+inline constexpr std::uint8_t kTaskExited = sync::kStateUser + 2;
+
+inline constexpr std::uint8_t kProcessJoining = sync::kStateUser;
+inline constexpr std::uint8_t kProcessAlive = sync::kStateUser + 1;
+inline constexpr std::uint8_t kProcessDead = sync::kStateUser + 2;
+
+/// A BPF program may use 512 bytes a frame in at most 8 frames, per level; callbacks of helpers
+/// (bpf_loop, for_each) run in frames of the same stack.
+inline constexpr std::size_t kBpfStackBytes = 512 * 8;
+
+/// Room kept for the structures that programs see (task_struct, mm_struct of our BTF); filled by
+/// the bpf layer.
+inline constexpr std::size_t kTaskViewBytes = 512;
+inline constexpr std::size_t kProcessViewBytes = 256;
+
+/// How a target is told of a work (kernel: TWA_SIGNAL, TWA_RESUME). `none` only pushes.
+enum class Notify : std::uint8_t { none, resume, signal };
+
+/// A node of a task's list of works; embedded 64-aligned in an arena object.
+/// `next` is {round : 31, claimed : 1, index of the next node : 32}: the claim bit says that the
+/// drainer or the compacting worker owns the node of that round, and freezes the link; the round
+/// makes a late compare-exchange fail when the node has been pushed again meanwhile.
+struct alignas(64) WorkNode {
+    platform::Atomic<std::uint64_t> next;
+    WorkNode* run_next;  ///< Order of the drainer's private list; drainer only.
+};
+
+/// Counts of a log-linear histogram of nanoseconds: 8 buckets an octave.
+struct LatencyHistogram {
+    static constexpr unsigned kBuckets = 8 * 40;
+    platform::LocalStatistic counts[kBuckets];
+    platform::LocalStatistic max_ns;
+    /// Context: own thread, any context.
+    void record(std::uint64_t ns) noexcept;
+    /// Lowest value of a bucket in ns. Context: any.
+    static std::uint64_t lower_bound_ns(unsigned bucket) noexcept;
+};
+
+struct TaskStatistics {
+    platform::LocalStatistic drains;            ///< Lists taken that held a node.
+    platform::LocalStatistic drains_cut;        ///< Drains ended by their budget.
+    platform::LocalStatistic events_nested;     ///< Dropped: an event was being handled.
+    platform::LocalStatistic events_no_stack;   ///< Dropped: too little stack left.
+    platform::LocalStatistic notifications;     ///< Signals this thread sent.
+    platform::LocalStatistic resets;            ///< Sections found open after a longjmp.
+};
+
+/// A process of the domain.
+struct alignas(64) Process {
+    sync::AtomicWord word;
+    std::int32_t pid;
+    std::uint32_t joined_item;                 ///< Deferral item: the worker watches the pid.
+    platform::Atomic<std::uint32_t> attached;  ///< Futex word: raised when the worker is done.
+    std::uint32_t exec_sequence;
+    std::uint64_t start_ns;                    ///< CLOCK_BOOTTIME of joining.
+    char command[64];                          ///< Name of the executable, for reports.
+    alignas(64) std::byte view[kProcessViewBytes];  ///< mm_struct of our BTF.
+};
+
+struct alignas(64) Task {
+    sync::AtomicWord word;
+    std::int32_t pid;
+    std::int32_t tid;
+    std::uint16_t process;    ///< Index of the process; also the owner in the words it moves.
+    std::uint16_t reserved0;
+    std::uint32_t born_item;
+    std::uint32_t exited_item;
+    std::uint32_t compact_item;
+    std::uint32_t kick_item;
+    platform::Atomic<std::uint32_t> sampled;  ///< Period in microseconds of its fastest event; 0: none.
+
+    // Control block: own thread and its handlers.
+    alignas(64) platform::LocalCounter section_depth;
+    platform::LocalCounter nmi_depth;
+    platform::LocalCounter drain_depth;
+    std::uint32_t reserved1;
+    std::uintptr_t section_stamp;  ///< Stack pointer of the outermost open section.
+    std::uintptr_t nmi_stamp;
+    std::uintptr_t drain_stamp;
+    std::uintptr_t stack_low;      ///< Bounds of the thread's own stack; 0 where unknown.
+    std::uintptr_t stack_high;
+    sync::ReaderSlot readers[sync::flavour_count];
+
+    // The list: any thread.
+    alignas(64) platform::Atomic<std::uint64_t> works;  ///< arena_index of the newest node, kListClosed.
+    platform::Atomic<std::uint32_t> pending;   ///< 1: notified, has not yet looked.
+    platform::Atomic<std::uint32_t> take_sequence;  ///< Odd while a taken list is being claimed.
+    platform::Atomic<std::uint32_t> husks;     ///< Cancelled nodes still on the list, about.
+
+    alignas(64) TaskStatistics statistics;
+    LatencyHistogram latency;
+    alignas(64) std::byte view[kTaskViewBytes];  ///< task_struct of our BTF.
+    alignas(64) std::byte bpf_stack[level_count][kBpfStackBytes];
+};
+
+/// `works` of a task past its last run point.
+inline constexpr std::uint64_t kListClosed = UINT64_MAX;
+
+/// What the owner of the nodes does with them; set once per process before the first task.
+struct WorkOps {
+    /// Runs the work of a node that the drainer has claimed, or drops it if it was cancelled.
+    /// `closing`: the target will never run anything again; the work is to be dropped.
+    /// Context: task_work.
+    void (*run)(Task& task, WorkNode& node, bool closing) noexcept;
+    /// Whether the work was cancelled while on the list. Context: any.
+    bool (*is_husk)(const WorkNode& node) noexcept;
+    /// Lets go of a husk that the worker has unlinked. Context: irq.
+    void (*drop)(WorkNode& node) noexcept;
+};
+
+/// The table of tasks and processes of a domain (Root::tasks).
+class TaskTable {
+public:
+    static constexpr std::uint32_t kTasksDefault = 1024;
+    static constexpr std::uint32_t kProcessesMax = 4096;
+
+    /// Host only. Errors: not_enough_memory.
+    /// Context: task.
+    static std::errc create(std::uint32_t tasks_max) noexcept;
+    /// Context: any.
+    static TaskTable& get() noexcept;
+
+    sync::Pool tasks;
+    sync::Pool processes;
+    platform::Atomic<std::uint64_t> tasks_refused;  ///< Threads that found the table full.
+    platform::Atomic<std::uint64_t> processes_refused;
+
+    /// A live task by thread id; nullptr: none. Valid for the caller's sleepable section.
+    /// Context: any. Bounded by the table.
+    Task* find(std::int32_t tid) noexcept;
+    /// Context: any.
+    Task& task_at(std::uint32_t index) noexcept { return *static_cast<Task*>(tasks.at(index)); }
+    Process& process_at(std::uint32_t index) noexcept {
+        return *static_cast<Process*>(processes.at(index));
+    }
+};
+
+/// The calling thread's task; nullptr if it is not registered, or if it is a forked child's thread
+/// that has not joined yet.
+/// Context: any.
+Task* current() noexcept;
+
+/// Joins this process to the domain of the arena it has mapped: registers for membarrier, claims a
+/// Process. Errors: not_enough_memory (table full), no_such_process (domain closed).
+/// Context: task; async-signal-safe, for forked children.
+std::errc join_process(const char* command_name) noexcept;
+/// The process joined by this process, or nullptr.
+/// Context: any.
+Process* current_process() noexcept;
+
+/// Registers the calling thread as a task of its process. Idempotent. Errors: not_enough_memory
+/// (table full, counted), no_such_process (domain closed, or process not joined).
+/// Context: task; async-signal-safe but for the stack bounds, which need `stack_low`/`stack_high`
+/// from the caller (0, 0: unknown).
+std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) noexcept;
+
+/// Run point 5: runs what is pending, closes the list (later schedules: -ESRCH), hands the control
+/// block to the worker. The thread can register again.
+/// Context: task.
+void exit_current() noexcept;
+
+/// Sets what nodes mean, once per process.
+/// Context: task.
+void set_work_ops(const WorkOps& ops) noexcept;
+
+}  // namespace taskwork::task

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The worker: the host's thread that does what handlers must not (context irq). It runs the
+// deferral queue, drives grace periods and releases what they covered, watches the processes of the
+// domain (pidfd) and sweeps after a death.
+//
+//   sweep of process P:  reader slots of its tasks closed -> lists closed -> every layer's sweeper
+//   finishes or cancels what P owned -> pools' hints restored -> tasks with a pending flag notified
+//   again -> tasks and process retired
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.hpp"
+#include "sync/pool.hpp"
+#include "task/task.hpp"
+
+namespace taskwork::task {
+
+/// A layer's part of the sweep: everything in its pools that names `owner`. Context: irq.
+using Sweeper = void (*)(std::uint16_t owner) noexcept;
+
+/// Called by the worker when a task or process appears or goes. Context: irq.
+struct LifeHooks {
+    void (*task_born)(Task& task) noexcept = nullptr;
+    void (*task_exited)(Task& task) noexcept = nullptr;
+    void (*process_joined)(Process& process) noexcept = nullptr;
+    void (*process_died)(Process& process) noexcept = nullptr;
+    void (*kick)(Task& task) noexcept = nullptr;  ///< One-shot event for resume mode.
+};
+
+class Worker {
+public:
+    /// Creates the domain's tables that the layers up to this one need (grace periods, deferral
+    /// queue, tasks) in the arena, joins the host itself, registers the calling thread, starts the
+    /// worker thread. Errors: not_enough_memory, resource_unavailable_try_again (no thread).
+    /// Context: task. Host only.
+    static Result<void> start(std::uint32_t tasks_max);
+    /// Stops the thread after one more round and closes the domain. Idempotent.
+    /// Context: task.
+    static void stop() noexcept;
+
+    /// Before the first member joins. Order of sweepers: as added.
+    /// Context: task.
+    static void add_sweeper(Sweeper sweeper) noexcept;
+    static void set_life_hooks(const LifeHooks& hooks) noexcept;
+
+    /// Has the worker release what is retired in `pool`, by `finish` (nullptr: Pool::release) once
+    /// both flavours' grace period has ended. Returns the doorbell for Pool::init.
+    /// Context: task.
+    static std::uint32_t adopt_pool(sync::Pool& pool, void (*finish)(sync::Pool&, void*) noexcept);
+    /// The opposite, before the pool's memory is released. Waits until the worker has let go of it.
+    /// Context: task.
+    static void disown_pool(sync::Pool& pool) noexcept;
+
+    /// Has the worker call `function(argument)` once a grace period of both flavours has ended.
+    /// Context: task, irq. Allocates (host memory).
+    static void after_grace_period(void (*function)(void*) noexcept, void* argument);
+    /// Waits until every sleepable and brief section open now has closed and the worker has run
+    /// what was queued before. Never from the worker itself.
+    /// Context: task.
+    static void synchronize() noexcept;
+    /// Runs one round in the calling thread; for tests that stand in for the worker.
+    /// Context: irq.
+    static void run_once(std::uint64_t timeout_ns) noexcept;
+};
+
+}  // namespace taskwork::task
