@@ -24,7 +24,7 @@ test: install-deps  ## build and run all tests but the long ones (about ten minu
 	ctest --preset dev
 
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
-	ctest --preset dev -L '^(lint|unit|smoke)$$'
+	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
 prove: dev  ## long: what may fail by chance, ROUNDS times over, and the tests left out of `make test`
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \

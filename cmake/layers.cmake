@@ -18,18 +18,16 @@
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 
-# taskwork_test(<target> <source> LABELS <label>... TIMEOUT <s> LIBRARIES <lib>... [PROPERTIES ...])
+# taskwork_test(<target> <source> LABEL <label> TIMEOUT <s> LIBRARIES <lib>... [PROPERTIES ...])
 function(taskwork_test target source)
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;LIBRARIES;PROPERTIES")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "LABEL;TIMEOUT" "LIBRARIES;PROPERTIES")
     add_executable(${target} "${source}")
     target_link_libraries(${target} PRIVATE
         taskwork_options ${arg_LIBRARIES} GTest::gmock GTest::gtest_main)
-    # The list of labels passes through two scripts of CMake's, which each split it once.
-    string(REPLACE ";" "\\;" labels "${arg_LABELS}")
     # PRE_TEST: tests are listed when ctest starts, not in the middle of the build.
     gtest_discover_tests(${target} TEST_PREFIX "${target}." DISCOVERY_MODE PRE_TEST
         DISCOVERY_TIMEOUT 60
-        PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${labels}" ${arg_PROPERTIES})
+        PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABEL} ${arg_PROPERTIES})
 endfunction()
 
 # taskwork_bench(<target> <source> LIBRARIES <lib>...)
@@ -73,7 +71,7 @@ function(taskwork_layer name)
     foreach(source IN LISTS tests)
         cmake_path(GET source STEM unit)
         taskwork_test(${name}_${unit} "${source}"
-            LIBRARIES taskwork_${name} LABELS unit TIMEOUT 60)
+            LIBRARIES taskwork_${name} LABEL unit TIMEOUT 60)
     endforeach()
     foreach(source IN LISTS benches)
         cmake_path(GET source STEM unit)

@@ -42,6 +42,8 @@ target_compile_definitions(taskwork_options INTERFACE
     TASKWORK_ASSERTIONS=$<IF:$<CONFIG:Release>,0,1>)
 target_compile_options(taskwork_options INTERFACE
     -Wall -Wextra -Wshadow
+    # Naming some members and leaving the rest at their defaults is how options are given.
+    -Wno-missing-field-initializers
     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
     # A handler may be the first to touch a thread-local variable; only this model needs no
     # allocation for that.
