@@ -37,6 +37,7 @@ bench: install-deps  ## build and run the benchmarks
 	@set -e; for bench in build/bench/bench/*_bench; do echo "== $$bench"; $$bench; done
 
 coverage: install-deps  ## which lines the unit tests reach
+	rm -rf build/coverage/profile
 	cmake --workflow --preset coverage
 	tools/coverage.sh build/coverage
 
