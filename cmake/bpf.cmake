@@ -31,9 +31,10 @@ function(taskwork_bpf_object name source)
     add_dependencies(bpf_objects bpf_${name})
 endfunction()
 
-# taskwork_bpf_objects(): every x.bpf.c of this folder, as object x.
-function(taskwork_bpf_objects)
-    file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.bpf.c")
+# taskwork_bpf_objects(<folder>): every x.bpf.c there, as object x.
+function(taskwork_bpf_objects folder)
+    cmake_path(ABSOLUTE_PATH folder NORMALIZE)
+    file(GLOB sources CONFIGURE_DEPENDS "${folder}/*.bpf.c")
     foreach(source IN LISTS sources)
         cmake_path(GET source STEM name)
         taskwork_bpf_object(${name} "${source}")

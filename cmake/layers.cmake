@@ -92,12 +92,12 @@ function(taskwork_link target)
     endif()
 endfunction()
 
-# taskwork_programs(<destination>): each x_main.cpp and x_main.c of this folder is a program x of its
+# taskwork_programs(<folder> <destination>): each x_main.cpp and x_main.c there is a program x of its
 # own, linked with nothing of ours, to be run by tests or the demo. Built as ordinary programs are,
 # but for frame pointers, which whole stacks need.
-function(taskwork_programs destination)
-    file(GLOB mains CONFIGURE_DEPENDS
-        "${CMAKE_CURRENT_SOURCE_DIR}/*_main.cpp" "${CMAKE_CURRENT_SOURCE_DIR}/*_main.c")
+function(taskwork_programs folder destination)
+    cmake_path(ABSOLUTE_PATH folder NORMALIZE)
+    file(GLOB mains CONFIGURE_DEPENDS "${folder}/*_main.cpp" "${folder}/*_main.c")
     foreach(main IN LISTS mains)
         cmake_path(GET main STEM program)
         string(REGEX REPLACE "_main$" "" program "${program}")
