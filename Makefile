@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The front door. Everything here is a preset of CMakePresets.json plus, at first, what Debian has to
-# provide; `cmake --workflow --preset dev` is the same as `make test` once that is there.
+# The front door. Everything here is a preset of CMakePresets.json plus, at first, what Debian has
+# to provide; `cmake --workflow --preset dev` is the same as `make test` once that is there.
 
 JOBS ?= $(shell nproc)
 # How often `make prove` repeats what may fail by chance.
@@ -15,18 +15,18 @@ export CTEST_PARALLEL_LEVEL := $(JOBS)
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-demo: release  ## build, and sample an unmodified program
+demo: install-deps  ## build, and sample an unmodified program
+	cmake --preset release
+	cmake --build --preset release --target product
 	tools/demo.sh build/release
 
-test: install-deps  ## build and run all tests but the long ones (about ten minutes)
-	cmake --preset dev
-	cmake --build --preset dev
+test: dev  ## build and run all tests but the long ones (about ten minutes)
 	ctest --preset dev
 
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
-prove: dev  ## long: what may fail by chance, ROUNDS times over, and the tests left out of `make test`
+prove: dev  ## long: what may fail by chance ROUNDS times over, and the longest tests
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|model|reference)$$' --repeat until-fail:$(ROUNDS)
 	ctest --test-dir build/dev --output-on-failure -L '^prove$$'
@@ -53,8 +53,8 @@ install-deps:  ## install the Debian packages that are missing
 clean:  ## remove everything built
 	rm -rf build
 
-# A build by preset, without its tests.
-.PHONY: dev release
-dev release: install-deps
-	cmake --preset $@
-	cmake --build --preset $@
+# The build that tests run in.
+.PHONY: dev
+dev: install-deps
+	cmake --preset dev
+	cmake --build --preset dev

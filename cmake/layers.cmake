@@ -93,8 +93,9 @@ function(taskwork_link target)
 endfunction()
 
 # taskwork_programs(<folder> <destination>): each x_main.cpp and x_main.c there is a program x of its
-# own, linked with nothing of ours, to be run by tests or the demo. Built as ordinary programs are,
-# but for frame pointers, which whole stacks need.
+# own, linked with nothing of ours, to be run by tests or the demo; the target `programs` makes all.
+# Built as ordinary programs are, but for frame pointers, which whole stacks need.
+add_custom_target(programs ALL)
 function(taskwork_programs folder destination)
     cmake_path(ABSOLUTE_PATH folder NORMALIZE)
     file(GLOB mains CONFIGURE_DEPENDS "${folder}/*_main.cpp" "${folder}/*_main.c")
@@ -107,6 +108,6 @@ function(taskwork_programs folder destination)
         set_target_properties(${program} PROPERTIES
             RUNTIME_OUTPUT_DIRECTORY "${destination}"
             ENABLE_EXPORTS ON)  # names in .dynsym, which stacks are printed from
-        set_property(GLOBAL APPEND PROPERTY TASKWORK_PROGRAMS ${program})
+        add_dependencies(programs ${program})
     endforeach()
 endfunction()

@@ -48,7 +48,7 @@ target_compile_options(taskwork_options INTERFACE
     # A handler may be the first to touch a thread-local variable; only this model needs no
     # allocation for that.
     -ftls-model=initial-exec
-    # Two words are compared and exchanged at once; every x86-64 of this century but the first has it.
+    # Two words are exchanged at once; every x86-64 but the very first can.
     -mcx16
     # Stacks are walked by frame pointer, ours too.
     -fno-omit-frame-pointer

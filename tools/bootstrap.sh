@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages of tools/packages.txt that are missing. Asks nothing, and says nothing
-# when all are there. Without root or sudo it prints the one line to run instead.
+# Installs the Debian packages of tools/packages.txt that are missing. Asks nothing, and says
+# nothing when all are there. Without root or sudo it prints the one line to run instead.
 set -eu
 
 list=$(dirname "$0")/packages.txt
@@ -25,7 +25,7 @@ if [ "$(id -u)" = 0 ]; then
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root="sudo -n env"
 else
-    echo "bootstrap: packages are missing, and this is neither root nor sudo without a password; run:" >&2
+    echo "bootstrap: packages are missing, with neither root nor a sudo that asks nothing; run:" >&2
     echo "    apt-get update && apt-get install -y --no-install-recommends$missing" >&2
     exit 1
 fi

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# coverage.sh BUILD: prints, per source file, what the tests run in that build (preset coverage) reached;
-# BUILD/html has it line by line.
+# coverage.sh BUILD: prints, per source file, what the tests run in that build (preset coverage)
+# reached; BUILD/html has it line by line.
 set -eu
 build=$1
 

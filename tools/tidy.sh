@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# tidy.sh [FILE.cpp...]: clang-tidy over the sources named, or all of them; slow. The compile commands are
-# those of the clang preset.
+# tidy.sh [FILE.cpp...]: clang-tidy over the sources named, or all of them; slow. The compile
+# commands are those of the clang preset.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every file that a document of ours mentions exists: targets of links, and `code` that is a path from
-# the top of the tree (src/..., tests/...) or the name of a document. Code with a placeholder in it
-# (<name>, *, {a,b}) is not a path.
+# Every file that a document of ours mentions exists: targets of links, and `code` that is a path
+# from the top of the tree (src/..., tests/...) or the name of a document. Code with a placeholder
+# in it (<name>, *, {a,b}) is not a path.
 set -eu
 
 find . -name '*.md' ! -path './build/*' ! -path './.git/*' | sort | while read -r document; do
@@ -30,7 +30,8 @@ find . -name '*.md' ! -path './build/*' ! -path './.git/*' | sort | while read -
         esac
         if [ "$kind" = code ]; then
             case $name in
-            src/* | include/* | tests/* | examples/* | bench/* | docs/* | tools/* | cmake/* | .ci/*) ;;
+            src/* | include/* | tests/* | examples/* | bench/*) ;;
+            docs/* | tools/* | cmake/* | .ci/*) ;;
             [A-Z]*.md) ;;
             *) continue ;;
             esac

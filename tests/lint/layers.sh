@@ -6,7 +6,7 @@
 set -eu
 order="base sync task defer map bpf event uapi agent cli"
 
-find src -name '*.hpp' -o -name '*.cpp' -o -name '*.h' -o -name '*.c' | sort | xargs awk -v order="$order" '
+find src -name '*.[ch]' -o -name '*.[ch]pp' | sort | xargs awk -v order="$order" '
     BEGIN {
         count = split(order, names, " ")
         for (i = 1; i <= count; i++) { rank[names[i]] = i }

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Atomics, threads and system calls are reached through the platform seam (src/sync/platform.hpp,
-# src/sync/native), so that the same source can also be built for an explorer of interleavings. Exceptions stand in
-# seam_allowed.txt: a shell pattern of paths, then the reason. Tests and benchmarks are free.
+# src/sync/native), so that the same source can also be built for an explorer of interleavings.
+# Exceptions stand in seam_allowed.txt: a shell pattern of paths, then the reason. Tests and
+# benchmarks are free.
 set -eu
 allowed=tests/lint/seam_allowed.txt
 status=0
