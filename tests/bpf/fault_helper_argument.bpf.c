@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ill-behaved: hands a helper a buffer that is longer than the stack it lies on.
+// Refused by the kernel's verifier; without one, every event ends in a counted fault, `after` stays
+// 0, and the program under the event runs on.
+
+#include "check.bpf.h"
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 4);
+    __type(key, __u32);
+    __type(value, __u64);
+} map SEC(".maps");
+
+/// Not known when the program is compiled.
+volatile __u64 zero;
+volatile __u64 after;
+
+SEC("perf_event")
+int in_nmi(struct bpf_perf_event_data* event) {
+    __sync_fetch_and_add(&result.events, 1);
+    char text[16];
+    bpf_probe_read_kernel(text, 65536 + (__u32)zero, &map);
+    result.observed[0] = text[0];
+    after = 1;
+    return 0;
+}
