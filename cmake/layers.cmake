@@ -103,6 +103,7 @@ function(taskwork_programs folder destination)
         cmake_path(GET main STEM program)
         string(REGEX REPLACE "_main$" "" program "${program}")
         add_executable(${program} "${main}")
+        target_compile_definitions(${program} PRIVATE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE>)
         target_compile_options(${program} PRIVATE
             -Wall -Wextra -O1 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls)
         set_target_properties(${program} PROPERTIES
