@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/masks.hpp"
+
+#include <cerrno>
+
+#include "agent/dispositions.hpp"
+#include "agent/libc.hpp"
+#include "agent/waits.hpp"
+
+namespace taskwork::agent {
+
+namespace {
+
+bool contains_ours(const sigset_t* set) noexcept {
+    return set != nullptr && (bits_of(*set) & bit_of(kSignal)) != 0;
+}
+
+void set_ours(sigset_t& set, bool member) noexcept {
+    const SignalBits bits = bits_of(set);
+    assign_bits(set, member ? bits | bit_of(kSignal) : bits & ~bit_of(kSignal));
+}
+
+// Whether the caller is in a handler on an alternate stack, where kSignal is to stay blocked.
+bool on_alternate_stack() noexcept {
+    if (!uses_alternate_stacks()) {
+        return false;
+    }
+    stack_t stack{};
+    kernel_call(SYS_sigaltstack, 0, reinterpret_cast<long>(&stack));
+    return (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+}  // namespace
+
+int application_sigmask(int how, const sigset_t* set, sigset_t* old) {
+    if (!owns_dispositions()) {
+        return libc().pthread_sigmask(how, set, old);
+    }
+    ThreadSignals& mine = thread_signals;
+    const bool was = application_blocks_here();
+    if (set == nullptr) {
+        const int error = libc().pthread_sigmask(how, nullptr, old);
+        if (error == 0 && old != nullptr) {
+            set_ours(*old, was);
+        }
+        return error;
+    }
+    sigset_t mask = *set;
+    const bool member = contains_ours(set);
+    const bool changes = how == SIG_SETMASK ? member != was || member : member;
+    if (changes && in_foreign_process()) {
+        const int error = libc().pthread_sigmask(how, set, old);
+        if (error == 0 && old != nullptr) {
+            set_ours(*old, was);
+        }
+        return error;
+    }
+    // Opening may find it blocked in the kernel after all (a raw call, or a handler left by
+    // longjmp), and then corrects that.
+    const bool opens = how != SIG_BLOCK && !on_alternate_stack();
+    set_ours(mask, how == SIG_UNBLOCK ? opens : how == SIG_SETMASK && !opens);
+    const int error = libc().pthread_sigmask(how, &mask, old);
+    if (error != 0) {
+        return error;
+    }
+    if (old != nullptr) {
+        set_ours(*old, was);
+    }
+    if (changes) {
+        mine.blocked = how != SIG_UNBLOCK && member;
+        mine.handler_frame = 0;
+        if (!mine.blocked) {
+            const int saved = errno;
+            deliver_pending();
+            errno = saved;
+        }
+    }
+    return 0;
+}
+
+int application_sigpending(sigset_t* set) {
+    const int result = libc().sigpending(set);
+    if (result == 0 && owns_dispositions()) {
+        set_ours(*set, any_pending());
+    }
+    return result;
+}
+
+int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* timeout) {
+    if (!owns_dispositions() || !contains_ours(set)) {
+        return libc().sigtimedwait(set, info, timeout);
+    }
+    const Deadline deadline(Deadline::to_ns(timeout));
+    timespec left = timeout != nullptr ? *timeout : timespec{};
+    // From here on none of ours is served, and no foreign one kept, without our seeing it.
+    kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    const int waiting = begin_waiting();
+    siginfo_t found;
+    int result;
+    for (;;) {
+        if (take_pending(found)) {
+            result = kSignal;
+            break;
+        }
+        result = libc().sigtimedwait(set, &found, timeout != nullptr ? &left : nullptr);
+        if (result != kSignal) {
+            break;
+        }
+        if (!is_announcement(found)) {
+            // Ours, or foreign: the handler knows. libc hides tkill's code, by which others tell.
+            if (found.si_code == SI_USER && found.si_pid == kernel_pid()) {
+                found.si_code = SI_TKILL;
+            }
+            thread_signals.hold = true;
+            kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+            queue_to_self(kSignal, found);
+            kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+            thread_signals.hold = false;
+            if (!any_pending()) {
+                errno = EINTR;
+                result = -1;
+                break;
+            }
+        }
+        left = deadline.remaining();
+    }
+    const int error = errno;
+    end_waiting(waiting);
+    kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+    if (result >= 0 && info != nullptr) {
+        *info = found;
+        if (info->si_code == SI_TKILL) {
+            info->si_code = SI_USER;  // as libc has it
+        }
+    }
+    errno = error;
+    return result;
+}
+
+MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
+    if (!given_) {
+        return;
+    }
+    mask_ = *mask;
+    if (!owns_dispositions()) {
+        return;
+    }
+    blocks_ = contains_ours(mask);
+    set_ours(mask_, false);
+    if (blocks_ || !application_blocks_here()) {
+        return;
+    }
+    // The mask admits what has been blocked up to now: no foreign signal may slip in between our
+    // looking for one and the wait.
+    guarded_ = true;
+    kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    waiting_ = begin_waiting();
+    siginfo_t pending;
+    if (take_pending(pending)) {
+        ThreadSignals& mine = thread_signals;
+        const bool blocked = mine.blocked;
+        const std::uintptr_t frame = mine.handler_frame;
+        interrupted_ = is_function(disposition_of(kSignal).read());
+        mine.blocked = false;
+        mine.handler_frame = 0;
+        kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+        queue_to_self(kSignal, pending);
+        kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+        mine.blocked = blocked;
+        mine.handler_frame = frame;
+    }
+}
+
+void MaskedWait::end() {
+    if (guarded_) {
+        const int error = errno;
+        end_waiting(waiting_);
+        kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+        errno = error;
+    }
+}
+
+}  // namespace taskwork::agent

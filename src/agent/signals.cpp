@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/signals.hpp"
+
+#include <cerrno>
+
+#include "agent/dispositions.hpp"
+#include "agent/libc.hpp"
+#include "agent/thread_signals.hpp"
+
+namespace taskwork::agent {
+
+namespace {
+
+constinit SignalHooks serving{};
+
+// Calls a handler as the kernel would: it passes all three arguments to every handler, SA_SIGINFO
+// or not, and old ones on this architecture rely on it.
+void call(const struct sigaction& action, int signal, siginfo_t* info, void* context) {
+    action.sa_sigaction(signal, info, context);
+}
+
+// Passes a foreign kSignal on. True if a handler of the application has run.
+bool deliver(siginfo_t* info, ucontext_t* context) {
+    ThreadSignals& mine = thread_signals;
+    if (application_blocks(*context)) {
+        if (!is_announcement(*info)) {
+            keep_pending(*info);
+        }
+        return false;
+    }
+    siginfo_t announced;
+    if (is_announcement(*info)) {
+        if (!take_pending(announced)) {
+            return false;
+        }
+        info = &announced;
+    }
+    const struct sigaction action = disposition_of(kSignal).read_for_delivery();
+    if (!is_function(action)) {
+        return false;
+    }
+    const bool blocked = mine.blocked;
+    const std::uintptr_t outer = mine.handler_frame;
+    const SignalBits asked = bits_of(action.sa_mask);
+    if ((action.sa_flags & SA_NODEFER) == 0 || (asked & bit_of(kSignal)) != 0) {
+        mine.handler_frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    }
+    kernel_sigmask(SIG_SETMASK, (saved_mask(*context) | asked) & ~bit_of(kSignal));
+    call(action, kSignal, info, context);
+    // What came while the handler ran is sent again, blocked, so that it is delivered when this
+    // frame has gone, not on top of it.
+    kernel_sigmask(SIG_SETMASK, kHandlerMask | bit_of(kSignal));
+    mine.handler_frame = outer;
+    mine.blocked = blocked;
+    siginfo_t next;
+    if (!application_blocks(*context) && take_pending(next)) {
+        queue_to_self(kSignal, next);
+    }
+    return true;
+}
+
+void handle_signal(int signal, siginfo_t* info, void* ucontext) {
+    const int error = errno;
+    auto* context = static_cast<ucontext_t*>(ucontext);
+    constexpr SignalBits faults = bit_of(SIGSEGV) | bit_of(SIGBUS);
+    if ((saved_mask(*context) & faults) != 0) {
+        kernel_sigmask(SIG_UNBLOCK, faults);
+    }
+    if (serving.on_signal(signal, info, ucontext) || !deliver(info, context)) {
+        note_interrupted_wait(context);
+    }
+    errno = error;
+}
+
+// Dies, or not, as the kernel would have it for SIG_DFL or SIG_IGN.
+void take_default(int signal, siginfo_t* info, bool ignored) noexcept {
+    const bool sent = info->si_code <= 0;
+    const bool told = signal == SIGBUS && info->si_code == BUS_MCEERR_AO;
+    if (ignored && (sent || told)) {
+        return;
+    }
+    const KernelSigaction action{};  // SIG_DFL
+    kernel_sigaction(signal, &action, nullptr);
+    // Sent again, it waits until the kernel has restored the context in which it came, so that a
+    // core file shows that. A fault would come again by itself, unless another thread has mapped
+    // the page meanwhile; this one comes in any case.
+    kernel_sigmask(SIG_BLOCK, bit_of(signal));
+    queue_to_self(signal, *info);
+}
+
+void handle_fault(int signal, siginfo_t* info, void* ucontext) {
+    const int error = errno;
+    if (serving.on_fault(signal, info, ucontext)) {
+        errno = error;
+        return;
+    }
+    const struct sigaction action = disposition_of(signal).read_for_delivery();
+    if (!is_function(action)) {
+        take_default(signal, info, action.sa_handler == SIG_IGN);
+        errno = error;
+        return;
+    }
+    // Mask and stack are those that the application asked for: ours was installed with its flags.
+    errno = error;
+    call(action, signal, info, ucontext);
+}
+
+// Whether the application has a handler for a signal (not kSignal).
+bool has_handler(int signal) noexcept {
+    if (signal == SIGSEGV || signal == SIGBUS) {
+        return is_function(disposition_of(signal).read());
+    }
+    KernelSigaction action{};
+    kernel_sigaction(signal, nullptr, &action);
+    return action.handler != reinterpret_cast<void*>(SIG_DFL) &&
+           action.handler != reinterpret_cast<void*>(SIG_IGN);
+}
+
+}  // namespace
+
+std::errc install_handlers(const SignalHooks& hooks) noexcept {
+    if (owns_dispositions()) {
+        return std::errc::connection_already_in_progress;
+    }
+    libc();
+    serving = hooks;
+    const SignalBits mask = kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    thread_signals.blocked = (mask & bit_of(kSignal)) != 0;
+    const std::errc error = take_over_dispositions({handle_signal, handle_fault});
+    kernel_sigmask(SIG_SETMASK, error == std::errc{} ? mask & ~bit_of(kSignal) : mask);
+    return error;
+}
+
+void note_interrupted_wait(const ucontext_t* context) noexcept {
+    if (thread_signals.wait.frame == 0 || !in_marked_wait(*context)) {
+        return;
+    }
+    // A call that brings its own mask has another one in the context than it waits with. Asked
+    // again, it opens that mask itself, and what is pending interrupts it.
+    SignalBits pending = 0;
+    kernel_call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), sizeof pending);
+    pending &= ~(saved_mask(*context) | bit_of(kSignal));
+    for (int signal = 1; pending != 0 && signal <= kSignalMax; ++signal) {
+        if ((pending & bit_of(signal)) != 0 && has_handler(signal)) {
+            return;
+        }
+    }
+    thread_signals.wait.resume = true;
+}
+
+}  // namespace taskwork::agent

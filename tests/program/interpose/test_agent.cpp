@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The preload library's interposition with nothing behind it: its hooks know our signal by a mark
+// and count. What the programs beside this file assert is true of the real one too; they can send
+// "ours" at will only to this one.
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <unistd.h>
+
+#include "agent/signals.hpp"
+#include "agent/threads.hpp"
+
+#pragma GCC visibility push(default)
+extern "C" {
+std::atomic<long> test_agent_served{0};
+std::atomic<long> test_agent_threads_started{0};
+std::atomic<long> test_agent_threads_exiting{0};
+std::atomic<long> test_agent_forked_children{0};
+std::atomic<void*> test_agent_fault_address{nullptr};
+std::atomic<void*> test_agent_resume_at{nullptr};
+}
+#pragma GCC visibility pop
+
+namespace {
+
+constexpr int kOurMark = 0x6f757273;
+
+bool on_signal(int, siginfo_t* info, void*) noexcept {
+    if (info->si_code != SI_QUEUE || info->si_value.sival_int != kOurMark) {
+        return false;
+    }
+    ++test_agent_served;
+    return true;
+}
+
+bool on_fault(int, siginfo_t* info, void* ucontext) noexcept {
+    if (info->si_code <= 0 || info->si_addr != test_agent_fault_address ||
+        test_agent_fault_address == nullptr) {
+        return false;
+    }
+    auto* context = static_cast<ucontext_t*>(ucontext);
+    context->uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(test_agent_resume_at.load());
+    return true;
+}
+
+void started() noexcept { ++test_agent_threads_started; }
+void exiting() noexcept { ++test_agent_threads_exiting; }
+void forked_child() noexcept { ++test_agent_forked_children; }
+
+void process_exiting() noexcept {
+    if (std::getenv("TEST_AGENT_TELLS_EXIT") != nullptr) {
+        static constexpr char kText[] = "process exiting\n";
+        if (write(STDOUT_FILENO, kText, sizeof kText - 1) < 0) {
+            std::abort();
+        }
+    }
+}
+
+__attribute__((constructor)) void start() {
+    using namespace taskwork::agent;
+    if (install_thread_hooks({started, exiting, forked_child, process_exiting}) != std::errc{} ||
+        install_handlers({on_signal, on_fault}) != std::errc{}) {
+        std::abort();
+    }
+}
+
+}  // namespace
