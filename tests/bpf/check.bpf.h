@@ -29,6 +29,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define EBUSY 16
 #define EEXIST 17
 #define EINVAL 22
+#define ERANGE 34
 
 struct check_input input SEC(".data.input");
 struct check_result result SEC(".data.result");

@@ -44,6 +44,10 @@ struct check_input {
     __u64 outer_start, outer_end;
 
     __s32 target_tid;  // whom to schedule onto
+
+    /// Whether maps without preallocation find memory for any number of elements in nmi. The
+    /// kernel's run out: what they keep ready for an interrupt is refilled only after it.
+    __u32 allocates_in_nmi;
 };
 
 struct check_result {

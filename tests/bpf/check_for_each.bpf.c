@@ -15,7 +15,6 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, ENTRIES);
     __type(key, __u32);
     __type(value, __u64);
