@@ -18,21 +18,21 @@ char LICENSE[] SEC("license") = "GPL";
 struct value {
     struct bpf_task_work work;
     __u64 runs;
-    __s64 copied; // bytes with the NUL, or a negative errno
-    __u32 tid;    // the last thread that ran the callback
+    __s64 copied;  // bytes with the NUL, or a negative errno
+    __u32 tid;     // the last thread that ran the callback
     char text[60];
 };
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, SLOTS);
-    __type(key, __u32); // thread id modulo SLOTS
+    __type(key, __u32);  // thread id modulo SLOTS
     __type(value, struct value);
 } slots SEC(".maps");
 
 __u64 events;
 __u64 scheduled;
-__u64 busy; // the slot was in use, or another error
+__u64 busy;  // the slot was in use, or another error
 
 static int copy_argument(struct bpf_map* map, void* key, void* data) {
     struct value* value = data;
@@ -41,7 +41,7 @@ static int copy_argument(struct bpf_map* map, void* key, void* data) {
     value->copied =
         bpf_copy_from_user_str(value->text, sizeof(value->text), (void*)mm->arg_start, 0);
     value->tid = (__u32)bpf_get_current_pid_tgid();
-    value->runs += 1; // a slot is one work at a time
+    value->runs += 1;  // a slot is one work at a time
     return 0;
 }
 
@@ -52,7 +52,7 @@ int on_event(struct bpf_perf_event_data* context) {
     __sync_fetch_and_add(&events, 1);
     struct value* value = bpf_map_lookup_elem(&slots, &slot);
     if (!value) {
-        return 0; // cannot be: but the kernel's verifier wants to see it asked
+        return 0;  // cannot be: but the kernel's verifier wants to see it asked
     }
     int error =
         taskwork_schedule_signal(bpf_get_current_task_btf(), &value->work, &slots, copy_argument);

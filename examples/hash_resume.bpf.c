@@ -16,7 +16,7 @@ char LICENSE[] SEC("license") = "GPL";
 struct value {
     struct bpf_task_work work;
     __u64 runs;
-    __s64 copied; // bytes with the NUL, or a negative errno
+    __s64 copied;  // bytes with the NUL, or a negative errno
     char text[64];
 };
 
@@ -24,13 +24,13 @@ struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, 1024);
-    __type(key, __u32); // thread id
+    __type(key, __u32);  // thread id
     __type(value, struct value);
 } values SEC(".maps");
 
 __u64 events;
 __u64 scheduled;
-__u64 busy; // the callback of an earlier event has not run yet, or another error
+__u64 busy;  // the callback of an earlier event has not run yet, or another error
 
 static int copy_argument(struct bpf_map* map, void* key, void* data) {
     struct value* value = data;
@@ -38,7 +38,7 @@ static int copy_argument(struct bpf_map* map, void* key, void* data) {
 
     value->copied =
         bpf_copy_from_user_str(value->text, sizeof(value->text), (void*)mm->arg_start, 0);
-    value->runs += 1; // only its own thread runs it
+    value->runs += 1;  // only its own thread runs it
     return 0;
 }
 
@@ -53,7 +53,7 @@ int on_event(struct bpf_perf_event_data* context) {
         bpf_map_update_elem(&values, &tid, &empty, BPF_NOEXIST);
         value = bpf_map_lookup_elem(&values, &tid);
         if (!value) {
-            return 0; // more threads than the map has room for
+            return 0;  // more threads than the map has room for
         }
     }
     int error =

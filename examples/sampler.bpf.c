@@ -46,7 +46,7 @@ struct leaf_key {
 struct stack_key {
     __u32 tgid;
     __u32 tid;
-    __u64 addresses[STACK_DEPTH_MAX]; // innermost first, 0 behind the last
+    __u64 addresses[STACK_DEPTH_MAX];  // innermost first, 0 behind the last
 };
 
 struct thread {
@@ -61,11 +61,11 @@ struct process {
     /// so a difference from the task's own means that the strings are to be read (again).
     __u64 arguments_at;
     __u64 scheduled_at_ns;
-    __u64 latency_ns;                    // from the last schedule to its callback
-    __u32 reads;                         // callbacks that ran
-    __s32 error;                         // of the last read: 0 or a negative errno
-    char command_line[COMMAND_LINE_MAX]; // arguments, separated by spaces
-    char environment[ENVIRONMENT_MAX];   // NAME=VALUE, empty if the variable is not set
+    __u64 latency_ns;                     // from the last schedule to its callback
+    __u32 reads;                          // callbacks that ran
+    __s32 error;                          // of the last read: 0 or a negative errno
+    char command_line[COMMAND_LINE_MAX];  // arguments, separated by spaces
+    char environment[ENVIRONMENT_MAX];    // NAME=VALUE, empty if the variable is not set
 };
 
 struct {
@@ -88,7 +88,7 @@ struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, 4096);
-    __type(key, __u32); // thread id
+    __type(key, __u32);  // thread id
     __type(value, struct thread);
 } threads SEC(".maps");
 
@@ -96,14 +96,14 @@ struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __uint(max_entries, 1024);
-    __type(key, __u32); // process id
+    __type(key, __u32);  // process id
     __type(value, struct process);
 } processes SEC(".maps");
 
 __u64 samples;
-__u64 samples_lost;      // a map was full
-__u64 schedules;         // that returned 0
-__u64 schedule_failures; // that did not
+__u64 samples_lost;       // a map was full
+__u64 schedules;          // that returned 0
+__u64 schedule_failures;  // that did not
 
 /// One more in a map of counters, in any context.
 static __always_inline void count(void* map, const void* key) {
@@ -147,7 +147,7 @@ struct environment_search {
     struct process* process;
     __u64 at;
     __u64 end;
-    bool inside; // of a string longer than our buffer: this piece does not begin one
+    bool inside;  // of a string longer than our buffer: this piece does not begin one
 };
 
 static bool is_wanted(const char* string) {
@@ -175,7 +175,7 @@ static long next_environment_string(__u64 index, struct environment_search* sear
         return 1;
     }
     if (!search->inside && is_wanted(process->environment)) {
-        search->end = 0; // found: the string stays where it is
+        search->end = 0;  // found: the string stays where it is
         return 1;
     }
     // A full buffer may hold a part only. Going on at its terminator finds the rest of the string,
@@ -205,7 +205,7 @@ static int describe_process(struct bpf_map* map, void* key, void* value) {
     if (!process->error) {
         read_environment(process, mm);
     }
-    process->arguments_at = arguments_at; // last: on an error, too, one try is enough
+    process->arguments_at = arguments_at;  // last: on an error, too, one try is enough
     return 0;
 }
 
@@ -255,7 +255,7 @@ static __always_inline void schedule_description(__u32 tgid) {
     __u64 now = bpf_ktime_get_ns();
     int error = taskwork_schedule_signal(task, &process->work, &processes, describe_process);
     if (error) {
-        __sync_fetch_and_add(&schedule_failures, 1); // the next event tries again
+        __sync_fetch_and_add(&schedule_failures, 1);  // the next event tries again
         return;
     }
     process->scheduled_at_ns = now;

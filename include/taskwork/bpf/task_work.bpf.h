@@ -83,15 +83,15 @@ struct mm_struct {
 /// The part of a task that a program may read; offsets are relocated at load (CO-RE).
 struct task_struct {
     unsigned int flags;
-    struct mm_struct* mm; ///< NULL for a task without an address space.
+    struct mm_struct* mm;  ///< NULL for a task without an address space.
     int exit_code;
-    int pid;  ///< The thread.
-    int tgid; ///< The process.
+    int pid;   ///< The thread.
+    int tgid;  ///< The process.
     struct task_struct* real_parent;
     struct task_struct* parent;
     struct task_struct* group_leader;
-    __u64 start_time;     ///< CLOCK_MONOTONIC, in ns.
-    __u64 start_boottime; ///< CLOCK_BOOTTIME, in ns.
+    __u64 start_time;      ///< CLOCK_MONOTONIC, in ns.
+    __u64 start_boottime;  ///< CLOCK_BOOTTIME, in ns.
     char comm[16];
 };
 
@@ -149,7 +149,7 @@ extern void bpf_rcu_read_unlock(void) __ksym __weak;
 // ---- Wrappers ----------------------------------------------------------------------------------
 
 #ifndef TASKWORK_EOPNOTSUPP
-#define TASKWORK_EOPNOTSUPP 95 // <errno.h> is not for BPF programs
+#define TASKWORK_EOPNOTSUPP 95  // <errno.h> is not for BPF programs
 #endif
 
 /// Whether the loader found this weak kfunc. The answer is a constant by the time that the program
@@ -189,4 +189,4 @@ static __always_inline int taskwork_schedule_resume(struct task_struct* task,
     return -TASKWORK_EOPNOTSUPP;
 }
 
-#endif // TASKWORK_BPF_TASK_WORK_BPF_H
+#endif  // TASKWORK_BPF_TASK_WORK_BPF_H

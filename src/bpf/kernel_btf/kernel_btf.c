@@ -106,13 +106,9 @@ KFUNC int bpf_copy_from_user_str(void* dst, taskwork_u32 dst__sz, const void* un
     return 0;
 }
 
-KFUNC struct task_struct* bpf_task_from_pid(taskwork_s32 pid) {
-    return 0;
-}
+KFUNC struct task_struct* bpf_task_from_pid(taskwork_s32 pid) { return 0; }
 
-KFUNC struct task_struct* bpf_task_acquire(struct task_struct* p) {
-    return 0;
-}
+KFUNC struct task_struct* bpf_task_acquire(struct task_struct* p) { return 0; }
 
 KFUNC void bpf_task_release(struct task_struct* p) {}
 

@@ -27,26 +27,26 @@ struct mm_struct {
     taskwork_u64 start_brk;
     taskwork_u64 brk;
     taskwork_u64 start_stack;
-    taskwork_u64 arg_start; ///< The argument strings, each with its NUL: [arg_start, arg_end).
+    taskwork_u64 arg_start;  ///< The argument strings, each with its NUL: [arg_start, arg_end).
     taskwork_u64 arg_end;
-    taskwork_u64 env_start; ///< The environment at the start of the program: [env_start, env_end).
+    taskwork_u64 env_start;  ///< The environment at the start of the program: [env_start, env_end).
     taskwork_u64 env_end;
 };
 
 /// One thread.
 struct task_struct {
-    taskwork_u32 flags;     ///< PF_EXITING (4) from thread exit on; otherwise 0.
-    taskwork_s32 exit_code; ///< As wait(2) reports it, once the process is dead; else 0.
-    taskwork_s32 pid;       ///< The thread id, as the domain's host sees it.
-    taskwork_s32 tgid;      ///< The process id.
-    struct mm_struct* mm;   ///< Null before the process is described and after its exit.
+    taskwork_u32 flags;      ///< PF_EXITING (4) from thread exit on; otherwise 0.
+    taskwork_s32 exit_code;  ///< As wait(2) reports it, once the process is dead; else 0.
+    taskwork_s32 pid;        ///< The thread id, as the domain's host sees it.
+    taskwork_s32 tgid;       ///< The process id.
+    struct mm_struct* mm;    ///< Null before the process is described and after its exit.
     struct task_struct*
-        real_parent; ///< Leader of the process that forked it; null if not in the domain.
-    struct task_struct* parent;       ///< As real_parent: tracers are not followed.
-    struct task_struct* group_leader; ///< The first thread of the process; itself for that one.
-    taskwork_u64 start_time;          ///< CLOCK_MONOTONIC at its start, in ns.
-    taskwork_u64 start_boottime;      ///< CLOCK_BOOTTIME at its start, in ns.
-    char comm[16];                    ///< Its name, always NUL terminated.
+        real_parent;  ///< Leader of the process that forked it; null if not in the domain.
+    struct task_struct* parent;        ///< As real_parent: tracers are not followed.
+    struct task_struct* group_leader;  ///< The first thread of the process; itself for that one.
+    taskwork_u64 start_time;           ///< CLOCK_MONOTONIC at its start, in ns.
+    taskwork_u64 start_boottime;       ///< CLOCK_BOOTTIME at its start, in ns.
+    char comm[16];                     ///< Its name, always NUL terminated.
 };
 
 #ifdef __cplusplus
@@ -84,4 +84,4 @@ static_assert(offsetof(task_struct, comm) == 64);
 static_assert(sizeof(task_struct) == 80);
 #endif
 
-#endif // TASKWORK_BPF_KERNEL_BTF_TASK_STRUCT_H
+#endif  // TASKWORK_BPF_KERNEL_BTF_TASK_STRUCT_H
