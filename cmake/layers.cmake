@@ -105,9 +105,7 @@ function(taskwork_programs folder destination)
         add_executable(${program} "${main}")
         target_compile_definitions(${program} PRIVATE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE>)
         target_compile_options(${program} PRIVATE
-            -Wall -Wextra -O1 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls
-            # Without it a function that calls none has no frame, and hides its caller from the stack.
-            -mno-omit-leaf-frame-pointer)
+            -Wall -Wextra -O1 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls)
         set_target_properties(${program} PROPERTIES
             RUNTIME_OUTPUT_DIRECTORY "${destination}"
             ENABLE_EXPORTS ON)  # names in .dynsym, which stacks are printed from
