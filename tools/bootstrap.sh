@@ -14,6 +14,7 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 
 missing=
+# shellcheck disable=SC2013  # words are wanted
 for package in $(sed 's/#.*//' "$list"); do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
