@@ -120,6 +120,11 @@ public:
 /// Context: task; async-signal-safe.
 void join() noexcept;
 
+/// Whether a signal has the looks of an event of ours, whichever thread's and whether it still runs.
+/// For threads that are no tasks any more; the handler of a task knows its events exactly.
+/// Context: any.
+bool is_event_signal(const siginfo_t& info) noexcept;
+
 /// Finds out what the machine allows, by opening and running an event on the calling thread (about
 /// a millisecond), and stores it as the table's delivery if there is a table. A fallback changes
 /// `wanted` to what is reached and is named in `*note` (one line for the user; empty: none).

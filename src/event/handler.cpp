@@ -147,6 +147,11 @@ bool on_event(task::Task& task, const siginfo_t& info, void* ucontext, bool drop
 
 static_assert(kNotATimer == kNone);
 
+bool is_event_signal(const siginfo_t& info) noexcept {
+    return info.si_code == POLL_IN || info.si_code == POLL_HUP ||
+           spec_of_timer_signal(info) != kNotATimer;
+}
+
 void join() noexcept { task::set_event_hook(is_event, on_event); }
 
 }  // namespace taskwork::event

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/join.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "agent/kernel_signal.hpp"
+#include "agent/launch.hpp"
+#include "agent/signals.hpp"
+#include "agent/threads.hpp"
+#include "bpf/program.hpp"
+#include "bpf/user_memory.hpp"
+#include "defer/task_work.hpp"
+#include "event/event.hpp"
+#include "map/ring_buffer.hpp"
+#include "sync/arena.hpp"
+#include "sync/deferral.hpp"
+#include "task/run_point.hpp"
+#include "task/task.hpp"
+
+namespace taskwork::agent {
+
+namespace {
+
+/// The longest that the start of a program waits for its first thread's events.
+constexpr std::uint64_t kAttachWaitNs = 500'000'000;
+/// The longest that leave_domain waits for threads inside the runtime.
+constexpr unsigned kLeaveWaitMs = 1000;
+
+struct Bounds {
+    std::uintptr_t low = 0;
+    std::uintptr_t high = 0;
+};
+
+/// Of the calling thread's stack; kept for the child of a fork, which lives on a copy of it.
+constinit thread_local Bounds stack_bounds __attribute__((tls_model("initial-exec")));
+
+/// The main thread's stack: from the file name that the kernel puts at its very top down to its
+/// limit. (pthread_getattr_np reads /proc/self/maps for it.)
+Bounds main_stack() noexcept {
+    const auto name = static_cast<std::uintptr_t>(::getauxval(AT_EXECFN));
+    rlimit limit{};
+    if (name == 0 || ::getrlimit(RLIMIT_STACK, &limit) != 0) {
+        return {};
+    }
+    constexpr std::uintptr_t kPage = 4096;
+    constexpr std::uintptr_t kUnlimited = std::uintptr_t{1} << 30;
+    Bounds bounds;
+    bounds.high = (name + std::strlen(reinterpret_cast<const char*>(name)) + kPage) & ~(kPage - 1);
+    const std::uintptr_t size = limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > kUnlimited
+                                    ? kUnlimited
+                                    : limit.rlim_cur;
+    bounds.low = bounds.high - size;
+    return bounds;
+}
+
+Bounds thread_stack() noexcept {
+    pthread_attr_t attributes;
+    if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) {
+        return {};
+    }
+    void* low = nullptr;
+    std::size_t size = 0;
+    Bounds bounds;
+    if (::pthread_attr_getstack(&attributes, &low, &size) == 0) {
+        bounds.low = reinterpret_cast<std::uintptr_t>(low);
+        bounds.high = bounds.low + size;
+    }
+    ::pthread_attr_destroy(&attributes);
+    return bounds;
+}
+
+/// Standard error of the application is its own: one line, and only where we refuse a domain.
+void say_refusal(const sync::ArenaHeader& theirs) noexcept {
+    char line[256];
+    const int length = std::snprintf(
+        line, sizeof(line),
+        "taskwork: %s[%d] refuses the domain of process %d: version %.31s there, %s here; it runs "
+        "unsampled\n",
+        program_invocation_short_name, static_cast<int>(::getpid()), theirs.host_pid,
+        theirs.version, TASKWORK_VERSION);
+    if (length > 0) {
+        const auto size = static_cast<std::size_t>(length);
+        [[maybe_unused]] const ssize_t written =
+            ::write(STDERR_FILENO, line, size < sizeof(line) ? size : sizeof(line) - 1);
+    }
+}
+
+/// Maps the arena. False: there is no domain for us.
+bool map_domain(const DomainAddress& address) noexcept {
+    char path[64];
+    std::snprintf(path, sizeof(path), "/proc/%d/fd/%d", address.host_pid, address.descriptor);
+    const int fd = ::open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    struct stat status{};
+    bool joined = false;
+    if (::fstat(fd, &status) == 0 && status.st_ino == address.inode) {
+        const std::errc error = sync::Arena::join(fd, address.cookie);
+        if (error == std::errc::wrong_protocol_type) {
+            sync::ArenaHeader theirs{};
+            if (::pread(fd, static_cast<void*>(&theirs), sizeof(theirs), 0) ==
+                static_cast<ssize_t>(sizeof(theirs))) {
+                say_refusal(theirs);
+            }
+        }
+        joined = error == no_error && map::map_mirrors(fd) == no_error;
+        if (error == no_error && !joined) {
+            sync::Arena::destroy();
+        }
+    }
+    ::close(fd);
+    return joined;
+}
+
+bool domain_is_open() noexcept {
+    return sync::Arena::present() &&
+           sync::Arena::header().closed.load(std::memory_order_relaxed) == 0 &&
+           !event::EventTable::get().host_is_gone();
+}
+
+bool register_thread() noexcept {
+    if (task::register_current(stack_bounds.low, stack_bounds.high) != no_error) {
+        return false;
+    }
+    task::Task* task = task::current();
+    if (task == nullptr) {
+        return false;
+    }
+    bpf::describe_task(*task);
+    event::arm_timer(*task);
+    return true;
+}
+
+void unregister_thread() noexcept {
+    task::Task* task = task::current();
+    if (task == nullptr) {
+        return;
+    }
+    event::disarm_timer(*task);
+    task::exit_current();
+}
+
+void thread_started() noexcept {
+    if (!in_domain()) {
+        return;
+    }
+    stack_bounds = thread_stack();
+    register_thread();
+}
+
+void thread_exiting() noexcept { unregister_thread(); }
+
+void forked_child() noexcept {
+    if (!domain_is_open()) {
+        return;
+    }
+    const int errno_before = errno;
+    if (task::join_process(program_invocation_short_name) == no_error) {
+        register_thread();
+    }
+    errno = errno_before;
+}
+
+void wait_until_attached() noexcept {
+    task::Process* process = task::current_process();
+    const std::uint64_t deadline = platform::now_ns() + kAttachWaitNs;
+    while (process->attached.load(std::memory_order_acquire) == 0 && domain_is_open()) {
+        const std::uint64_t now = platform::now_ns();
+        if (now >= deadline) {
+            return;
+        }
+        platform::futex_wait(process->attached, 0, deadline - now);
+    }
+}
+
+/// Events that were under way when the thread ceased to be a task (its exit, the domain left) are
+/// ours still, if nobody's any more.
+bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept {
+    return task::on_signal(signal, info, ucontext) ||
+           (task::current() == nullptr && event::is_event_signal(*info));
+}
+
+bool on_fault(int signal, siginfo_t* info, void* ucontext) noexcept {
+    return bpf::recover_fault(signal, info, ucontext);
+}
+
+/// Reads digits up to `end`; false: none, or too large.
+template <class Number>
+bool read_number(const char*& text, char end, int base, Number& number) noexcept {
+    if (!((*text >= '0' && *text <= '9') || (base == 16 && *text >= 'a' && *text <= 'f'))) {
+        return false;
+    }
+    char* after = nullptr;
+    errno = 0;
+    const unsigned long value = std::strtoul(text, &after, base);
+    number = static_cast<Number>(value);
+    if (errno != 0 || *after != end || number < 0 || static_cast<unsigned long>(number) != value) {
+        return false;
+    }
+    text = after + (end == '\0' ? 0 : 1);
+    return true;
+}
+
+bool any_thread_inside(std::uint16_t process, const task::Task* self) noexcept {
+    task::TaskTable& table = task::TaskTable::get();
+    for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
+        const task::Task& task = table.task_at(index);
+        if (&task != self && task.process == process &&
+            sync::Pool::load(&task).state() == task::kTaskAlive &&
+            (task.section.is_open() || task.nmi.is_open() || task.draining.is_open())) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+bool parse_domain(const char* text, DomainAddress& address) noexcept {
+    return read_number(text, ':', 10, address.host_pid) &&
+           read_number(text, ':', 10, address.descriptor) &&
+           read_number(text, ':', 10, address.inode) && read_number(text, '\0', 16, address.cookie);
+}
+
+bool in_domain() noexcept { return sync::Arena::present() && task::current_process() != nullptr; }
+
+void start() noexcept {
+    const char* name = std::getenv(kDomainVariable);
+    DomainAddress address;
+    if (name == nullptr || !parse_domain(name, address) || !map_domain(address)) {
+        return;
+    }
+    if (!domain_is_open()) {
+        sync::Arena::destroy();
+        return;
+    }
+    defer::WorkTable::join();
+    bpf::join();
+    event::join();
+    stack_bounds = main_stack();
+    // The handler stands before the first event can come.
+    const SignalHooks signals{on_signal, on_fault};
+    const ThreadHooks threads{thread_started, thread_exiting, forked_child, unregister_thread};
+    if (install_handlers(signals) != no_error || install_thread_hooks(threads) != no_error) {
+        return;
+    }
+    bpf::enable_fault_recovery();
+    if (task::join_process(program_invocation_short_name) == no_error && register_thread()) {
+        wait_until_attached();
+    }
+}
+
+void leave_domain() noexcept {
+    task::Process* process = task::current_process();
+    if (!sync::Arena::present() || process == nullptr) {
+        return;
+    }
+    const auto index =
+        static_cast<std::uint16_t>(task::TaskTable::get().processes.index_of(process));
+    const task::Task* self = task::current();
+    unregister_thread();
+    // From here on no thread of this process is a task; one may still be inside, on its way out.
+    task::leave_process();
+    for (unsigned waited = 0; any_thread_inside(index, self); ++waited) {
+        if (waited == kLeaveWaitMs) {
+            return;  // swept when the process ends
+        }
+        const timespec pause{0, 1'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
+    // The worker sweeps it as it does the dead, and closes its events.
+    sync::Word word = sync::Pool::load(process);
+    sync::Pool::transition(process, word, word.with_state(task::kProcessDead));
+    sync::DeferralQueue::get().queue(process->joined_item);
+    sync::Arena::destroy();
+}
+
+}  // namespace taskwork::agent
