@@ -57,11 +57,11 @@ inline constexpr std::uint64_t kSlotDead = 1;
 
 /// What to run. Plain data: it lives in the arena and is read in another process.
 struct Callback {
-    std::uint32_t kind;     ///< Which CallbackRunner; see set_callback_runner.
-    std::uint32_t entry;    ///< Runner's: index of the subprogram's first instruction.
-    void* program;          ///< Runner's: bpf::Program*; nullptr for other kinds.
-    void* map;              ///< Runner's: map::Map*.
-    void* value;            ///< Runner's: the value that embeds the slot.
+    std::uint32_t kind;   ///< Which CallbackRunner; see set_callback_runner.
+    std::uint32_t entry;  ///< Runner's: index of the subprogram's first instruction.
+    void* program;        ///< Runner's: bpf::Program*; nullptr for other kinds.
+    void* map;            ///< Runner's: map::Map*.
+    void* value;          ///< Runner's: the value that embeds the slot.
 };
 
 inline constexpr std::uint32_t kCallbackBpf = 1;
@@ -100,8 +100,8 @@ struct WorkCounts {
 class WorkTable {
 public:
     static constexpr std::uint32_t kContextsDefault = 16384;
-    /// Host only; also registers the sweeper and the pool with the worker. Errors: not_enough_memory.
-    /// Context: task.
+    /// Host only; also registers the sweeper and the pool with the worker. Errors:
+    /// not_enough_memory. Context: task.
     static std::errc create(std::uint32_t contexts_max) noexcept;
     /// In every process, host included, before its first task registers.
     /// Context: task; async-signal-safe.

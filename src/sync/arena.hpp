@@ -21,7 +21,14 @@ namespace taskwork::sync {
 
 /// Where the arena lies in every process. ThreadSanitizer allows fixed ranges only, and
 /// AddressSanitizer's shadow takes 0x100000000000.
-#if defined(__SANITIZE_THREAD__) || (defined(__has_feature) && __has_feature(thread_sanitizer))
+#if defined(__has_feature)  // clang
+#define TASKWORK_TSAN __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)  // g++
+#define TASKWORK_TSAN 1
+#else
+#define TASKWORK_TSAN 0
+#endif
+#if TASKWORK_TSAN
 inline constexpr std::uintptr_t kArenaBase = 0x7ea000000000;
 #else
 inline constexpr std::uintptr_t kArenaBase = 0x200000000000;
@@ -47,13 +54,14 @@ enum class Root : unsigned {
 };
 
 struct ArenaHeader {
-    std::uint64_t magic;         ///< kArenaMagic once everything below is valid.
-    std::uint64_t abi;           ///< kArenaAbi.
-    char version[32];            ///< Text of the version that made it, for the refusal message.
-    std::uint64_t cookie;        ///< Random; also in the name by which others find the domain.
-    std::uint64_t size;          ///< Bytes of address space.
+    std::uint64_t magic;   ///< kArenaMagic once everything below is valid.
+    std::uint64_t abi;     ///< kArenaAbi.
+    char version[32];      ///< Text of the version that made it, for the refusal message.
+    std::uint64_t cookie;  ///< Random; also in the name by which others find the domain.
+    std::uint64_t size;    ///< Bytes of address space.
     std::int32_t host_pid;
-    platform::Atomic<std::uint32_t> closed;  ///< 1 once the host is gone or going: calls fail -ESRCH.
+    platform::Atomic<std::uint32_t>
+        closed;  ///< 1 once the host is gone or going: calls fail -ESRCH.
     platform::Atomic<std::uint64_t> committed;  ///< Bytes handed out so far (high-water mark).
     void* roots[static_cast<unsigned>(Root::count)];
 };
@@ -64,8 +72,8 @@ inline constexpr std::uint64_t kArenaMagic = 0x616e657261777400ULL;
 class Arena {
 public:
     /// Creates the arena of a new domain whose host is this process, and maps it. `size` is rounded
-    /// up to 2 MiB. Errors: invalid_argument (size above kArenaSizeMax), file_exists (the address is
-    /// taken, by whom is in the text), not_enough_memory, file_too_large (RLIMIT_FSIZE),
+    /// up to 2 MiB. Errors: invalid_argument (size above kArenaSizeMax), file_exists (the address
+    /// is taken, by whom is in the text), not_enough_memory, file_too_large (RLIMIT_FSIZE),
     /// operation_not_permitted (this process has an arena already).
     /// Context: task.
     static Result<void> create(std::size_t size);
@@ -104,10 +112,7 @@ public:
 
     /// Whether [address, address + size) lies inside the arena's address range.
     /// Context: any.
-    static bool contains(std::uintptr_t address, std::size_t size) noexcept {
-        return address >= kArenaBase && size <= kArenaSizeMax &&
-               address - kArenaBase <= kArenaSizeMax - size;
-    }
+    static bool contains(std::uintptr_t address, std::size_t size) noexcept;
 
     template <class T>
     static T* root(Root which) noexcept {
@@ -130,8 +135,9 @@ inline std::uint32_t arena_index(const void* object) noexcept {
 /// Context: any.
 template <class T>
 T* arena_object(std::uint32_t index) noexcept {
-    return index == 0 ? nullptr
-                      : reinterpret_cast<T*>(kArenaBase + (static_cast<std::uintptr_t>(index) << 6));
+    return index == 0
+               ? nullptr
+               : reinterpret_cast<T*>(kArenaBase + (static_cast<std::uintptr_t>(index) << 6));
 }
 
 }  // namespace taskwork::sync

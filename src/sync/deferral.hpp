@@ -24,16 +24,16 @@ using DeferralHandler = void (*)(std::uint64_t argument);
 /// Kinds of items, so that an item in the arena names its handler without a pointer.
 enum class DeferralKind : std::uint32_t {
     none,
-    pool_retired,     ///< argument: Pool*
-    pool_low,         ///< argument: user's
-    task_compact,     ///< argument: Task*
-    task_born,        ///< argument: Task*
-    task_exited,      ///< argument: Task*
-    task_kick,        ///< argument: Task*
-    process_joined,   ///< argument: index of the process
-    ring_buffer,      ///< argument: Map*
-    trace,            ///< argument: user's
-    test,             ///< argument: user's
+    pool_retired,    ///< argument: Pool*
+    pool_low,        ///< argument: user's
+    task_compact,    ///< argument: Task*
+    task_born,       ///< argument: Task*
+    task_exited,     ///< argument: Task*
+    task_kick,       ///< argument: Task*
+    process_joined,  ///< argument: index of the process
+    ring_buffer,     ///< argument: Map*
+    trace,           ///< argument: user's
+    test,            ///< argument: user's
     count,
 };
 
@@ -73,13 +73,17 @@ public:
     /// Makes a sleeping worker look again.
     /// Context: any.
     void wake() noexcept;
+    /// Makes hints right again after a death. Worker only.
+    /// Context: irq.
+    void settle() noexcept;
 
 private:
     struct Item {
         AtomicWord word;  ///< Pool word; state kItemUsed while given out.
-        DeferralKind kind;
-        std::uint64_t argument;
-        std::uint64_t reserved;
+        platform::Atomic<std::uint64_t> argument;
+        platform::Atomic<std::uint32_t> kind;
+        std::uint32_t reserved;
+        std::uint64_t reserved1;
     };
     Pool items_;
     HintMap queued_;

@@ -17,12 +17,13 @@
 // There is no free list: a list that a dying process leaves half-changed needs a repair that cannot
 // know what was meant. An object is free because its own word says so, in one step with its new
 // owner's name. To find one quickly there are *hints*: three levels of bitmaps, bit set = "probably
-// free" (and a second set: "probably retired"). A hint may be wrong after a death; the word decides,
-// and the worker's sweep restores the hints.
+// free" (and a second set: "probably retired"). A hint may be wrong after a death; the word
+// decides, and the worker's sweep restores the hints.
 //
 //   claim     hint bit cleared, then CAS word free{r} -> state{r+1, owner}
 //   release   word -> free{r}, then hint bit set
-//   retire    word -> retired{r}, then retired-hint bit set, worker rung; after the grace period the
+//   retire    word -> retired{r} (owner and flags stay), then retired-hint bit set, worker rung;
+//   after the grace period the
 //             worker releases it
 //
 // Bounds: a claim looks at most at kProbesMax candidates, then reports none.
@@ -41,7 +42,9 @@ struct Word {
     std::uint64_t bits = 0;
 
     [[nodiscard]] constexpr std::uint8_t state() const { return static_cast<std::uint8_t>(bits); }
-    [[nodiscard]] constexpr std::uint8_t flags() const { return static_cast<std::uint8_t>(bits >> 8); }
+    [[nodiscard]] constexpr std::uint8_t flags() const {
+        return static_cast<std::uint8_t>(bits >> 8);
+    }
     [[nodiscard]] constexpr std::uint16_t owner() const {
         return static_cast<std::uint16_t>(bits >> 16);
     }
@@ -89,11 +92,18 @@ public:
     /// Context: any.
     std::uint32_t take(std::uint32_t from) noexcept;
     [[nodiscard]] bool test(std::uint32_t index) const noexcept;
+    /// Makes the summaries right again after a death. Worker only.
+    /// Context: irq.
+    void settle() noexcept;
     static constexpr std::uint32_t none = UINT32_MAX;
 
 private:
+    std::uint32_t take_leaf(std::uint32_t leaf) noexcept;
+    void tidy(std::uint32_t leaf) noexcept;
+
     platform::Atomic<std::uint64_t>* level_[3] = {};
     std::uint32_t count_ = 0;
+    platform::Atomic<std::uint32_t> flux_;  ///< Summaries being cleared; then leaves are looked at.
 };
 
 class Pool {
@@ -129,18 +139,23 @@ public:
 
     [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
     [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
-    [[nodiscard]] void* at(std::uint32_t index) const noexcept { return objects_ + index * stride_; }
+    [[nodiscard]] void* at(std::uint32_t index) const noexcept {
+        return objects_ + index * stride_;
+    }
     /// Index of the object that `address` points into. Precondition: contains(address).
     /// Context: any.
     [[nodiscard]] std::uint32_t index_of(const void* address) const noexcept {
-        return static_cast<std::uint32_t>(
-            (reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(objects_)) /
-            stride_);
+        return static_cast<std::uint32_t>((reinterpret_cast<std::uintptr_t>(address) -
+                                           reinterpret_cast<std::uintptr_t>(objects_)) /
+                                          stride_);
     }
     [[nodiscard]] bool contains(std::uintptr_t address) const noexcept {
         return address - reinterpret_cast<std::uintptr_t>(objects_) <
                static_cast<std::uintptr_t>(count_) * stride_;
     }
+    /// Sets the retired hint of an object whose retirer died before it could. Worker only.
+    /// Context: irq.
+    void hint_retired(std::uint32_t index) noexcept;
     /// Objects in state free now, counted; for reports and tests.
     /// Context: task, irq.
     [[nodiscard]] std::uint32_t count_free() const noexcept;

@@ -70,9 +70,10 @@ private:
 class NmiScope {
 public:
     /// `interrupted_sp`: stack pointer of the interrupted code; `on_alternate_stack`: the kernel
-    /// says the handler runs on one.
+    /// says the handler runs on one; `room`: enough stack is left for works to run at the end.
     /// Context: nmi.
-    NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack) noexcept;
+    NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack,
+             bool room = true) noexcept;
     /// Lowers the thread to task_work and drains if no section is open (run point 1).
     /// Context: nmi.
     ~NmiScope();
@@ -83,6 +84,7 @@ public:
 private:
     Task& task_;
     bool entered_;
+    bool room_;
 };
 
 /// The level at which the calling thread runs our code now.
@@ -98,8 +100,8 @@ void safe_point() noexcept;
 void drain(Task& task) noexcept;
 
 /// Puts a node of round `round` on the target's list. False: the list is closed, nothing was done.
-/// The caller is inside a brief section. Ordering: what the caller did before is visible to the run.
-/// Context: any.
+/// The caller is inside a brief section. Ordering: what the caller did before is visible to the
+/// run. Context: any.
 bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept;
 
 /// Sets the target's pending flag and, if it was clear, tells it: not at all if it is the calling
@@ -110,7 +112,8 @@ void notify(Task& target, Notify mode) noexcept;
 
 /// What the layer above does with an event signal: returns true if (info, context) is an event of
 /// its own. Runs inside an NmiScope that was entered; `dropped`: it was not, only count.
-using EventHook = bool (*)(Task& task, const siginfo_t& info, void* ucontext, bool dropped) noexcept;
+using EventHook = bool (*)(Task& task, const siginfo_t& info, void* ucontext,
+                           bool dropped) noexcept;
 /// Tells whether the signal is an event, without side effects. Context: nmi.
 using EventTest = bool (*)(const Task& task, const siginfo_t& info) noexcept;
 

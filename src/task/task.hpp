@@ -67,12 +67,47 @@ struct LatencyHistogram {
 };
 
 struct TaskStatistics {
-    platform::LocalStatistic drains;            ///< Lists taken that held a node.
-    platform::LocalStatistic drains_cut;        ///< Drains ended by their budget.
-    platform::LocalStatistic events_nested;     ///< Dropped: an event was being handled.
-    platform::LocalStatistic events_no_stack;   ///< Dropped: too little stack left.
-    platform::LocalStatistic notifications;     ///< Signals this thread sent.
-    platform::LocalStatistic resets;            ///< Sections found open after a longjmp.
+    platform::LocalStatistic drains;           ///< Lists taken that held a node.
+    platform::LocalStatistic drains_cut;       ///< Drains ended by their budget.
+    platform::LocalStatistic events_nested;    ///< Dropped: an event was being handled.
+    platform::LocalStatistic events_no_stack;  ///< Dropped: too little stack left.
+    platform::LocalStatistic notifications;    ///< Signals this thread sent.
+    platform::LocalStatistic resets;           ///< Sections found open after a longjmp.
+};
+
+/// How deep a thread is in something of ours (a section, a handler, a drain), with the stack
+/// pointer of the outermost entry, in one word {stack pointer : 48, depth : 16}: a handler that
+/// nests between two instructions finds a consistent pair and leaves it as it was.
+class Depth {
+public:
+    /// Context: any (own thread).
+    void enter(std::uintptr_t stack_pointer) noexcept {
+        const std::uint64_t word = word_.load(std::memory_order_relaxed);
+        word_.store((word & kDepthMask) == 0 ? (stack_pointer << kStackShift) | 1 : word + 1,
+                    std::memory_order_relaxed);
+        platform::signal_fence();
+    }
+    /// Context: any (own thread).
+    void exit() noexcept {
+        platform::signal_fence();
+        const std::uint64_t word = word_.load(std::memory_order_relaxed);
+        if ((word & kDepthMask) != 0) {
+            word_.store((word & kDepthMask) == 1 ? 0 : word - 1, std::memory_order_relaxed);
+        }
+    }
+    void reset() noexcept { word_.store(0, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_open() const noexcept {
+        return (word_.load(std::memory_order_relaxed) & kDepthMask) != 0;
+    }
+    /// Stack pointer of the outermost entry. Precondition: is_open().
+    [[nodiscard]] std::uintptr_t stamp() const noexcept {
+        return word_.load(std::memory_order_relaxed) >> kStackShift;
+    }
+
+private:
+    static constexpr std::uint64_t kDepthMask = 0xffff;
+    static constexpr unsigned kStackShift = 16;
+    platform::Atomic<std::uint64_t> word_;
 };
 
 /// A process of the domain.
@@ -82,8 +117,8 @@ struct alignas(64) Process {
     std::uint32_t joined_item;                 ///< Deferral item: the worker watches the pid.
     platform::Atomic<std::uint32_t> attached;  ///< Futex word: raised when the worker is done.
     std::uint32_t exec_sequence;
-    std::uint64_t start_ns;                    ///< CLOCK_BOOTTIME of joining.
-    char command[64];                          ///< Name of the executable, for reports.
+    std::uint64_t start_ns;                         ///< CLOCK_BOOTTIME of joining.
+    char command[64];                               ///< Name of the executable, for reports.
     alignas(64) std::byte view[kProcessViewBytes];  ///< mm_struct of our BTF.
 };
 
@@ -91,31 +126,29 @@ struct alignas(64) Task {
     sync::AtomicWord word;
     std::int32_t pid;
     std::int32_t tid;
-    std::uint16_t process;    ///< Index of the process; also the owner in the words it moves.
+    std::uint16_t process;  ///< Index of the process; also the owner in the words it moves.
     std::uint16_t reserved0;
     std::uint32_t born_item;
     std::uint32_t exited_item;
     std::uint32_t compact_item;
     std::uint32_t kick_item;
-    platform::Atomic<std::uint32_t> sampled;  ///< Period in microseconds of its fastest event; 0: none.
+    platform::Atomic<std::uint32_t>
+        sampled;  ///< Period in microseconds of its fastest event; 0: none.
 
     // Control block: own thread and its handlers.
-    alignas(64) platform::LocalCounter section_depth;
-    platform::LocalCounter nmi_depth;
-    platform::LocalCounter drain_depth;
-    std::uint32_t reserved1;
-    std::uintptr_t section_stamp;  ///< Stack pointer of the outermost open section.
-    std::uintptr_t nmi_stamp;
-    std::uintptr_t drain_stamp;
-    std::uintptr_t stack_low;      ///< Bounds of the thread's own stack; 0 where unknown.
+    alignas(64) Depth section;
+    Depth nmi;
+    Depth draining;
+    std::uintptr_t stack_low;  ///< Bounds of the thread's own stack; 0 where unknown.
     std::uintptr_t stack_high;
     sync::ReaderSlot readers[sync::flavour_count];
 
     // The list: any thread.
-    alignas(64) platform::Atomic<std::uint64_t> works;  ///< arena_index of the newest node, kListClosed.
-    platform::Atomic<std::uint32_t> pending;   ///< 1: notified, has not yet looked.
+    alignas(64)
+        platform::Atomic<std::uint64_t> works;  ///< arena_index of the newest node, kListClosed.
+    platform::Atomic<std::uint32_t> pending;    ///< How it was told of works, until it looks.
     platform::Atomic<std::uint32_t> take_sequence;  ///< Odd while a taken list is being claimed.
-    platform::Atomic<std::uint32_t> husks;     ///< Cancelled nodes still on the list, about.
+    platform::Atomic<std::uint32_t> husks;          ///< Cancelled nodes still on the list, about.
 
     alignas(64) TaskStatistics statistics;
     LatencyHistogram latency;
@@ -129,9 +162,8 @@ inline constexpr std::uint64_t kListClosed = UINT64_MAX;
 /// What the owner of the nodes does with them; set once per process before the first task.
 struct WorkOps {
     /// Runs the work of a node that the drainer has claimed, or drops it if it was cancelled.
-    /// `closing`: the target will never run anything again; the work is to be dropped.
     /// Context: task_work.
-    void (*run)(Task& task, WorkNode& node, bool closing) noexcept;
+    void (*run)(Task& task, WorkNode& node) noexcept;
     /// Whether the work was cancelled while on the list. Context: any.
     bool (*is_husk)(const WorkNode& node) noexcept;
     /// Lets go of a husk that the worker has unlinked. Context: irq.
@@ -174,6 +206,10 @@ Task* current() noexcept;
 /// Process. Errors: not_enough_memory (table full), no_such_process (domain closed).
 /// Context: task; async-signal-safe, for forked children.
 std::errc join_process(const char* command_name) noexcept;
+/// Leaves the domain: no thread of this process is a task of it any more (what runs now runs on);
+/// what the process owned is swept when it ends. It may join again.
+/// Context: task; async-signal-safe.
+void leave_process() noexcept;
 /// The process joined by this process, or nullptr.
 /// Context: any.
 Process* current_process() noexcept;

@@ -17,8 +17,13 @@
 
 namespace taskwork::task {
 
-/// A layer's part of the sweep: everything in its pools that names `owner`. Context: irq.
-using Sweeper = void (*)(std::uint16_t owner) noexcept;
+inline constexpr std::uint16_t kOwnerNone = UINT16_MAX;
+
+/// A layer's part of the sweep: everything in its pools that names `owner`. False: something could
+/// not be decided yet (another thread is in a bounded step); the worker asks again next round, so a
+/// sweeper may run several times for one death. Context: irq.
+/// `owner` is kOwnerNone when a single thread vanished: only works on closed lists are looked for.
+using Sweeper = bool (*)(std::uint16_t owner) noexcept;
 
 /// Called by the worker when a task or process appears or goes. Context: irq.
 struct LifeHooks {
@@ -46,9 +51,11 @@ public:
     static void set_life_hooks(const LifeHooks& hooks) noexcept;
 
     /// Has the worker release what is retired in `pool`, by `finish` (nullptr: Pool::release) once
-    /// both flavours' grace period has ended. Returns the doorbell for Pool::init.
+    /// the grace period has ended: of brief sections alone if `brief_only` (bare addresses are
+    /// never held by programs), else of both flavours. Returns the doorbell for Pool::init.
     /// Context: task.
-    static std::uint32_t adopt_pool(sync::Pool& pool, void (*finish)(sync::Pool&, void*) noexcept);
+    static std::uint32_t adopt_pool(sync::Pool& pool, void (*finish)(sync::Pool&, void*) noexcept,
+                                    bool brief_only = false);
     /// The opposite, before the pool's memory is released. Waits until the worker has let go of it.
     /// Context: task.
     static void disown_pool(sync::Pool& pool) noexcept;

@@ -46,19 +46,11 @@ std::atomic<std::uint64_t*> cookie_page{nullptr};
 
 }  // namespace
 
-std::uint64_t now_ns() noexcept {
-    return clock_ns(CLOCK_MONOTONIC);
-}
-std::uint64_t boot_ns() noexcept {
-    return clock_ns(CLOCK_BOOTTIME);
-}
+std::uint64_t now_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t boot_ns() noexcept { return clock_ns(CLOCK_BOOTTIME); }
 
-std::int32_t thread_id() noexcept {
-    return static_cast<std::int32_t>(raw_syscall(SYS_gettid));
-}
-std::int32_t process_id() noexcept {
-    return static_cast<std::int32_t>(raw_syscall(SYS_getpid));
-}
+std::int32_t thread_id() noexcept { return static_cast<std::int32_t>(raw_syscall(SYS_gettid)); }
+std::int32_t process_id() noexcept { return static_cast<std::int32_t>(raw_syscall(SYS_getpid)); }
 
 int notify_thread(std::int32_t pid, std::int32_t tid) noexcept {
     siginfo_t info;
@@ -77,9 +69,9 @@ int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
     timespec timeout{};
     timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000U);
     timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000U);
-    return static_cast<int>(
-        -raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT, expected,
-                     timeout_ns == 0 ? 0 : reinterpret_cast<long>(&timeout)));
+    return static_cast<int>(-raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT,
+                                         expected,
+                                         timeout_ns == 0 ? 0 : reinterpret_cast<long>(&timeout)));
 }
 
 void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept {
@@ -93,9 +85,7 @@ bool membarrier_all() noexcept {
     return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
 }
 
-ThreadState& this_thread() noexcept {
-    return thread_state;
-}
+ThreadState& this_thread() noexcept { return thread_state; }
 
 std::uint64_t fork_cookie() noexcept {
     // Pairs with the release in fork_cookie_renew: the page is ready once it is seen.
@@ -128,6 +118,12 @@ bool fork_cookie_renew() noexcept {
         (static_cast<std::uint64_t>(static_cast<std::uint32_t>(process_id())) << 32) ^ now_ns() ^ 1;
     __atomic_store_n(page, fresh == 0 ? 1 : fresh, __ATOMIC_RELAXED);
     return true;
+}
+
+void fork_cookie_clear() noexcept {
+    if (std::uint64_t* page = cookie_page.load(std::memory_order_acquire); page != nullptr) {
+        __atomic_store_n(page, 0, __ATOMIC_RELAXED);
+    }
 }
 
 }  // namespace taskwork::platform

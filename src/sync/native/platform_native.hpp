@@ -27,8 +27,12 @@ public:
     bool compare_exchange(T& expected, T desired, std::memory_order order) noexcept {
         return value_.compare_exchange_strong(expected, desired, order, std::memory_order_acquire);
     }
-    T fetch_add(T value, std::memory_order order) noexcept { return value_.fetch_add(value, order); }
-    T fetch_sub(T value, std::memory_order order) noexcept { return value_.fetch_sub(value, order); }
+    T fetch_add(T value, std::memory_order order) noexcept {
+        return value_.fetch_add(value, order);
+    }
+    T fetch_sub(T value, std::memory_order order) noexcept {
+        return value_.fetch_sub(value, order);
+    }
     T fetch_or(T value, std::memory_order order) noexcept { return value_.fetch_or(value, order); }
     T fetch_and(T value, std::memory_order order) noexcept {
         return value_.fetch_and(value, order);
@@ -46,7 +50,9 @@ class LocalCounter {
 public:
     void increment() noexcept { asm volatile("incl %0" : "+m"(value_) : : "cc", "memory"); }
     void decrement() noexcept { asm volatile("decl %0" : "+m"(value_) : : "cc", "memory"); }
-    [[nodiscard]] std::uint32_t get() const noexcept { return __atomic_load_n(&value_, __ATOMIC_RELAXED); }
+    [[nodiscard]] std::uint32_t get() const noexcept {
+        return __atomic_load_n(&value_, __ATOMIC_RELAXED);
+    }
     void set(std::uint32_t value) noexcept { __atomic_store_n(&value_, value, __ATOMIC_RELAXED); }
 
 private:
@@ -60,7 +66,9 @@ public:
         asm volatile("addq %1, %0" : "+m"(value_) : "er"(amount) : "cc");
     }
     void increment() noexcept { add(1); }
-    [[nodiscard]] std::uint64_t get() const noexcept { return __atomic_load_n(&value_, __ATOMIC_RELAXED); }
+    [[nodiscard]] std::uint64_t get() const noexcept {
+        return __atomic_load_n(&value_, __ATOMIC_RELAXED);
+    }
     void set(std::uint64_t value) noexcept { __atomic_store_n(&value_, value, __ATOMIC_RELAXED); }
 
 private:
@@ -116,5 +124,7 @@ std::uint64_t fork_cookie() noexcept;
 /// Gives this process a fresh cookie; called once at start and once in each forked child. Returns
 /// false if the page cannot be had (no memory).
 bool fork_cookie_renew() noexcept;
+/// Makes fork_cookie() 0 again, for all threads.
+void fork_cookie_clear() noexcept;
 
 }  // namespace taskwork::platform

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The WorkContext behind a slot; see task_work.hpp for the state machine. Only the defer layer
+// looks inside.
+#pragma once
+
+#include <cstdint>
+
+#include "defer/task_work.hpp"
+
+namespace taskwork::defer {
+
+/// Publication in progress: claimed from the pool, perhaps already in its slot. Whoever meets one
+/// in a slot moves it on to standby.
+inline constexpr std::uint8_t kStateAttaching = 32;
+
+/// References and history in the flags of the word.
+inline constexpr std::uint8_t kFlagSlot = 1;  ///< A slot points here.
+inline constexpr std::uint8_t kFlagNode = 2;  ///< On a list, or promised to one.
+inline constexpr std::uint8_t kFlagFromScheduled =
+    4;  ///< Freed by the canceller of a scheduled work.
+inline constexpr std::uint8_t kFlagFromRunning = 8;  ///< Freed while its callback ran.
+
+/// A count that is raised at most once a round, whoever repeats the step (D.3): {round, count}.
+/// Written only while the context's state belongs to the writer alone.
+class RoundCount {
+public:
+    void raise(std::uint32_t round) noexcept {
+        const std::uint64_t word = word_.load(std::memory_order_acquire);
+        if (static_cast<std::uint32_t>(word >> 32) != round) {
+            word_.store(static_cast<std::uint64_t>(round) << 32 |
+                            (static_cast<std::uint32_t>(word) + 1),
+                        std::memory_order_release);
+        }
+    }
+    [[nodiscard]] bool raised_in(std::uint32_t round) const noexcept {
+        return static_cast<std::uint32_t>(word_.load(std::memory_order_acquire) >> 32) == round;
+    }
+    [[nodiscard]] std::uint32_t count() const noexcept {
+        return static_cast<std::uint32_t>(word_.load(std::memory_order_acquire));
+    }
+    void reset() noexcept { word_.store(0, std::memory_order_release); }
+
+private:
+    platform::Atomic<std::uint64_t> word_;
+};
+
+struct alignas(64) WorkContext {
+    sync::AtomicWord word;
+    platform::Atomic<Slot*> slot;          ///< Where it is, or is about to be, published.
+    platform::Atomic<WorkTotals*> totals;  ///< Of the owner; nullptr once folded.
+    platform::Atomic<task::Task*> target;  ///< Set in pending, kept until the next pending.
+    RoundCount ran;
+    RoundCount dropped;
+    RoundCount refused;
+    std::uint32_t first_round;  ///< Round of the word when this life began.
+    task::Notify mode;
+
+    alignas(64) task::WorkNode node;
+
+    // Payload: written in pending by the scheduler, read by the target and the worker.
+    alignas(64) platform::Atomic<void*> program;
+    platform::Atomic<void*> map;
+    void* value;
+    std::uint32_t kind;
+    std::uint32_t entry;
+    std::uint64_t scheduled_ns;
+};
+static_assert(sizeof(WorkContext) % 64 == 0);
+
+inline WorkContext& context_of(task::WorkNode& node) noexcept {
+    return *reinterpret_cast<WorkContext*>(reinterpret_cast<std::byte*>(&node) -
+                                           offsetof(WorkContext, node));
+}
+inline const WorkContext& context_of(const task::WorkNode& node) noexcept {
+    return context_of(const_cast<task::WorkNode&>(node));
+}
+
+inline WorkState state_of(sync::Word word) noexcept { return static_cast<WorkState>(word.state()); }
+
+/// Whether schedule has handed it over and nobody has ended it.
+inline bool is_in_flight(sync::Word word) noexcept {
+    const WorkState state = state_of(word);
+    return state == WorkState::pending || state == WorkState::scheduling ||
+           state == WorkState::scheduled || state == WorkState::running;
+}
+
+/// Takes the slot's reference away, whatever the state; idempotent. The caller is inside a brief
+/// section.
+/// Context: any.
+void detach(WorkContext& context) noexcept;
+
+/// Takes the list's reference away from a freed context, retiring it if it was the last. The caller
+/// is inside a brief section.
+/// Context: any.
+void put_node(WorkContext& context, std::uint32_t round) noexcept;
+
+/// The sweep after a death (task/worker.hpp).
+/// Context: irq.
+bool sweep(std::uint16_t owner) noexcept;
+
+/// Adds what a context that ended has counted to its owner's totals, once.
+/// Context: irq.
+void fold(WorkContext& context) noexcept;
+
+/// What the context has counted so far.
+WorkCounts counts_of(const WorkContext& context) noexcept;
+
+}  // namespace taskwork::defer

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "defer/task_work.hpp"
+
+#include <array>
+#include <new>
+
+#include "base/assert.hpp"
+#include "defer/context.hpp"
+#include "sync/arena.hpp"
+#include "sync/deferral.hpp"
+#include "task/worker.hpp"
+
+namespace taskwork::defer {
+
+namespace {
+
+using sync::Pool;
+using sync::Word;
+using task::Task;
+
+/// Cancelled nodes that a sleeping target's list may carry before the worker unlinks them.
+constexpr std::uint32_t kHusksMax = 64;
+
+std::array<CallbackRunner, kCallbackKinds> runners{};
+
+constexpr std::uint8_t raw(WorkState state) { return static_cast<std::uint8_t>(state); }
+
+/// A round that never came to a list ends: back to standby, or, if it was cancelled meanwhile, the
+/// promised node is let go. `refused` counts it out of the scheduled ones.
+void undo(WorkContext& context, std::uint32_t round) noexcept {
+    Word word = Pool::load(&context);
+    context.refused.raise(round);
+    while (word.round() == round &&
+           (state_of(word) == WorkState::pending || state_of(word) == WorkState::scheduling)) {
+        if (Pool::transition(&context, word,
+                             word.with_state(raw(WorkState::standby)).with_flags(kFlagSlot))) {
+            return;
+        }
+    }
+    if (word.round() == round && state_of(word) == WorkState::freed) {
+        put_node(context, round);
+    }
+}
+
+/// Finds or publishes the context of a slot. On success its slot flag is set.
+WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
+                     std::errc& error) noexcept {
+    std::uint64_t seen = slot.word.load(std::memory_order_acquire);
+    if (seen == 0) {
+        auto* fresh =
+            static_cast<WorkContext*>(WorkTable::get().contexts.claim(owner, kStateAttaching));
+        if (fresh == nullptr) {
+            error = std::errc::not_enough_memory;
+            return nullptr;
+        }
+        fresh->slot.store(&slot, std::memory_order_relaxed);
+        fresh->totals.store(totals, std::memory_order_relaxed);
+        fresh->ran.reset();
+        fresh->dropped.reset();
+        fresh->refused.reset();
+        fresh->first_round = Pool::load(fresh).round();
+        // Release: pairs with the acquire load above; the loser takes its own back (R1).
+        if (slot.word.compare_exchange(seen, reinterpret_cast<std::uint64_t>(fresh),
+                                       std::memory_order_acq_rel)) {
+            seen = reinterpret_cast<std::uint64_t>(fresh);
+        } else {
+            WorkTable::get().contexts.release(fresh);
+        }
+    }
+    if (seen == kSlotDead) {
+        error = std::errc::no_such_file_or_directory;
+        return nullptr;
+    }
+    if (seen == 0) {
+        error = std::errc::device_or_resource_busy;  // Published and detached under our eyes.
+        return nullptr;
+    }
+    auto* context = reinterpret_cast<WorkContext*>(seen);
+    Word word = Pool::load(context);
+    if (word.state() == kStateAttaching) {
+        Pool::transition(context, word,
+                         word.with_state(raw(WorkState::standby)).with_flags(kFlagSlot));
+    }
+    return context;
+}
+
+/// standby -> pending: the one step that decides who schedules (T1).
+bool begin(WorkContext& context, std::uint16_t owner, std::uint32_t& round) noexcept {
+    Word word = Pool::load(&context);
+    if (state_of(word) != WorkState::standby) {
+        return false;
+    }
+    round = word.round() + 1;
+    return Pool::transition(
+        &context, word, Word::make(round, owner, kFlagSlot | kFlagNode, raw(WorkState::pending)));
+}
+
+/// pending -> scheduling -> scheduled. False: cancelled meanwhile.
+bool advance(WorkContext& context, std::uint32_t round, WorkState from, WorkState to) noexcept {
+    Word word = Pool::load(&context);
+    return word.round() == round && state_of(word) == from &&
+           Pool::transition(&context, word, word.with_state(raw(to)));
+}
+
+/// Why a round was lost to a canceller.
+std::errc lost(const Slot& slot) noexcept {
+    return slot.word.load(std::memory_order_acquire) == kSlotDead
+               ? std::errc::no_such_file_or_directory
+               : std::errc::device_or_resource_busy;
+}
+
+std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& request) noexcept {
+    const task::ReadSection brief(self, sync::Flavour::brief);
+    std::errc error = no_error;
+    WorkContext* context = acquire(slot, request.totals, self.process, error);
+    if (context == nullptr) {
+        return error;
+    }
+    std::uint32_t round = 0;
+    if (!begin(*context, self.process, round)) {
+        return lost(slot);
+    }
+    // Asked after the claim: a last user reference dropped earlier is seen here, one dropped later
+    // sees the published context (K11, R13, R14). seq_cst pairs with the drop.
+    if (request.user_count != nullptr && request.user_count->load(std::memory_order_seq_cst) == 0) {
+        undo(*context, round);
+        cancel(slot);
+        return std::errc::device_or_resource_busy;
+    }
+    context->target.store(request.target, std::memory_order_relaxed);
+    context->program.store(request.callback.program, std::memory_order_relaxed);
+    context->map.store(request.callback.map, std::memory_order_relaxed);
+    context->value = request.callback.value;
+    context->kind = request.callback.kind;
+    context->entry = request.callback.entry;
+    context->mode = request.mode;
+    context->scheduled_ns = platform::now_ns();
+    if (!advance(*context, round, WorkState::pending, WorkState::scheduling) ||
+        !advance(*context, round, WorkState::scheduling, WorkState::scheduled)) {
+        undo(*context, round);
+        return lost(slot);
+    }
+    // From here on the context belongs to its target or its canceller.
+    if (!task::push(*request.target, context->node, round)) {
+        // The target is past its last run point. If a canceller or a sweep was faster, the round
+        // ended as cancelled or dropped after it had been scheduled, and the caller is told 0.
+        if (advance(*context, round, WorkState::scheduled, WorkState::scheduling)) {
+            undo(*context, round);
+            return std::errc::no_such_process;
+        }
+        Word word = Pool::load(context);
+        if (word.round() == round && state_of(word) == WorkState::freed) {
+            put_node(*context, round);
+        }
+        return no_error;
+    }
+    task::notify(*request.target, request.mode);
+    return no_error;
+}
+
+/// Lets go of a context whose last reference went; inside a brief section, so that nobody can have
+/// it released and claimed again before this has returned.
+void retire_if_unreferenced(WorkContext& context, Word now) noexcept {
+    if (state_of(now) == WorkState::freed && (now.flags() & (kFlagSlot | kFlagNode)) == 0) {
+        WorkTable::get().contexts.retire(&context);
+    }
+}
+
+/// The drainer has claimed the node.
+void run(Task& self, task::WorkNode& node) noexcept {
+    WorkContext& context = context_of(node);
+    Word word = Pool::load(&context);
+    const std::uint32_t round = word.round();
+    if (state_of(word) == WorkState::scheduled) {
+        const Word running = word.with_state(raw(WorkState::running)).with_owner(self.process);
+        if (Pool::transition(&context, word, running)) {
+            const std::uint64_t now = platform::now_ns();
+            if (now > context.scheduled_ns) {
+                self.latency.record(now - context.scheduled_ns);
+            }
+            const Callback callback{context.kind, context.entry,
+                                    context.program.load(std::memory_order_relaxed),
+                                    context.map.load(std::memory_order_relaxed), context.value};
+            if (callback.kind < runners.size() && runners[callback.kind] != nullptr) {
+                runners[callback.kind](self, callback);
+            }
+            context.ran.raise(round);
+            word = running;
+            if (Pool::transition(&context, word,
+                                 word.with_state(raw(WorkState::standby)).with_flags(kFlagSlot))) {
+                return;
+            }
+            // Detached while it ran: the reference of the list is the last (K36).
+            const task::ReadSection brief(self, sync::Flavour::brief);
+            put_node(context, round);
+            return;
+        }
+    }
+    // A husk.
+    const task::ReadSection brief(self, sync::Flavour::brief);
+    self.husks.fetch_sub(1, std::memory_order_relaxed);
+    put_node(context, round);
+}
+
+bool is_husk(const task::WorkNode& node) noexcept {
+    const Word word = Pool::load(&context_of(node));
+    return state_of(word) == WorkState::freed;
+}
+
+void drop(task::WorkNode& node) noexcept {
+    WorkContext& context = context_of(node);
+    Task* self = task::current();
+    const task::ReadSection brief(*self, sync::Flavour::brief);
+    if (Task* target = context.target.load(std::memory_order_relaxed); target != nullptr) {
+        target->husks.fetch_sub(1, std::memory_order_relaxed);
+    }
+    put_node(context, Pool::load(&context).round());
+}
+
+/// The worker has waited out the grace period.
+void finish(sync::Pool& pool, void* object) noexcept {
+    fold(*static_cast<WorkContext*>(object));
+    pool.release(object);
+}
+
+/// Empties the slot, leaving `left` in it, and detaches what was there. A slot marked dead stays
+/// so.
+void take_from(Slot& slot, std::uint64_t left) noexcept {
+    std::uint64_t seen = slot.word.load(std::memory_order_acquire);
+    if (seen == left || seen == kSlotDead ||
+        (seen == 0 && slot.word.compare_exchange(seen, left, std::memory_order_acq_rel))) {
+        return;
+    }
+    Task* self = task::current();
+    TW_ASSERT(self != nullptr, "a canceller is a task of the domain");
+    const task::Section section(self);
+    // Opened before the exchange: from then on a sweep may finish our work and retire the context.
+    const task::ReadSection brief(*self, sync::Flavour::brief);
+    while (seen != left && seen != kSlotDead) {
+        if (slot.word.compare_exchange(seen, left, std::memory_order_acq_rel)) {
+            if (seen != 0) {
+                detach(*reinterpret_cast<WorkContext*>(seen));
+            }
+            return;
+        }
+    }
+}
+
+}  // namespace
+
+void put_node(WorkContext& context, std::uint32_t round) noexcept {
+    Word word = Pool::load(&context);
+    while (word.round() == round && state_of(word) == WorkState::freed &&
+           (word.flags() & kFlagNode) != 0) {
+        const Word without = word.with_flags(static_cast<std::uint8_t>(word.flags() & ~kFlagNode));
+        if (Pool::transition(&context, word, without)) {
+            retire_if_unreferenced(context, without);
+            return;
+        }
+    }
+}
+
+void detach(WorkContext& context) noexcept {
+    Word word = Pool::load(&context);
+    for (;;) {
+        const bool attached = word.state() == kStateAttaching || (word.flags() & kFlagSlot) != 0;
+        if (word.state() < sync::kStateUser || state_of(word) == WorkState::freed || !attached) {
+            return;
+        }
+        std::uint8_t flags = word.flags() & kFlagNode;
+        Task* target = nullptr;
+        if (state_of(word) == WorkState::scheduled) {
+            flags |= kFlagFromScheduled;
+            target = context.target.load(std::memory_order_relaxed);
+        } else if (state_of(word) == WorkState::running) {
+            flags |= kFlagFromRunning;
+        }
+        // The owner stays: in pending and scheduling the scheduler still holds the node's
+        // reference.
+        const Word freed = word.with_state(raw(WorkState::freed)).with_flags(flags);
+        if (!Pool::transition(&context, word, freed)) {
+            continue;
+        }
+        if (target != nullptr &&
+            target->husks.fetch_add(1, std::memory_order_relaxed) + 1 >= kHusksMax) {
+            sync::DeferralQueue::get().queue(target->compact_item);
+        }
+        retire_if_unreferenced(context, freed);
+        return;
+    }
+}
+
+std::errc WorkTable::create(std::uint32_t contexts_max) noexcept {
+    std::errc why{};
+    void* memory = sync::Arena::allocate(sizeof(WorkTable), 64, &why);
+    void* contexts =
+        sync::Arena::allocate(Pool::bytes(contexts_max, sizeof(WorkContext)), 64, &why);
+    if (memory == nullptr || contexts == nullptr) {
+        return why;
+    }
+    auto* table = new (memory) WorkTable;
+    table->contexts.init(contexts, contexts_max, sizeof(WorkContext),
+                         task::Worker::adopt_pool(table->contexts, finish, true));
+    sync::Arena::set_root(sync::Root::works, table);
+    task::Worker::add_sweeper(sweep);
+    join();
+    return no_error;
+}
+
+void WorkTable::join() noexcept { task::set_work_ops({run, is_husk, drop}); }
+
+WorkTable& WorkTable::get() noexcept { return *sync::Arena::root<WorkTable>(sync::Root::works); }
+
+void set_callback_runner(std::uint32_t kind, CallbackRunner runner) noexcept {
+    TW_ASSERT(kind < runners.size(), "a callback kind is one of kCallbackKinds");
+    runners[kind] = runner;
+}
+
+std::errc schedule(Slot& slot, const ScheduleRequest& request) noexcept {
+    Task* self = task::current();
+    if (self == nullptr || request.target == nullptr ||
+        sync::Arena::header().closed.load(std::memory_order_relaxed) != 0) {
+        return std::errc::no_such_process;
+    }
+    const task::Section section(self);
+    return schedule_in_section(*self, slot, request);
+}
+
+void cancel(Slot& slot) noexcept { take_from(slot, 0); }
+
+void cancel_dead(Slot& slot) noexcept { take_from(slot, kSlotDead); }
+
+void reset(Slot& slot) noexcept {
+    take_from(slot, 0);
+    slot.word.store(0, std::memory_order_release);
+}
+
+}  // namespace taskwork::defer

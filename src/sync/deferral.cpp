@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sync/deferral.hpp"
+
+#include <array>
+#include <new>
+
+#include "sync/arena.hpp"
+
+namespace taskwork::sync {
+
+namespace {
+
+constexpr std::uint8_t kItemUsed = kStateUser;
+
+/// Of this process; only the host runs items.
+std::array<DeferralHandler, static_cast<std::size_t>(DeferralKind::count)> handlers{};
+
+}  // namespace
+
+std::errc DeferralQueue::create() noexcept {
+    std::errc why{};
+    void* self = Arena::allocate(sizeof(DeferralQueue), 64, &why);
+    void* items = Arena::allocate(Pool::bytes(kItemsMax, sizeof(Item)), 64, &why);
+    void* hints = Arena::allocate(HintMap::bytes(kItemsMax), 64, &why);
+    if (self == nullptr || items == nullptr || hints == nullptr) {
+        return why;
+    }
+    auto* queue = new (self) DeferralQueue;
+    queue->items_.init(items, kItemsMax, sizeof(Item), 0);
+    queue->queued_.init(hints, kItemsMax);
+    // Item 0 stands for "none" and is never given out.
+    [[maybe_unused]] void* none = queue->items_.claim(0, kItemUsed);
+    Arena::set_root(Root::deferral, queue);
+    return no_error;
+}
+
+DeferralQueue& DeferralQueue::get() noexcept { return *Arena::root<DeferralQueue>(Root::deferral); }
+
+std::uint32_t DeferralQueue::add_item(DeferralKind kind, std::uint64_t argument) noexcept {
+    auto* item = static_cast<Item*>(items_.claim(0, kItemUsed));
+    if (item == nullptr) {
+        return 0;
+    }
+    // Relaxed: queue() publishes them to the worker.
+    item->kind.store(static_cast<std::uint32_t>(kind), std::memory_order_relaxed);
+    item->argument.store(argument, std::memory_order_relaxed);
+    return items_.index_of(item);
+}
+
+void DeferralQueue::remove_item(std::uint32_t item) noexcept {
+    if (item == 0) {
+        return;
+    }
+    queued_.clear(item);
+    items_.release(items_.at(item));
+}
+
+void DeferralQueue::queue(std::uint32_t item) noexcept {
+    if (item == 0) {
+        return;
+    }
+    // seq_cst in set(): pairs with the take() of run_pending.
+    queued_.set(item);
+    wake();
+}
+
+void DeferralQueue::wake() noexcept {
+    signal_.fetch_add(1, std::memory_order_seq_cst);
+    // The first of several wakers pays for the system call.
+    if (sleeping_.load(std::memory_order_seq_cst) != 0 &&
+        sleeping_.exchange(0, std::memory_order_seq_cst) != 0) {
+        platform::futex_wake(signal_, 1);
+    }
+}
+
+void DeferralQueue::set_handler(DeferralKind kind, DeferralHandler handler) noexcept {
+    handlers[static_cast<std::size_t>(kind)] = handler;
+}
+
+bool DeferralQueue::run_pending() noexcept {
+    bool any = false;
+    std::uint32_t from = 0;
+    // At most one turn per item: an item that queues itself again waits for the next round.
+    for (std::uint32_t turn = 0; turn < kItemsMax; ++turn) {
+        const std::uint32_t index = queued_.take(from);
+        if (index == HintMap::none) {
+            break;
+        }
+        from = index + 1;
+        any = true;
+        const auto* item = static_cast<const Item*>(items_.at(index));
+        if (Pool::load(item).state() != kItemUsed) {
+            continue;  // Removed since.
+        }
+        const std::uint32_t kind = item->kind.load(std::memory_order_relaxed);
+        if (kind < handlers.size() && handlers[kind] != nullptr) {
+            handlers[kind](item->argument.load(std::memory_order_relaxed));
+        }
+    }
+    return any;
+}
+
+void DeferralQueue::wait(std::uint64_t timeout_ns) noexcept {
+    const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
+    // seq_cst: either a waker sees `sleeping_`, or the look below sees its item.
+    sleeping_.store(1, std::memory_order_seq_cst);
+    const std::uint32_t ready = queued_.take(0);
+    if (ready != HintMap::none) {
+        queued_.set(ready);
+    } else {
+        platform::futex_wait(signal_, seen, timeout_ns);
+    }
+    sleeping_.store(0, std::memory_order_seq_cst);
+}
+
+void DeferralQueue::settle() noexcept {
+    queued_.settle();
+    items_.restore_hints();
+}
+
+}  // namespace taskwork::sync

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sync/pool.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "base/assert.hpp"
+#include "sync/deferral.hpp"
+
+namespace taskwork::sync {
+
+namespace {
+
+constexpr std::uint32_t kBits = 64;
+
+constexpr std::uint32_t words(std::uint32_t bits) { return (bits + kBits - 1) / kBits; }
+
+constexpr std::uint64_t bit(std::uint32_t index) { return std::uint64_t{1} << (index % kBits); }
+
+constexpr std::size_t round_up(std::size_t value, std::size_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+std::size_t HintMap::bytes(std::uint32_t count) noexcept {
+    const std::uint32_t leaves = words(count);
+    return sizeof(std::uint64_t) * (leaves + words(leaves) + words(words(leaves)));
+}
+
+void HintMap::init(void* memory, std::uint32_t count) noexcept {
+    auto* at = static_cast<platform::Atomic<std::uint64_t>*>(memory);
+    count_ = count;
+    std::uint32_t bits = count;
+    for (auto& level : level_) {
+        level = at;
+        at += words(bits);
+        bits = words(bits);
+    }
+}
+
+void HintMap::set(std::uint32_t index) noexcept {
+    // seq_cst throughout: a setter writes the leaf and then reads the summary, a taker clears the
+    // summary and then reads the leaf; one of them must see the other. No level is taken on trust:
+    // whoever set a lower one may have been interrupted before the next.
+    for (auto& level : level_) {
+        auto& word = level[index / kBits];
+        if ((word.load(std::memory_order_seq_cst) & bit(index)) == 0) {
+            word.fetch_or(bit(index), std::memory_order_seq_cst);
+        }
+        index /= kBits;
+    }
+}
+
+bool HintMap::clear(std::uint32_t index) noexcept {
+    return (level_[0][index / kBits].fetch_and(~bit(index), std::memory_order_seq_cst) &
+            bit(index)) != 0;
+}
+
+bool HintMap::test(std::uint32_t index) const noexcept {
+    return (level_[0][index / kBits].load(std::memory_order_seq_cst) & bit(index)) != 0;
+}
+
+void HintMap::tidy(std::uint32_t leaf) noexcept {
+    // The leaf word was seen empty. While the summary bit is cleared and not yet checked again a
+    // set bit may be unreachable through the summaries; flux_ tells those who find nothing to look
+    // at the leaves themselves.
+    flux_.fetch_add(1, std::memory_order_seq_cst);
+    level_[1][leaf / kBits].fetch_and(~bit(leaf), std::memory_order_seq_cst);
+    if (level_[0][leaf].load(std::memory_order_seq_cst) != 0) {
+        level_[1][leaf / kBits].fetch_or(bit(leaf), std::memory_order_seq_cst);
+    }
+    const std::uint32_t middle = leaf / kBits;
+    if (level_[1][middle].load(std::memory_order_seq_cst) == 0) {
+        level_[2][middle / kBits].fetch_and(~bit(middle), std::memory_order_seq_cst);
+    }
+    if (level_[1][middle].load(std::memory_order_seq_cst) != 0) {
+        level_[2][middle / kBits].fetch_or(bit(middle), std::memory_order_seq_cst);
+    }
+    flux_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+std::uint32_t HintMap::take_leaf(std::uint32_t leaf) noexcept {
+    auto& word = level_[0][leaf];
+    std::uint64_t seen = word.load(std::memory_order_seq_cst);
+    while (seen != 0) {
+        const auto at = static_cast<std::uint32_t>(std::countr_zero(seen));
+        const std::uint64_t before = word.fetch_and(~bit(at), std::memory_order_seq_cst);
+        if ((before & bit(at)) != 0) {
+            if ((before & ~bit(at)) == 0) {
+                tidy(leaf);
+            }
+            return leaf * kBits + at;
+        }
+        seen = before;  // Somebody was faster; each retry is another's success.
+    }
+    if (seen == 0) {
+        tidy(leaf);
+    }
+    return none;
+}
+
+std::uint32_t HintMap::take(std::uint32_t from) noexcept {
+    const std::uint32_t leaves = words(count_);
+    const std::uint32_t middles = words(leaves);
+    if (count_ == 0) {
+        return none;
+    }
+    const std::uint32_t first = (from < count_ ? from : 0) / kBits;
+    // The word that `from` lies in first, then the others by their summaries.
+    if (const std::uint32_t found = take_leaf(first); found != none) {
+        return found;
+    }
+    for (std::uint32_t step = 0; step < middles; ++step) {
+        const std::uint32_t middle = (first / kBits + step) % middles;
+        if ((level_[2][middle / kBits].load(std::memory_order_seq_cst) & bit(middle)) == 0) {
+            continue;
+        }
+        std::uint64_t candidates = level_[1][middle].load(std::memory_order_seq_cst);
+        while (candidates != 0) {
+            const auto at = static_cast<std::uint32_t>(std::countr_zero(candidates));
+            candidates &= candidates - 1;
+            const std::uint32_t found = take_leaf(middle * kBits + at);
+            if (found != none) {
+                return found;
+            }
+        }
+    }
+    if (flux_.load(std::memory_order_seq_cst) == 0) {
+        return none;
+    }
+    for (std::uint32_t leaf = 0; leaf < leaves; ++leaf) {
+        if (level_[0][leaf].load(std::memory_order_seq_cst) != 0) {
+            const std::uint32_t found = take_leaf(leaf);
+            if (found != none) {
+                return found;
+            }
+        }
+    }
+    return none;
+}
+
+void HintMap::settle() noexcept {
+    flux_.store(0, std::memory_order_seq_cst);
+    for (std::uint32_t leaf = 0; leaf < words(count_); ++leaf) {
+        if (level_[0][leaf].load(std::memory_order_seq_cst) != 0) {
+            level_[1][leaf / kBits].fetch_or(bit(leaf), std::memory_order_seq_cst);
+            level_[2][leaf / kBits / kBits].fetch_or(bit(leaf / kBits), std::memory_order_seq_cst);
+        }
+    }
+}
+
+std::size_t Pool::bytes(std::uint32_t count, std::size_t stride) noexcept {
+    return round_up(2 * round_up(HintMap::bytes(count), 64), 64) + count * stride;
+}
+
+void Pool::init(void* memory, std::uint32_t count, std::size_t stride,
+                std::uint32_t doorbell) noexcept {
+    TW_ASSERT(stride % 8 == 0 && count != 0, "a pool has objects of whole words");
+    auto* at = static_cast<std::byte*>(memory);
+    const std::size_t hints = round_up(HintMap::bytes(count), 64);
+    free_.init(at, count);
+    retired_.init(at + hints, count);
+    objects_ = at + 2 * hints;
+    stride_ = stride;
+    count_ = count;
+    doorbell_ = doorbell;
+    for (std::uint32_t index = 0; index < count; ++index) {
+        free_.set(index);
+    }
+}
+
+void* Pool::claim(std::uint16_t owner, std::uint8_t state) noexcept {
+    for (std::uint32_t probe = 0; probe < kProbesMax; ++probe) {
+        const std::uint32_t index = free_.take(cursor_.load(std::memory_order_relaxed));
+        if (index == HintMap::none) {
+            return nullptr;
+        }
+        void* object = at(index);
+        Word word = load(object);
+        // The hint says "probably"; the word decides. A failed exchange means that a sweep has
+        // repaired the hint of an object which its claimer then took all the same.
+        if (word.state() == kStateFree &&
+            transition(object, word, Word::make(word.round() + 1, owner, 0, state))) {
+            cursor_.store(index, std::memory_order_relaxed);
+            return object;
+        }
+    }
+    return nullptr;
+}
+
+void Pool::release(void* object) noexcept {
+    const Word word = load(object);
+    TW_ASSERT(word.state() != kStateFree, "an object is released once");
+    // Release: pairs with the acquire of the next claim.
+    word_of(object).store(Word::make(word.round(), 0, 0, kStateFree).bits,
+                          std::memory_order_release);
+    free_.set(index_of(object));
+}
+
+void Pool::retire(void* object) noexcept {
+    Word word = load(object);
+    while (word.state() != kStateRetired && word.state() != kStateFree) {
+        if (transition(object, word, word.with_state(kStateRetired))) {
+            retired_.set(index_of(object));
+            DeferralQueue::get().queue(doorbell_);
+            return;
+        }
+    }
+}
+
+void* Pool::take_retired() noexcept {
+    for (;;) {
+        const std::uint32_t index = retired_.take(0);
+        if (index == HintMap::none) {
+            return nullptr;
+        }
+        if (load(at(index)).state() == kStateRetired) {
+            return at(index);
+        }
+    }
+}
+
+void Pool::restore_hints() noexcept {
+    free_.settle();
+    for (std::uint32_t index = 0; index < count_; ++index) {
+        if (load(at(index)).state() == kStateFree && !free_.test(index)) {
+            free_.set(index);
+        }
+    }
+}
+
+void Pool::hint_retired(std::uint32_t index) noexcept {
+    if (load(at(index)).state() == kStateRetired && !retired_.test(index)) {
+        retired_.set(index);
+        DeferralQueue::get().queue(doorbell_);
+    }
+}
+
+std::uint32_t Pool::count_free() const noexcept {
+    std::uint32_t found = 0;
+    for (std::uint32_t index = 0; index < count_; ++index) {
+        if (load(at(index)).state() == kStateFree) {
+            ++found;
+        }
+    }
+    return found;
+}
+
+}  // namespace taskwork::sync

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Between task.cpp, run_point.cpp and worker.cpp: what the rest of the layers does not call.
+#pragma once
+
+#include "task/task.hpp"
+
+namespace taskwork::task {
+
+/// Resets whatever the own thread left open by longjmp or cancellation, judged by the stack pointer
+/// of the code now running (or, in a handler, of the code interrupted).
+/// Context: any (own thread).
+void recover(Task& task, std::uintptr_t stack_pointer) noexcept;
+
+/// Closes the list of the calling thread's task and runs what was on it.
+/// Context: task.
+void close_and_run(Task& task) noexcept;
+
+/// Closes the list of a dead thread's task; its nodes are found through the works themselves.
+/// Context: irq.
+void close_dead(Task& task) noexcept;
+
+/// What the works are to this process.
+/// Context: any.
+const WorkOps& work_ops() noexcept;
+
+/// Link words of nodes: {round : 31, claimed : 1, index of the next node : 32}.
+struct Link {
+    std::uint64_t bits;
+    static constexpr std::uint64_t kClaimed = std::uint64_t{1} << 32;
+
+    [[nodiscard]] static constexpr Link make(std::uint32_t round, std::uint32_t next) {
+        return Link{static_cast<std::uint64_t>(round & 0x7fffffffU) << 33 | next};
+    }
+    [[nodiscard]] constexpr bool claimed() const { return (bits & kClaimed) != 0; }
+    [[nodiscard]] constexpr std::uint32_t next() const { return static_cast<std::uint32_t>(bits); }
+    [[nodiscard]] constexpr std::uint32_t round() const {
+        return static_cast<std::uint32_t>(bits >> 33);
+    }
+    [[nodiscard]] constexpr Link as_claimed() const { return Link{bits | kClaimed}; }
+    [[nodiscard]] constexpr Link with_next(std::uint32_t next) const {
+        return Link{(bits & ~std::uint64_t{0xffffffff}) | next};
+    }
+};
+
+}  // namespace taskwork::task

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "task/run_point.hpp"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/assert.hpp"
+#include "sync/arena.hpp"
+#include "sync/deferral.hpp"
+#include "sync/signal.hpp"
+#include "task/lists.hpp"
+
+namespace taskwork::task {
+
+namespace {
+
+WorkOps ops{};
+EventTest event_test = nullptr;
+EventHook event_hook = nullptr;
+
+/// Told by resume, told by signal: values of Task::pending.
+constexpr std::uint32_t kToldNothing = 0;
+constexpr std::uint32_t kToldResume = 1;
+constexpr std::uint32_t kToldSignal = 2;
+
+/// A thread that is sampled at least this often looks soon enough without a kick.
+constexpr std::uint32_t kSampledOftenUs = 20'000;
+
+WorkNode* node_at(std::uint32_t index) noexcept { return sync::arena_object<WorkNode>(index); }
+
+/// Marks the node as ours. False: the other of drainer and worker has it. The link no longer
+/// changes afterwards; `link` is what it is.
+bool claim(WorkNode& node, Link& link) noexcept {
+    link = Link{node.next.load(std::memory_order_acquire)};
+    while (!link.claimed()) {
+        // Fails when the worker unlinks the successor at this moment, at most once a husk.
+        if (node.next.compare_exchange(link.bits, link.as_claimed().bits,
+                                       std::memory_order_acq_rel)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Takes the list, leaving `left` (empty or closed), and claims every node. Returns the nodes that
+/// are ours, newest first, linked by run_next.
+WorkNode* take_list(Task& task, std::uint64_t left) noexcept {
+    const ReadSection brief(task, sync::Flavour::brief);
+    task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
+    const std::uint64_t head = task.works.exchange(left, std::memory_order_acq_rel);
+    WorkNode* first = nullptr;
+    WorkNode** tail = &first;
+    for (auto index = head == kListClosed ? 0 : static_cast<std::uint32_t>(head); index != 0;) {
+        WorkNode* node = node_at(index);
+        Link link{};
+        if (claim(*node, link)) {
+            *tail = node;
+            tail = &node->run_next;
+        }
+        index = link.next();
+    }
+    *tail = nullptr;
+    task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
+    return first;
+}
+
+void run_nodes(Task& task, WorkNode* node) noexcept {
+    while (node != nullptr) {
+        WorkNode* next = node->run_next;  // The work may be scheduled again while it runs.
+        ops.run(task, *node);
+        node = next;
+    }
+}
+
+bool on_own_stack(const Task& task, std::uintptr_t address) noexcept {
+    return address >= task.stack_low && address < task.stack_high;
+}
+
+/// An entry made by a frame deeper than the code now running is no longer there.
+bool is_stale(const Task& task, const Depth& depth, std::uintptr_t stack_pointer) noexcept {
+    return depth.is_open() && depth.stamp() < stack_pointer && on_own_stack(task, depth.stamp()) &&
+           on_own_stack(task, stack_pointer);
+}
+
+/// Bytes left below `stack_pointer`, as far as known: SIZE_MAX on a stack we know nothing of.
+std::size_t stack_left(const Task& task, std::uintptr_t stack_pointer,
+                       const stack_t* alternate) noexcept {
+    if (alternate != nullptr) {
+        const auto low = reinterpret_cast<std::uintptr_t>(alternate->ss_sp);
+        if (stack_pointer >= low && stack_pointer - low < alternate->ss_size) {
+            return stack_pointer - low;
+        }
+    }
+    if (on_own_stack(task, stack_pointer)) {
+        return stack_pointer - task.stack_low;
+    }
+    return SIZE_MAX;
+}
+
+/// Whether there is anything to look at. The flag counts too: it may be set by a pusher whose node
+/// an earlier drain has run already, and left set it would silence the next pusher.
+bool has_pending(const Task& task) noexcept {
+    return task.works.load(std::memory_order_acquire) != 0 ||
+           task.pending.load(std::memory_order_relaxed) != kToldNothing;
+}
+
+void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
+    for (unsigned pass = 0; pass < kDrainPasses && has_pending(task); ++pass) {
+        // Clear first, then take: a pusher that finds the flag clear notifies, one that finds it
+        // set pushed before this take.
+        task.pending.store(kToldNothing, std::memory_order_seq_cst);
+        task.draining.enter(stack_pointer);
+        WorkNode* nodes = take_list(task, 0);
+        if (nodes != nullptr) {
+            task.statistics.drains.increment();
+            run_nodes(task, nodes);
+        }
+        task.draining.exit();
+        // The loop looks again after exit(): an event that nested before it has left its works to
+        // us, one that nests after it drains by itself.
+    }
+    if (task.works.load(std::memory_order_acquire) != 0) {
+        // Budget used up. The program goes on; its next run point must come without its help.
+        task.statistics.drains_cut.increment();
+        sync::DeferralQueue::get().queue(task.kick_item);
+    }
+}
+
+bool may_drain(const Task& task) noexcept {
+    return !task.section.is_open() && !task.nmi.is_open() && !task.draining.is_open();
+}
+
+}  // namespace
+
+const WorkOps& work_ops() noexcept { return ops; }
+
+void set_work_ops(const WorkOps& given) noexcept { ops = given; }
+
+void set_event_hook(EventTest test, EventHook hook) noexcept {
+    event_test = test;
+    event_hook = hook;
+}
+
+void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
+    bool any = false;
+    for (Depth* depth : {&task.nmi, &task.draining, &task.section}) {
+        if (is_stale(task, *depth, stack_pointer)) {
+            depth->reset();
+            any = true;
+        }
+    }
+    if (any) {
+        task.statistics.resets.increment();
+        if (may_drain(task)) {
+            for (auto& slot : task.readers) {
+                slot.reset();
+            }
+        }
+    }
+}
+
+Section::Section(Task* task) noexcept : task_(task) {
+    if (task_ != nullptr) {
+        const std::uintptr_t here = platform::stack_pointer();
+        recover(*task_, here);
+        task_->section.enter(here);
+    }
+}
+
+Section::~Section() {
+    if (task_ != nullptr) {
+        task_->section.exit();
+        drain(*task_);
+    }
+}
+
+NmiScope::NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack,
+                   bool room) noexcept
+    : task_(task), room_(room) {
+    if (!on_alternate_stack) {
+        recover(task, interrupted_sp);
+    }
+    entered_ = !task.nmi.is_open();
+    if (entered_) {
+        task.nmi.enter(platform::stack_pointer());
+    } else {
+        task.statistics.events_nested.increment();
+    }
+}
+
+NmiScope::~NmiScope() {
+    if (entered_) {
+        task_.nmi.exit();
+        if (room_) {
+            drain(task_);
+        }
+    }
+}
+
+Level current_level(const Task& task) noexcept {
+    if (task.nmi.is_open()) {
+        return Level::nmi;
+    }
+    return task.draining.is_open() ? Level::task_work : Level::task;
+}
+
+void drain(Task& task) noexcept {
+    if (has_pending(task) && may_drain(task)) {
+        const std::uintptr_t here = platform::stack_pointer();
+        if (stack_left(task, here, nullptr) >= kHandlerStackMin) {
+            drain_here(task, here);
+        }
+    }
+}
+
+void safe_point() noexcept {
+    if (Task* task = current(); task != nullptr) {
+        drain(*task);
+    }
+}
+
+void close_and_run(Task& task) noexcept {
+    task.pending.store(kToldNothing, std::memory_order_seq_cst);
+    task.draining.enter(platform::stack_pointer());
+    run_nodes(task, take_list(task, kListClosed));
+    task.draining.exit();
+}
+
+void close_dead(Task& task) noexcept {
+    task.works.store(kListClosed, std::memory_order_seq_cst);
+    for (Depth* depth : {&task.nmi, &task.draining, &task.section}) {
+        depth->reset();
+    }
+    for (auto& slot : task.readers) {
+        slot.reset();
+    }
+}
+
+bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept {
+    std::uint64_t head = target.works.load(std::memory_order_acquire);
+    const std::uint32_t index = sync::arena_index(&node);
+    do {
+        if (head == kListClosed) {
+            return false;
+        }
+        node.next.store(Link::make(round, static_cast<std::uint32_t>(head)).bits,
+                        std::memory_order_relaxed);
+        // Release: pairs with the acquire exchange in take_list. The link is right even if `head`
+        // was taken and pushed again meanwhile: a list is what its head names.
+    } while (!target.works.compare_exchange(head, index, std::memory_order_acq_rel));
+    return true;
+}
+
+void notify(Task& target, Notify mode) noexcept {
+    Task* self = current();
+    if (mode == Notify::none || &target == self) {
+        return;  // Onto oneself: the section, the handler or the drain we are in ends with a run
+                 // point.
+    }
+    const std::uint32_t told = mode == Notify::signal ? kToldSignal : kToldResume;
+    std::uint32_t before = target.pending.load(std::memory_order_seq_cst);
+    do {
+        if (before >= told) {
+            return;  // Somebody has, at least as loudly, and the target has not looked since.
+        }
+    } while (!target.pending.compare_exchange(before, told, std::memory_order_seq_cst));
+    if (mode == Notify::resume) {
+        const std::uint32_t period_us = target.sampled.load(std::memory_order_relaxed);
+        if (period_us == 0 || period_us > kSampledOftenUs) {
+            sync::DeferralQueue::get().queue(target.kick_item);
+        }
+        return;
+    }
+    if (self != nullptr) {
+        self->statistics.notifications.increment();
+    }
+    if (platform::notify_thread(target.pid, target.tid) != 0) {
+        // Not told after all; the next pusher tries again (a flag left set would silence it).
+        std::uint32_t mine = told;
+        target.pending.compare_exchange(mine, kToldNothing, std::memory_order_seq_cst);
+    }
+}
+
+bool on_signal(int, siginfo_t* info, void* ucontext) noexcept {
+    const bool notification =
+        info->si_code == SI_QUEUE &&
+        reinterpret_cast<std::uint64_t>(info->si_value.sival_ptr) == sync::kNotifyMark;
+    Task* task = sync::Arena::present() ? current() : nullptr;
+    if (task == nullptr) {
+        return notification;
+    }
+    const int saved_errno = errno;
+    const auto* context = static_cast<const ucontext_t*>(ucontext);
+    const auto interrupted_sp = static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RSP]);
+    const bool alternate = (context->uc_stack.ss_flags & SS_ONSTACK) != 0;
+    const std::size_t room =
+        stack_left(*task, platform::stack_pointer(), alternate ? &context->uc_stack : nullptr);
+    const bool event = event_test != nullptr && event_test(*task, *info);
+    if (event) {
+        const bool enough = room >= kHandlerStackMin;
+        const NmiScope scope(*task, interrupted_sp, alternate, enough);
+        if (scope.entered() && !enough) {
+            task->statistics.events_no_stack.increment();
+        }
+        event_hook(*task, *info, ucontext, !scope.entered() || !enough);
+    } else {
+        if (!alternate) {
+            recover(*task, interrupted_sp);
+        }
+        if (room >= kHandlerStackMin) {
+            drain(*task);
+        }
+    }
+    errno = saved_errno;
+    return event || notification;
+}
+
+namespace {
+
+struct sigaction previous_action;
+
+void handle(int signal, siginfo_t* info, void* ucontext) {
+    if (on_signal(signal, info, ucontext)) {
+        return;
+    }
+    if ((previous_action.sa_flags & SA_SIGINFO) != 0) {
+        previous_action.sa_sigaction(signal, info, ucontext);
+    } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+        previous_action.sa_handler(signal);
+    }
+}
+
+}  // namespace
+
+std::errc install_handler() noexcept {
+    struct sigaction action{};
+    action.sa_sigaction = handle;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
+    sigfillset(&action.sa_mask);
+    for (const int open : {sync::kSignal, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) {
+        sigdelset(&action.sa_mask, open);
+    }
+    struct sigaction before{};
+    if (::sigaction(sync::kSignal, &action, &before) != 0) {
+        return last_errc();
+    }
+    if ((before.sa_flags & SA_SIGINFO) == 0 || before.sa_sigaction != handle) {
+        previous_action = before;
+    }
+    return no_error;
+}
+
+void compact(Task& task) noexcept {
+    constexpr unsigned kBatch = 256;
+    WorkNode* gone[kBatch];
+    unsigned count = 0;
+    Task* worker = current();
+    TW_ASSERT(worker != nullptr, "the worker is a task of the host");
+    {
+        const ReadSection brief(*worker, sync::Flavour::brief);
+        const std::uint64_t head = task.works.load(std::memory_order_acquire);
+        WorkNode* before =
+            head == kListClosed ? nullptr : node_at(static_cast<std::uint32_t>(head));
+        while (before != nullptr && count < kBatch) {
+            Link link{before->next.load(std::memory_order_acquire)};
+            WorkNode* node = node_at(link.next());
+            if (node == nullptr || link.claimed()) {
+                break;  // The end, or the target is taking the list.
+            }
+            if (!ops.is_husk(*node)) {
+                before = node;
+                continue;
+            }
+            Link husk{};
+            if (!claim(*node, husk)) {
+                break;
+            }
+            // Fails only if the target is claiming `before` now; its pass then meets our claim and
+            // leaves the node to us.
+            const bool unlinked = before->next.compare_exchange(
+                link.bits, link.with_next(husk.next()).bits, std::memory_order_acq_rel);
+            gone[count++] = node;
+            if (!unlinked) {
+                break;
+            }
+        }
+    }
+    for (unsigned index = 0; index < count; ++index) {
+        ops.drop(*gone[index]);
+    }
+    if (count == kBatch) {
+        sync::DeferralQueue::get().queue(task.compact_item);
+    }
+}
+
+}  // namespace taskwork::task

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "task/task.hpp"
+
+#include <bit>
+#include <new>
+
+#include "base/assert.hpp"
+#include "sync/arena.hpp"
+#include "sync/deferral.hpp"
+#include "task/lists.hpp"
+#include "task/run_point.hpp"
+#include "task/worker.hpp"
+
+namespace taskwork::task {
+
+namespace {
+
+/// Which Process this process is; valid while the fork cookie is the one it was joined under.
+struct Self {
+    std::uint64_t cookie = 0;
+    Process* process = nullptr;
+};
+Self self;
+
+bool domain_closed() noexcept {
+    return sync::Arena::header().closed.load(std::memory_order_relaxed) != 0;
+}
+
+/// Copies at most size - 1 characters and always ends with NUL.
+void copy_name(char* to, std::size_t size, const char* from) noexcept {
+    std::size_t index = 0;
+    for (; from != nullptr && index + 1 < size && from[index] != '\0'; ++index) {
+        to[index] = from[index];
+    }
+    to[index] = '\0';
+}
+
+void clear(LatencyHistogram& histogram) noexcept {
+    for (auto& count : histogram.counts) {
+        count.set(0);
+    }
+    histogram.max_ns.set(0);
+}
+
+}  // namespace
+
+std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
+    std::errc why{};
+    void* memory = sync::Arena::allocate(sizeof(TaskTable), 64, &why);
+    if (memory == nullptr) {
+        return why;
+    }
+    auto* table = new (memory) TaskTable;
+    void* tasks = sync::Arena::allocate(sync::Pool::bytes(tasks_max, sizeof(Task)), 64, &why);
+    void* processes =
+        sync::Arena::allocate(sync::Pool::bytes(kProcessesMax, sizeof(Process)), 64, &why);
+    if (tasks == nullptr || processes == nullptr) {
+        return why;
+    }
+    table->tasks.init(tasks, tasks_max, sizeof(Task), Worker::adopt_pool(table->tasks, nullptr));
+    table->processes.init(processes, kProcessesMax, sizeof(Process),
+                          Worker::adopt_pool(table->processes, nullptr));
+    auto& queue = sync::DeferralQueue::get();
+    // Each control block has its deferral items for good: a thread in any context finds them ready.
+    for (std::uint32_t index = 0; index < tasks_max; ++index) {
+        Task& task = table->task_at(index);
+        const auto argument = reinterpret_cast<std::uint64_t>(&task);
+        task.born_item = queue.add_item(sync::DeferralKind::task_born, argument);
+        task.exited_item = queue.add_item(sync::DeferralKind::task_exited, argument);
+        task.compact_item = queue.add_item(sync::DeferralKind::task_compact, argument);
+        task.kick_item = queue.add_item(sync::DeferralKind::task_kick, argument);
+        if (task.kick_item == 0) {
+            return std::errc::not_enough_memory;
+        }
+    }
+    for (std::uint32_t index = 0; index < kProcessesMax; ++index) {
+        Process& process = table->process_at(index);
+        process.joined_item = queue.add_item(sync::DeferralKind::process_joined, index);
+        if (process.joined_item == 0) {
+            return std::errc::not_enough_memory;
+        }
+    }
+    sync::Arena::set_root(sync::Root::tasks, table);
+    return no_error;
+}
+
+TaskTable& TaskTable::get() noexcept { return *sync::Arena::root<TaskTable>(sync::Root::tasks); }
+
+Task* TaskTable::find(std::int32_t tid) noexcept {
+    for (std::uint32_t index = 0; index < tasks.count(); ++index) {
+        Task& task = task_at(index);
+        if (sync::Pool::load(&task).state() == kTaskAlive && task.tid == tid) {
+            return &task;
+        }
+    }
+    return nullptr;
+}
+
+Task* current() noexcept {
+    const platform::ThreadState& state = platform::this_thread();
+    if (state.task == nullptr || state.cookie != platform::fork_cookie()) {
+        return nullptr;
+    }
+    return static_cast<Task*>(state.task);
+}
+
+Process* current_process() noexcept {
+    return self.process != nullptr && self.cookie == platform::fork_cookie() ? self.process
+                                                                             : nullptr;
+}
+
+std::errc join_process(const char* command_name) noexcept {
+    if (current_process() != nullptr) {
+        return no_error;
+    }
+    if (domain_closed()) {
+        return std::errc::no_such_process;
+    }
+    if (!platform::fork_cookie_renew()) {
+        return std::errc::not_enough_memory;
+    }
+    sync::GracePeriods::register_process();
+    TaskTable& table = TaskTable::get();
+    auto* process = static_cast<Process*>(table.processes.claim(0, kProcessJoining));
+    if (process == nullptr) {
+        table.processes_refused.fetch_add(1, std::memory_order_relaxed);
+        return std::errc::not_enough_memory;
+    }
+    process->pid = platform::process_id();
+    process->start_ns = platform::boot_ns();
+    process->attached.store(0, std::memory_order_relaxed);
+    copy_name(process->command, sizeof(process->command), command_name);
+    sync::Word word = sync::Pool::load(process);
+    const auto index = static_cast<std::uint16_t>(table.processes.index_of(process));
+    TW_ASSERT(
+        sync::Pool::transition(process, word, word.with_state(kProcessAlive).with_owner(index)),
+        "nobody else moves a joining process");
+    self = Self{platform::fork_cookie(), process};
+    sync::DeferralQueue::get().queue(process->joined_item);
+    return no_error;
+}
+
+void leave_process() noexcept {
+    self = Self{};
+    platform::fork_cookie_clear();
+}
+
+std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) noexcept {
+    if (current() != nullptr) {
+        return no_error;
+    }
+    Process* process = current_process();
+    if (process == nullptr || domain_closed()) {
+        return std::errc::no_such_process;
+    }
+    TaskTable& table = TaskTable::get();
+    const auto owner = static_cast<std::uint16_t>(table.processes.index_of(process));
+    auto* task = static_cast<Task*>(table.tasks.claim(owner, kTaskBorn));
+    if (task == nullptr) {
+        table.tasks_refused.fetch_add(1, std::memory_order_relaxed);
+        return std::errc::not_enough_memory;
+    }
+    task->pid = process->pid;
+    task->tid = platform::thread_id();
+    task->process = owner;
+    task->sampled.store(0, std::memory_order_relaxed);
+    task->section.reset();
+    task->nmi.reset();
+    task->draining.reset();
+    task->stack_low = stack_low;
+    task->stack_high = stack_high;
+    for (auto& slot : task->readers) {
+        slot.reset();
+    }
+    task->pending.store(0, std::memory_order_relaxed);
+    task->take_sequence.store(0, std::memory_order_relaxed);
+    task->husks.store(0, std::memory_order_relaxed);
+    task->statistics = TaskStatistics{};
+    clear(task->latency);
+    // Release: pairs with the acquire in push(); the list opens when the rest is ready.
+    task->works.store(0, std::memory_order_release);
+    sync::Word word = sync::Pool::load(task);
+    TW_ASSERT(sync::Pool::transition(task, word, word.with_state(kTaskAlive)),
+              "nobody else moves a task being born");
+    platform::ThreadState& state = platform::this_thread();
+    // A handler between the two stores must not trust the task under an old cookie.
+    state.cookie = platform::fork_cookie();
+    platform::signal_fence();
+    state.task = task;
+    sync::DeferralQueue::get().queue(task->born_item);
+    return no_error;
+}
+
+void exit_current() noexcept {
+    Task* task = current();
+    if (task == nullptr) {
+        return;
+    }
+    recover(*task, platform::stack_pointer());
+    if (task->section.is_open() || task->nmi.is_open() || task->draining.is_open()) {
+        return;  // A callback that ends its thread: the sweep for vanished threads takes it.
+    }
+    drain(*task);
+    close_and_run(*task);
+    sync::Word word = sync::Pool::load(task);
+    if (word.state() == kTaskAlive) {
+        sync::Pool::transition(task, word, word.with_state(kTaskExited));
+    }
+    platform::ThreadState& state = platform::this_thread();
+    state.task = nullptr;
+    platform::signal_fence();
+    sync::DeferralQueue::get().queue(task->exited_item);
+}
+
+void LatencyHistogram::record(std::uint64_t ns) noexcept {
+    // Eight steps an octave: the three bits after the leading one.
+    unsigned bucket = static_cast<unsigned>(ns);
+    if (ns >= 8) {
+        const auto octave = static_cast<unsigned>(std::bit_width(ns)) - 1;
+        bucket = (octave - 2) * 8 + static_cast<unsigned>((ns >> (octave - 3)) & 7);
+    }
+    counts[bucket < kBuckets ? bucket : kBuckets - 1].increment();
+    if (ns > max_ns.get()) {
+        max_ns.set(ns);
+    }
+}
+
+std::uint64_t LatencyHistogram::lower_bound_ns(unsigned bucket) noexcept {
+    if (bucket < 8) {
+        return bucket;
+    }
+    const unsigned octave = bucket / 8 + 2;
+    return (std::uint64_t{8} | (bucket % 8)) << (octave - 3);
+}
+
+}  // namespace taskwork::task
