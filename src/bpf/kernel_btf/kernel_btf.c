@@ -6,9 +6,10 @@
 // the BTF ids that the call instructions then carry.
 //
 // The code is never run; only its debug information is used. Built by
-//     clang-19 -target bpf -mcpu=v3 -O2 -g -c kernel_btf.c -o kernel_btf.o
+//     clang-19 -target bpf -mcpu=v3 -O2 -g -funsigned-char -c kernel_btf.c -o kernel_btf.o
 //     llvm-objcopy-19 --dump-section .BTF=kernel_btf.btf kernel_btf.o
-// which leaves raw BTF, readable by btf__parse() and `bpftool btf dump file kernel_btf.btf`.
+// which leaves raw BTF, readable by btf__parse() and `bpftool btf dump file kernel_btf.btf`. (The
+// kernel's char is unsigned.) tests/reference/kernel_btf_test.cpp compares it with the kernel's.
 //
 // To add a kfunc: define it here with the kernel's own prototype and argument names (the suffixes
 // `__map`, `__prog`, `__sz`, `__ign` mean something to verifiers), and in the table of the runtime.
@@ -59,10 +60,16 @@ struct pt_regs {
     unsigned long di;
     unsigned long orig_ax;
     unsigned long ip;
-    unsigned long cs;
+    union {
+        unsigned short cs;
+        unsigned long csx;
+    };
     unsigned long flags;
     unsigned long sp;
-    unsigned long ss;
+    union {
+        unsigned short ss;
+        unsigned long ssx;
+    };
 };
 typedef struct pt_regs bpf_user_pt_regs_t;
 
