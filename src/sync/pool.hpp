@@ -156,6 +156,10 @@ public:
     /// Sets the retired hint of an object whose retirer died before it could. Worker only.
     /// Context: irq.
     void hint_retired(std::uint32_t index) noexcept;
+    /// Sets the free hint of an object that the caller made free by a transition of its own (a
+    /// release that others may repeat).
+    /// Context: any.
+    void hint_free(std::uint32_t index) noexcept { free_.set(index); }
     /// Objects in state free now, counted; for reports and tests.
     /// Context: task, irq.
     [[nodiscard]] std::uint32_t count_free() const noexcept;
