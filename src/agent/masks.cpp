@@ -172,12 +172,17 @@ MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
 }
 
 void MaskedWait::end() {
+    if (!guarded_ && !(blocks_ && any_pending())) {
+        return;
+    }
+    const int error = errno;
     if (guarded_) {
-        const int error = errno;
         end_waiting(waiting_);
         kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
-        errno = error;
+    } else {
+        deliver_pending();  // what the mask has kept out
     }
+    errno = error;
 }
 
 }  // namespace taskwork::agent

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,9 @@ struct test_agent {
     atomic_long* threads_started;
     atomic_long* threads_exiting;
     atomic_long* forked_children;
-    void* _Atomic* fault_address; /* whose faults it recovers, ... */
-    void* _Atomic* resume_at;     /* ... by moving on to here */
+    atomic_long* faults_recovered;
+    const char* _Atomic* reads; /* what its hook reads when it serves one of ours */
+    int (*probe)(const char*);  /* reads a byte: 0, or -1 if that faulted */
 };
 
 static struct test_agent test_agent;
@@ -46,8 +48,9 @@ __attribute__((constructor)) static void find_agent(void) {
     test_agent.threads_started = agent_symbol("test_agent_threads_started");
     test_agent.threads_exiting = agent_symbol("test_agent_threads_exiting");
     test_agent.forked_children = agent_symbol("test_agent_forked_children");
-    test_agent.fault_address = agent_symbol("test_agent_fault_address");
-    test_agent.resume_at = agent_symbol("test_agent_resume_at");
+    test_agent.faults_recovered = agent_symbol("test_agent_faults_recovered");
+    test_agent.reads = agent_symbol("test_agent_reads");
+    test_agent.probe = (int (*)(const char*))agent_symbol("test_agent_probe");
 }
 
 #define CHECK(condition)                                                                           \

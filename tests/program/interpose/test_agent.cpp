@@ -17,10 +17,35 @@ std::atomic<long> test_agent_served{0};
 std::atomic<long> test_agent_threads_started{0};
 std::atomic<long> test_agent_threads_exiting{0};
 std::atomic<long> test_agent_forked_children{0};
-std::atomic<void*> test_agent_fault_address{nullptr};
-std::atomic<void*> test_agent_resume_at{nullptr};
+std::atomic<long> test_agent_faults_recovered{0};
+// What the hook is to read when it serves one of ours, as a program in nmi reads user memory.
+std::atomic<const char*> test_agent_reads{nullptr};
+// Reads a byte: 0, or -1 if that faulted.
+int test_agent_probe(const char* address);
 }
 #pragma GCC visibility pop
+
+extern "C" void test_agent_probe_failed();
+
+// The access is the first instruction, by which the fault is known.
+asm(R"(
+    .pushsection .text
+    .globl test_agent_probe
+    .type test_agent_probe, @function
+test_agent_probe:
+    movb (%rdi), %al
+    xorl %eax, %eax
+    ret
+    .size test_agent_probe, . - test_agent_probe
+    .globl test_agent_probe_failed
+    .hidden test_agent_probe_failed
+    .type test_agent_probe_failed, @function
+test_agent_probe_failed:
+    movl $-1, %eax
+    ret
+    .size test_agent_probe_failed, . - test_agent_probe_failed
+    .popsection
+)");
 
 namespace {
 
@@ -31,16 +56,19 @@ bool on_signal(int, siginfo_t* info, void*) noexcept {
         return false;
     }
     ++test_agent_served;
+    if (const char* address = test_agent_reads; address != nullptr) {
+        test_agent_probe(address);
+    }
     return true;
 }
 
 bool on_fault(int, siginfo_t* info, void* ucontext) noexcept {
-    if (info->si_code <= 0 || info->si_addr != test_agent_fault_address ||
-        test_agent_fault_address == nullptr) {
+    greg_t& next = static_cast<ucontext_t*>(ucontext)->uc_mcontext.gregs[REG_RIP];
+    if (info->si_code <= 0 || next != reinterpret_cast<greg_t>(&test_agent_probe)) {
         return false;
     }
-    auto* context = static_cast<ucontext_t*>(ucontext);
-    context->uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(test_agent_resume_at.load());
+    ++test_agent_faults_recovered;
+    next = reinterpret_cast<greg_t>(&test_agent_probe_failed);
     return true;
 }
 
