@@ -66,7 +66,7 @@ struct alignas(64) Map {
     platform::Atomic<std::uint32_t> references;  ///< user_count's one, programs: host only.
     platform::Atomic<std::uint32_t> frozen;      ///< BPF_MAP_FREEZE.
     defer::WorkTotals works;
-    void* impl;            ///< The kind's own state, in the arena.
+    void* impl;  ///< The kind's own state, in the arena.
     std::size_t impl_bytes;
 };
 
@@ -101,6 +101,11 @@ void put_reference(Map& map) noexcept;
 void get_user(Map& map) noexcept;
 void put_user(Map& map) noexcept;
 
+/// Refuses later writes by users (the caller asks `frozen` before it serves them); programs go on.
+/// Errors: errc_kernel_notsupp (special fields), device_or_resource_busy (frozen already).
+/// Context: task.
+std::errc freeze(Map& map) noexcept;
+
 /// Whether `pointer` is a live Map of this domain.
 /// Context: any.
 bool is_map(const void* pointer) noexcept;
@@ -112,8 +117,8 @@ bool is_map(const void* pointer) noexcept;
 /// Context: any.
 void* lookup(Map& map, const void* key) noexcept;
 /// Errors: invalid_argument (flags), argument_list_too_long (full; array index), file_exists
-/// (BPF_NOEXIST), no_such_file_or_directory (BPF_EXIST), not_enough_memory (spares used up, counted).
-/// Context: any.
+/// (BPF_NOEXIST), no_such_file_or_directory (BPF_EXIST), not_enough_memory (spares used up,
+/// counted). Context: any.
 std::errc update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept;
 /// Errors: no_such_file_or_directory; invalid_argument (array).
 /// Context: any.

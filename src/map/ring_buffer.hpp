@@ -61,6 +61,10 @@ std::uint64_t ring_dropped(const Map& map) noexcept;
 /// and cli. Context: irq.
 void set_ring_hook(void (*hook)(Map& map) noexcept) noexcept;
 
+/// Makes what rings share, once in the host. Errors: not_enough_memory.
+/// Context: task.
+std::errc ring_buffer_start() noexcept;
+
 /// Maps the windows that the arena's rings need twice; in each process after joining the arena.
 /// Context: task; async-signal-safe.
 std::errc map_mirrors(int arena_fd) noexcept;

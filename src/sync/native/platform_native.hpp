@@ -43,6 +43,50 @@ private:
     static_assert(std::atomic<T>::is_always_lock_free);
 };
 
+/// Two words that change together.
+struct Pair {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+};
+
+/// Two words of memory that change by one 16-byte compare-exchange.
+class alignas(16) AtomicPair {
+public:
+    /// Both words as they were at one moment, provided that `low` never returns to an old value
+    /// (a position, a version). Orders later accesses after it (acquire).
+    [[nodiscard]] Pair load() const noexcept {
+        for (;;) {
+            const std::uint64_t low = low_.load(std::memory_order_acquire);
+            const std::uint64_t high = high_.load(std::memory_order_acquire);
+            if (low_.load(std::memory_order_acquire) == low) {
+                return {low, high};
+            }
+        }
+    }
+    /// A full fence. On failure `expected` holds the words found.
+    bool compare_exchange(Pair& expected, Pair desired) noexcept {
+        bool equal;
+        asm volatile("lock cmpxchg16b %1"
+                     : "=@ccz"(equal), "+m"(*this), "+a"(expected.low), "+d"(expected.high)
+                     : "b"(desired.low), "c"(desired.high)
+                     : "memory");
+        return equal;
+    }
+    /// Sets bits of the high word.
+    void set_high(std::uint64_t bits, std::memory_order order) noexcept {
+        high_.fetch_or(bits, order);
+    }
+    /// The low word alone: a single position that readers of one word share.
+    [[nodiscard]] std::uint64_t load_low(std::memory_order order) const noexcept {
+        return low_.load(order);
+    }
+
+private:
+    Atomic<std::uint64_t> low_;
+    Atomic<std::uint64_t> high_;
+};
+static_assert(sizeof(AtomicPair) == 16);
+
 /// A counter of one thread that its own handlers also change: each change is one instruction, so a
 /// handler that nests between any two instructions leaves it right (a plain load, add and store
 /// lost increments). Other threads and processes may read it.

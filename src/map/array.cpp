@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BPF_MAP_TYPE_ARRAY: all values in one zeroed block, page-aligned and a whole number of pages, so
+// that it can be mapped (BPF_F_MMAPABLE, and the .data, .rodata and .bss sections of an object).
+// Elements exist from the beginning and never go away: an update writes in place and then cancels
+// the element's work (K86), a deletion is refused (K88).
+#include <linux/bpf.h>
+
+#include <climits>
+
+#include "map/map_ops.hpp"
+#include "map/value.hpp"
+#include "sync/arena.hpp"
+
+namespace taskwork::map {
+
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+std::size_t stride(const Map& map) noexcept { return round_up_8(map.value_size); }
+std::byte* value_at(const Map& map, std::uint32_t index) noexcept {
+    return static_cast<std::byte*>(map.impl) + index * stride(map);
+}
+std::uint32_t index_of(const void* key) noexcept {
+    std::uint32_t index = 0;
+    copy_bytes(&index, key, sizeof(index));
+    return index;
+}
+
+std::errc array_check(const MapSpec& spec, std::string* why) {
+    constexpr std::uint32_t kFlags = BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_RDONLY |
+                                     BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG |
+                                     BPF_F_INNER_MAP;
+    if (spec.max_entries == 0) {
+        *why = "max_entries is 0";
+        return std::errc::invalid_argument;
+    }
+    if (spec.key_size != sizeof(std::uint32_t)) {
+        *why = "the key of an array has 4 bytes, not " + std::to_string(spec.key_size);
+        return std::errc::invalid_argument;
+    }
+    if (spec.value_size == 0) {
+        *why = "value_size is 0";
+        return std::errc::invalid_argument;
+    }
+    if ((spec.flags & ~kFlags) != 0) {
+        *why = "flags that an array does not have";
+        return std::errc::invalid_argument;
+    }
+    if ((spec.flags & BPF_F_RDONLY_PROG) != 0 && (spec.flags & BPF_F_WRONLY_PROG) != 0) {
+        *why = "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other";
+        return std::errc::invalid_argument;
+    }
+    if (spec.value_size > INT_MAX) {
+        *why = "value_size is above " + std::to_string(INT_MAX);
+        return std::errc::argument_list_too_long;
+    }
+    return no_error;
+}
+
+std::errc array_init(Map& map) {
+    const std::size_t bytes = (map.max_entries * stride(map) + kPage - 1) & ~(kPage - 1);
+    std::errc why = std::errc::not_enough_memory;
+    map.impl = sync::Arena::allocate(bytes, kPage, &why);
+    map.impl_bytes = bytes;
+    return map.impl == nullptr ? why : no_error;
+}
+
+void array_destroy(Map& map) noexcept { sync::Arena::release(map.impl, map.impl_bytes); }
+
+void* array_lookup(Map& map, const void* key) noexcept {
+    const std::uint32_t index = index_of(key);
+    return index < map.max_entries ? value_at(map, index) : nullptr;
+}
+
+std::errc array_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) {
+        return std::errc::invalid_argument;
+    }
+    const std::uint32_t index = index_of(key);
+    if (index >= map.max_entries) {
+        return std::errc::argument_list_too_long;
+    }
+    if ((flags & BPF_NOEXIST) != 0) {
+        return std::errc::file_exists;
+    }
+    std::byte* const into = value_at(map, index);
+    if ((flags & BPF_F_LOCK) != 0) {
+        std::uint16_t owner = 0;
+        if (map.spin_lock_offset == kNoField) {
+            return std::errc::invalid_argument;
+        }
+        if (!current_owner(&owner)) {
+            return std::errc::no_such_process;
+        }
+        if (!lock_value(map, into, owner)) {
+            return std::errc::device_or_resource_busy;
+        }
+        copy_value_in(map, into, value);
+        unlock_value(map, into);
+    } else {
+        copy_value_in(map, into, value);
+    }
+    if (defer::Slot* slot = task_work_slot(map, into)) {
+        defer::cancel(*slot);
+    }
+    return no_error;
+}
+
+std::errc array_remove(Map&, const void*) noexcept { return std::errc::invalid_argument; }
+
+std::errc array_next_key(Map& map, const void* key, void* next) noexcept {
+    std::uint32_t index = key == nullptr ? UINT32_MAX : index_of(key);
+    if (index == map.max_entries - 1) {
+        return std::errc::no_such_file_or_directory;
+    }
+    index = index >= map.max_entries ? 0 : index + 1;
+    copy_bytes(next, &index, sizeof(index));
+    return no_error;
+}
+
+long array_for_each(Map& map, ElementFunction function, void* argument) noexcept {
+    for (std::uint32_t index = 0; index < map.max_entries; ++index) {
+        const std::uint32_t key = index;
+        if (function(&key, value_at(map, index), argument) != 0) {
+            return static_cast<long>(index) + 1;
+        }
+    }
+    return map.max_entries;
+}
+
+std::uintptr_t array_value_start(const Map& map, std::uintptr_t address) noexcept {
+    const auto base = reinterpret_cast<std::uintptr_t>(map.impl);
+    if (address < base || address - base >= map.max_entries * stride(map)) {
+        return 0;
+    }
+    const std::size_t inside = (address - base) % stride(map);
+    return inside < map.value_size ? address - inside : 0;
+}
+
+const void* array_key_of(const Map& map, std::uintptr_t value, std::uint32_t* index) noexcept {
+    const std::uintptr_t start = array_value_start(map, value);
+    if (start == 0) {
+        return nullptr;
+    }
+    *index = static_cast<std::uint32_t>((start - reinterpret_cast<std::uintptr_t>(map.impl)) /
+                                        stride(map));
+    return index;
+}
+
+std::errc array_direct_values(const Map& map, void** base, std::size_t* bytes) noexcept {
+    *base = map.impl;
+    *bytes = map.impl_bytes;
+    return no_error;
+}
+
+void array_cancel_all(Map& map) noexcept {
+    for (std::uint32_t index = 0; index < map.max_entries; ++index) {
+        defer::cancel(*task_work_slot(map, value_at(map, index)));
+    }
+}
+
+void array_sweep(Map& map, std::uint16_t dead_owner) noexcept {
+    if (map.spin_lock_offset == kNoField) {
+        return;
+    }
+    for (std::uint32_t index = 0; index < map.max_entries; ++index) {
+        sweep_lock(map, value_at(map, index), dead_owner);
+    }
+}
+
+Usage array_usage(const Map& map) noexcept {
+    Usage usage;
+    usage.elements = map.max_entries;
+    usage.bytes = map.impl_bytes;
+    return usage;
+}
+
+}  // namespace
+
+const MapOps array_ops = {
+    .name = "array",
+    .holds_task_work = true,
+    .check = array_check,
+    .init = array_init,
+    .destroy = array_destroy,
+    .lookup = array_lookup,
+    .update = array_update,
+    .remove = array_remove,
+    .next_key = array_next_key,
+    .lookup_and_remove = nullptr,
+    .for_each = array_for_each,
+    .key_of = array_key_of,
+    .value_start = array_value_start,
+    .direct_values = array_direct_values,
+    .cancel_all = array_cancel_all,
+    .sweep = array_sweep,
+    .usage = array_usage,
+};
+
+}  // namespace taskwork::map

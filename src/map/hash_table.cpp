@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "map/hash_table.hpp"
+
+#include <linux/bpf.h>
+
+#include <bit>
+#include <type_traits>
+
+#include "sync/arena.hpp"
+#include "task/worker.hpp"
+
+namespace taskwork::map {
+
+namespace {
+
+constexpr std::size_t kLine = 64;
+
+constexpr std::size_t round_up_line(std::size_t bytes) noexcept {
+    return (bytes + kLine - 1) & ~(kLine - 1);
+}
+
+std::size_t element_bytes(const Map& map) noexcept {
+    return sizeof(Element) + round_up_8(map.key_size) + round_up_8(map.value_size);
+}
+
+std::uint64_t bucket_count(const Map& map) noexcept {
+    return std::bit_ceil(std::uint64_t{map.max_entries});
+}
+
+std::uint32_t element_count(const Map& map) noexcept {
+    return map.max_entries + spares_of(map.max_entries);
+}
+
+constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t round) noexcept {
+    return std::uint64_t{round} << 32 | index;
+}
+
+}  // namespace
+
+std::size_t HashTable::bytes(const Map& map) noexcept {
+    return round_up_line(sizeof(HashTable)) + round_up_line(bucket_count(map) * sizeof(Link)) +
+           round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket))) +
+           round_up_line(sync::Pool::bytes(element_count(map), element_bytes(map)));
+}
+
+HashTable::HashTable(Map& map, void* memory) noexcept : map_(&map) {
+    auto* at = static_cast<std::byte*>(memory) + round_up_line(sizeof(HashTable));
+    heads_ = reinterpret_cast<Link*>(at);
+    bucket_mask_ = static_cast<std::uint32_t>(bucket_count(map) - 1);
+    at += round_up_line(bucket_count(map) * sizeof(Link));
+    // Tickets are never retired: nobody holds the bare address of one.
+    tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
+    at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));
+    elements_.init(at, element_count(map), element_bytes(map),
+                   task::Worker::adopt_pool(elements_, recycle));
+    seed_ = (map.flags & BPF_F_ZERO_SEED) != 0
+                ? 0
+                : sync::Arena::header().cookie ^ (std::uint64_t{map.id} << 32) ^ platform::now_ns();
+}
+
+void HashTable::disown() noexcept { task::Worker::disown_pool(elements_); }
+
+bool HashTable::matches(Element* element, std::uint32_t hash, const void* key) const noexcept {
+    return element->hash.load(std::memory_order_relaxed) == hash &&
+           keys_equal(key_of(element), key, map_->key_size);
+}
+
+// Reading.
+
+Element* HashTable::find(const void* key) const noexcept {
+    return find(hash_key(key, map_->key_size, seed_), key);
+}
+
+Element* HashTable::find(std::uint32_t hash, const void* key) const noexcept {
+    // Acquire, here and in every walk: pairs with the release of the exchange that linked the
+    // element, so its content is seen.
+    std::uint64_t link = head_of(hash).load(std::memory_order_acquire);
+    while (Element* element = element_at(link)) {
+        link = element->next.load(std::memory_order_acquire);
+        if ((link & kDeleted) == 0 && matches(element, hash, key)) {
+            return element;
+        }
+    }
+    return nullptr;
+}
+
+Element* HashTable::next_live(const Element* after, std::uint32_t bucket) const noexcept {
+    std::uint64_t link = after == nullptr ? heads_[bucket].load(std::memory_order_acquire)
+                                          : after->next.load(std::memory_order_acquire);
+    for (;;) {
+        while (Element* element = element_at(link)) {
+            link = element->next.load(std::memory_order_acquire);
+            if ((link & kDeleted) == 0) {
+                return element;
+            }
+        }
+        if (bucket == bucket_mask_) {
+            return nullptr;
+        }
+        link = heads_[++bucket].load(std::memory_order_acquire);
+    }
+}
+
+std::errc HashTable::next_key(const void* key, void* next) const noexcept {
+    Element* found = nullptr;
+    std::uint32_t bucket = 0;
+    if (key != nullptr) {
+        const std::uint32_t hash = hash_key(key, map_->key_size, seed_);
+        found = find(hash, key);
+        bucket = found == nullptr ? 0 : hash & bucket_mask_;
+    }
+    found = next_live(found, bucket);
+    if (found == nullptr) {
+        return std::errc::no_such_file_or_directory;
+    }
+    copy_bytes(next, key_of(found), map_->key_size);
+    return no_error;
+}
+
+long HashTable::for_each(ElementFunction function, void* argument) noexcept {
+    long calls = 0;
+    for (std::uint64_t bucket = 0; bucket <= bucket_mask_; ++bucket) {
+        std::uint64_t link = heads_[bucket].load(std::memory_order_acquire);
+        while (Element* element = element_at(link)) {
+            if ((element->next.load(std::memory_order_acquire) & kDeleted) == 0) {
+                ++calls;
+                if (function(key_of(element), value_of(element), argument) != 0) {
+                    return calls;
+                }
+            }
+            link = element->next.load(std::memory_order_acquire);
+        }
+    }
+    return calls;
+}
+
+Element* HashTable::element_of(std::uintptr_t address) const noexcept {
+    return elements_.contains(address)
+               ? static_cast<Element*>(
+                     elements_.at(elements_.index_of(reinterpret_cast<const void*>(address))))
+               : nullptr;
+}
+
+// Writing.
+
+HashTable::Position HashTable::seek(std::uint32_t hash, const void* key) noexcept {
+    for (;;) {
+        Position at{&head_of(hash), 0, nullptr, 0};
+        std::uint64_t link = at.link->load(std::memory_order_acquire);
+        at.first = link;
+        bool lost = false;
+        while (Element* element = element_at(link)) {
+            const std::uint64_t next = element->next.load(std::memory_order_acquire);
+            if ((next & kDeleted) == 0) {
+                if (key != nullptr && matches(element, hash, key)) {
+                    at.current = element;
+                    at.next = next;
+                    return at;
+                }
+                at.link = &element->next;
+                link = next;
+                continue;
+            }
+            // Unlink it. Who does need not know who deleted it; but the ticket comes first, for
+            // once it is unlinked nobody who passes could release it (HT.2).
+            release_ticket(element);
+            std::uint64_t expected = address_of(element);
+            const std::uint64_t successor = next & ~kLinkFlags;
+            // Release: pairs with the acquire of walks; they reach the successor by this link.
+            if (!at.link->compare_exchange(expected, successor, std::memory_order_acq_rel)) {
+                lost = true;
+                break;
+            }
+            if (at.link == &head_of(hash)) {
+                at.first = successor;
+            }
+            link = successor;
+        }
+        if (!lost) {
+            return at;
+        }
+    }
+}
+
+bool HashTable::is_linked(const Element* element) const noexcept {
+    const auto hash = static_cast<std::uint32_t>(element->hash.load(std::memory_order_relaxed));
+    std::uint64_t link = head_of(hash).load(std::memory_order_acquire);
+    while (const Element* other = element_at(link)) {
+        if (other == element) {
+            return true;
+        }
+        link = other->next.load(std::memory_order_acquire);
+    }
+    return false;
+}
+
+bool HashTable::build(std::uint32_t hash, const void* key, const void* value,
+                      Claims& claims) noexcept {
+    auto* element = static_cast<Element*>(elements_.claim(claims.owner, kElementBuilding));
+    if (element == nullptr) {
+        refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    element->hash.store(hash, std::memory_order_relaxed);
+    copy_bytes(key_of(element), key, map_->key_size);
+    copy_value_in(*map_, value_of(element), value);
+    claims.element = element;
+    return true;
+}
+
+bool HashTable::link_first(const Position& at, std::uint32_t hash, Claims& claims) noexcept {
+    Element* const element = claims.element;
+    element->ticket.store(
+        ticket_reference(tickets_.index_of(claims.ticket), sync::Pool::load(claims.ticket).round()),
+        std::memory_order_relaxed);
+    element->next.store(at.first, std::memory_order_relaxed);
+    std::uint64_t expected = at.first;
+    // Release: pairs with the acquire of walks; the element is complete.
+    if (!head_of(hash).compare_exchange(expected, address_of(element), std::memory_order_acq_rel)) {
+        return false;
+    }
+    claims.element = nullptr;
+    claims.ticket = nullptr;
+    settle(element);
+    return true;
+}
+
+bool HashTable::replace(const Position& at, std::uint32_t hash, Claims& claims) noexcept {
+    Element* const element = claims.element;
+    settle(at.current);
+    element->ticket.store(at.current->ticket.load(std::memory_order_relaxed),
+                          std::memory_order_relaxed);
+    element->next.store(at.next, std::memory_order_relaxed);
+    std::uint64_t expected = at.next;
+    // Release: as in link_first.
+    if (!at.current->next.compare_exchange(expected, address_of(element) | kDeleted | kReplaced,
+                                           std::memory_order_acq_rel)) {
+        return false;
+    }
+    claims.element = nullptr;
+    settle(element);
+    finish(at.current, hash);
+    return true;
+}
+
+std::errc HashTable::overwrite(Element* element, const void* value, std::uint16_t owner) noexcept {
+    if (!lock_value(*map_, value_of(element), owner)) {
+        return std::errc::device_or_resource_busy;
+    }
+    copy_value_in(*map_, value_of(element), value);
+    unlock_value(*map_, value_of(element));
+    return no_error;
+}
+
+std::errc HashTable::update(const void* key, const void* value, std::uint64_t flags) noexcept {
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
+        ((flags & BPF_F_LOCK) != 0 && map_->spin_lock_offset == kNoField)) {
+        return std::errc::invalid_argument;
+    }
+    Claims claims;
+    if (!current_owner(&claims.owner)) {
+        return std::errc::no_such_process;
+    }
+    const std::errc error = update(hash_key(key, map_->key_size, seed_), key, value, flags, claims);
+    if (claims.element != nullptr) {
+        elements_.release(claims.element);  // never linked: nobody knows its address
+    }
+    if (claims.ticket != nullptr) {
+        tickets_.release(claims.ticket);
+    }
+    return error;
+}
+
+std::errc HashTable::update(std::uint32_t hash, const void* key, const void* value,
+                            std::uint64_t flags, Claims& claims) noexcept {
+    for (;;) {
+        const Position at = seek(hash, key);
+        const bool present = at.current != nullptr;
+        if (present && (flags & BPF_NOEXIST) != 0) {
+            return std::errc::file_exists;
+        }
+        if (!present && (flags & BPF_EXIST) != 0) {
+            return std::errc::no_such_file_or_directory;
+        }
+        if (present && (flags & BPF_F_LOCK) != 0) {
+            return overwrite(at.current, value, claims.owner);
+        }
+        if (!present && claims.ticket == nullptr) {
+            claims.ticket = claim_ticket(claims.owner);
+            if (claims.ticket == nullptr) {
+                return std::errc::argument_list_too_long;
+            }
+        }
+        if (claims.element == nullptr && !build(hash, key, value, claims)) {
+            return std::errc::not_enough_memory;
+        }
+        if (present ? replace(at, hash, claims) : link_first(at, hash, claims)) {
+            return no_error;
+        }
+    }
+}
+
+std::errc HashTable::remove(const void* key, void* out) noexcept {
+    const std::uint32_t hash = hash_key(key, map_->key_size, seed_);
+    for (;;) {
+        Position at = seek(hash, key);
+        if (at.current == nullptr) {
+            return std::errc::no_such_file_or_directory;
+        }
+        settle(at.current);
+        releases_begun_.fetch_add(1, std::memory_order_acq_rel);
+        // Until it is taken out or replaced; its successor may change meanwhile.
+        while ((at.next & kDeleted) == 0 &&
+               !at.current->next.compare_exchange(at.next, at.next | kDeleted,
+                                                  std::memory_order_acq_rel)) {
+        }
+        const bool ours = (at.next & kDeleted) == 0;
+        if (ours) {
+            if (out != nullptr) {
+                copy_value_out(*map_, value_of(at.current), out);
+            }
+            release_ticket(at.current);
+        }
+        releases_ended_.fetch_add(1, std::memory_order_acq_rel);
+        if (ours) {
+            finish(at.current, hash);
+            return no_error;
+        }
+    }
+}
+
+// What follows a linearization point. Each step may be repeated by anybody who is in a section that
+// began while the element was linked.
+
+void HashTable::settle(Element* element) noexcept {
+    const std::uint64_t reference = element->ticket.load(std::memory_order_relaxed);
+    void* const ticket = tickets_.at(static_cast<std::uint32_t>(reference));
+    sync::Word word = sync::Pool::load(ticket);
+    if (word.state() == kTicketClaimed && word.round() == reference >> 32) {
+        sync::Pool::transition(ticket, word, word.with_state(kTicketHeld));
+    }
+    word = sync::Pool::load(element);
+    if (word.state() == kElementBuilding) {
+        sync::Pool::transition(element, word, word.with_state(kElementLive));
+    }
+}
+
+void HashTable::release_ticket(Element* element) noexcept {
+    if ((element->next.load(std::memory_order_acquire) & kReplaced) != 0) {
+        return;  // its successor's now
+    }
+    const std::uint64_t reference = element->ticket.load(std::memory_order_relaxed);
+    const auto index = static_cast<std::uint32_t>(reference);
+    sync::Word word = sync::Pool::load(tickets_.at(index));
+    if (word.state() == kTicketHeld && word.round() == reference >> 32 &&
+        sync::Pool::transition(tickets_.at(index), word,
+                               sync::Word::make(word.round(), 0, 0, sync::kStateFree))) {
+        tickets_.hint_free(index);
+    }
+}
+
+void HashTable::finish(Element* element, std::uint32_t hash) noexcept {
+    if (defer::Slot* slot = task_work_slot(*map_, value_of(element))) {
+        defer::cancel_dead(*slot);
+    }
+    release_ticket(element);
+    // A walk to the end leaves no deleted element in the chain. One that was found unlinked can
+    // never be linked again: the link that led to it has changed.
+    seek(hash, nullptr);
+    elements_.retire(element);
+}
+
+Ticket* HashTable::claim_ticket(std::uint16_t owner) noexcept {
+    // Before the claim: a release that begins later may be after us.
+    const std::uint64_t ended = releases_ended_.load(std::memory_order_acquire);
+    if (void* ticket = tickets_.claim(owner, kTicketClaimed)) {
+        return static_cast<Ticket*>(ticket);
+    }
+    if (releases_begun_.load(std::memory_order_acquire) == ended) {
+        return nullptr;
+    }
+    // A deletion is between its linearization and the release of its ticket, perhaps in the code
+    // that we interrupted. Release for it, then look at every ticket: its hint may be late as well.
+    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
+        auto* element = static_cast<Element*>(elements_.at(i));
+        if (sync::Pool::load(element).state() == kElementLive &&
+            (element->next.load(std::memory_order_acquire) & kDeleted) != 0) {
+            release_ticket(element);
+        }
+    }
+    for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
+        sync::Word word = sync::Pool::load(tickets_.at(i));
+        if (word.state() == sync::kStateFree &&
+            sync::Pool::transition(tickets_.at(i), word,
+                                   sync::Word::make(word.round() + 1, owner, 0, kTicketClaimed))) {
+            return static_cast<Ticket*>(tickets_.at(i));
+        }
+    }
+    return nullptr;
+}
+
+// The host's side.
+
+void HashTable::recycle(sync::Pool& pool, void* memory) noexcept {
+    // elements_ is the first member (checked below), so the pool's address is the table's.
+    auto& table = reinterpret_cast<HashTable&>(pool);
+    auto* element = static_cast<Element*>(memory);
+    element->next.store(0, std::memory_order_relaxed);
+    if (defer::Slot* slot = task_work_slot(*table.map_, table.value_of(element))) {
+        defer::reset(*slot);
+    }
+    if (table.map_->spin_lock_offset != kNoField) {
+        unlock_value(*table.map_, table.value_of(element));
+    }
+    pool.release(element);
+}
+
+void HashTable::cancel_all() noexcept {
+    static_assert(std::is_standard_layout_v<HashTable>);
+    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
+        // Free and spare ones included (K97): a stale pointer may have been scheduled on.
+        defer::cancel(*task_work_slot(*map_, value_of(static_cast<Element*>(elements_.at(i)))));
+    }
+}
+
+void HashTable::sweep(std::uint16_t dead_owner) noexcept {
+    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
+        auto* element = static_cast<Element*>(elements_.at(i));
+        const sync::Word word = sync::Pool::load(element);
+        if (word.state() == kElementBuilding && word.owner() == dead_owner) {
+            if (is_linked(element)) {
+                settle(element);
+            } else if (sync::Pool::load(element) == word) {
+                elements_.release(element);
+            }
+        }
+        sweep_lock(*map_, value_of(element), dead_owner);
+    }
+    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
+        auto* element = static_cast<Element*>(elements_.at(i));
+        if (sync::Pool::load(element).state() == kElementLive &&
+            (element->next.load(std::memory_order_acquire) & kDeleted) != 0) {
+            finish(element,
+                   static_cast<std::uint32_t>(element->hash.load(std::memory_order_relaxed)));
+        }
+    }
+    for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
+        const sync::Word word = sync::Pool::load(tickets_.at(i));
+        if (word.state() == kTicketClaimed && word.owner() == dead_owner) {
+            tickets_.release(tickets_.at(i));
+        }
+    }
+    elements_.restore_hints();
+    tickets_.restore_hints();
+}
+
+Usage HashTable::usage() const noexcept {
+    Usage usage;
+    usage.elements = tickets_.count() - tickets_.count_free();
+    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
+        if (sync::Pool::load(elements_.at(i)).state() == sync::kStateRetired) {
+            ++usage.waiting;
+        }
+    }
+    usage.refused_no_memory = refused_no_memory_.load(std::memory_order_relaxed);
+    usage.bytes = map_->impl_bytes;
+    return usage;
+}
+
+}  // namespace taskwork::map

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BPF_MAP_TYPE_HASH: bucket heads, chains of elements from a pool, tickets for the exact logical
+// count. All operations are lock-free, legal in nmi and survive the death of their process at any
+// instruction. After Harris' and Michael's lock-free lists.
+//
+//   link word (bucket head, Element::next):  address of the next element | flags
+//     kDeleted    the element that holds the link is not in the map any more; the link is frozen
+//     kReplaced   with kDeleted: its successor in the chain holds the same key and took over the
+//                 ticket
+//
+// Insertion:    claim ticket and element, fill, head: first -> element          (linearization)
+// Replacement:  claim element, fill, old.next: succ -> element|deleted|replaced (linearization)
+// Deletion:     next: succ -> succ|deleted                                      (linearization)
+// and then, by anybody, any number of times (`finish`): the slot is cancelled and marked dead, the
+// ticket released, the element unlinked, its memory retired. A reader skips deleted elements and
+// writes nothing. An element is never linked twice within a grace period, so a link word that still
+// holds what was read proves that nothing happened.
+//
+// Words. element: free -> building -> live -> retired -> free. ticket: free -> claimed -> held ->
+// free. Everybody who changes an element that he found in a chain first makes its ticket `held` and
+// then itself `live` (`settle`). So to the sweep: a `building` element of a dead process is linked
+// if, and only if, a walk finds it; and once those are settled, a `claimed` ticket of a dead
+// process belongs to nothing.
+//
+//   HT.1  A lookup that runs beside replacements of its key finds one of the values.
+//   HT.2  Never more than max_entries elements are in the map. An insertion is refused (-E2BIG)
+//   only
+//         if that many are in it or being inserted: one that a deletion has taken out does not
+//         count, even if the deletion is cut off by the very handler that inserts.
+//   HT.3  An element's memory keeps its key and its identity until the sections end that found it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "map/map_ops.hpp"
+#include "map/value.hpp"
+#include "sync/pool.hpp"
+
+namespace taskwork::map {
+
+inline constexpr std::uint8_t kElementBuilding = sync::kStateUser;
+inline constexpr std::uint8_t kElementLive = sync::kStateUser + 1;
+inline constexpr std::uint8_t kTicketClaimed = sync::kStateUser;
+inline constexpr std::uint8_t kTicketHeld = sync::kStateUser + 1;
+
+inline constexpr std::uint64_t kDeleted = 1;
+inline constexpr std::uint64_t kReplaced = 2;
+inline constexpr std::uint64_t kLinkFlags = 7;
+
+/// Elements beyond max_entries: those that wait for a grace period, and replacements being built.
+/// Context: any.
+constexpr std::uint32_t spares_of(std::uint32_t max_entries) noexcept {
+    return max_entries < 64 ? 64 : max_entries > 8192 ? 8192 : max_entries;
+}
+
+/// Header of an element; key and value follow, each rounded up to 8 bytes.
+struct Element {
+    sync::AtomicWord word;
+    platform::Atomic<std::uint64_t> next;
+    platform::Atomic<std::uint64_t> ticket;  ///< {round : 32, index : 32}.
+    platform::Atomic<std::uint64_t> hash;
+};
+static_assert(sizeof(Element) == 32);
+
+struct Ticket {
+    sync::AtomicWord word;
+};
+
+class HashTable {
+public:
+    /// Arena bytes for a table of this map.
+    /// Context: any.
+    static std::size_t bytes(const Map& map) noexcept;
+    /// Lays the table out in zeroed memory and has the worker adopt the elements.
+    /// Context: task. Host only.
+    HashTable(Map& map, void* memory) noexcept;
+    /// Context: task, irq. Host only.
+    void disown() noexcept;
+
+    /// Context: any.
+    Element* find(const void* key) const noexcept;
+    std::errc update(const void* key, const void* value, std::uint64_t flags) noexcept;
+    /// `out`: where the value goes on the way (nullptr: nowhere).
+    std::errc remove(const void* key, void* out) noexcept;
+    std::errc next_key(const void* key, void* next) const noexcept;
+    long for_each(ElementFunction function, void* argument) noexcept;
+
+    /// The element that holds `address`, nullptr if none.
+    /// Context: any.
+    Element* element_of(std::uintptr_t address) const noexcept;
+    std::byte* key_of(Element* element) const noexcept {
+        return reinterpret_cast<std::byte*>(element) + sizeof(Element);
+    }
+    std::byte* value_of(Element* element) const noexcept {
+        return key_of(element) + round_up_8(map_->key_size);
+    }
+
+    /// Context: task, irq. Host only.
+    void cancel_all() noexcept;
+    /// Context: irq.
+    void sweep(std::uint16_t dead_owner) noexcept;
+    Usage usage() const noexcept;
+
+private:
+    using Link = platform::Atomic<std::uint64_t>;
+
+    /// Where a writer stands: the link that leads to `current`, in an element that was not deleted.
+    struct Position {
+        Link* link;
+        std::uint64_t first;  ///< Bucket head of this walk.
+        Element* current;     ///< nullptr: the key is not in the map.
+        std::uint64_t next;   ///< current's link, not deleted.
+    };
+
+    static Element* element_at(std::uint64_t link) noexcept {
+        return reinterpret_cast<Element*>(link & ~kLinkFlags);
+    }
+    static std::uint64_t address_of(const Element* element) noexcept {
+        return reinterpret_cast<std::uint64_t>(element);
+    }
+    Link& head_of(std::uint32_t hash) const noexcept { return heads_[hash & bucket_mask_]; }
+    bool matches(Element* element, std::uint32_t hash, const void* key) const noexcept;
+
+    Element* find(std::uint32_t hash, const void* key) const noexcept;
+    Element* next_live(const Element* after, std::uint32_t bucket) const noexcept;
+    Position seek(std::uint32_t hash, const void* key) noexcept;
+    bool is_linked(const Element* element) const noexcept;
+
+    /// What an update holds and has to give back if it does not end in the map.
+    struct Claims {
+        std::uint16_t owner = 0;
+        Element* element = nullptr;
+        Ticket* ticket = nullptr;
+    };
+    std::errc update(std::uint32_t hash, const void* key, const void* value, std::uint64_t flags,
+                     Claims& claims) noexcept;
+    bool build(std::uint32_t hash, const void* key, const void* value, Claims& claims) noexcept;
+    bool link_first(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
+    bool replace(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
+    std::errc overwrite(Element* element, const void* value, std::uint16_t owner) noexcept;
+
+    void settle(Element* element) noexcept;
+    void finish(Element* element, std::uint32_t hash) noexcept;
+    void release_ticket(Element* element) noexcept;
+    Ticket* claim_ticket(std::uint16_t owner) noexcept;
+
+    static void recycle(sync::Pool& pool, void* element) noexcept;
+
+    sync::Pool elements_;  ///< First: recycle() finds the table by it.
+    sync::Pool tickets_;
+    Map* map_;
+    Link* heads_;
+    std::uint32_t bucket_mask_;
+    std::uint64_t seed_;
+    platform::Atomic<std::uint64_t> refused_no_memory_;
+    /// Deletions whose ticket is, and is not yet, released. Equal: no insertion need look for one.
+    /// A death in between leaves them apart: then insertions into the full map always look.
+    platform::Atomic<std::uint64_t> releases_begun_;
+    platform::Atomic<std::uint64_t> releases_ended_;
+};
+
+}  // namespace taskwork::map

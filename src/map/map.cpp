@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "map/map.hpp"
+
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/assert.hpp"
+#include "map/map_ops.hpp"
+#include "map/ring_buffer.hpp"
+#include "map/value.hpp"
+#include "sync/arena.hpp"
+#include "task/worker.hpp"
+
+namespace taskwork::map {
+
+namespace {
+
+template <class Function>
+void for_each_live_map(Function&& function) noexcept {
+    const MapTable& table = MapTable::get();
+    for (std::uint32_t i = 0; i < table.maps.count(); ++i) {
+        auto* map = static_cast<Map*>(table.maps.at(i));
+        if (sync::Pool::load(map).state() == kMapLive) {
+            function(*map);
+        }
+    }
+}
+
+bool sweep(std::uint16_t owner) noexcept {
+    if (owner != task::kOwnerNone) {
+        for_each_live_map([owner](Map& map) { ops_of(map.type)->sweep(map, owner); });
+    }
+    return true;
+}
+
+std::string describe(const MapSpec& spec, const char* kind) {
+    const std::size_t length = strnlen(spec.name, sizeof(spec.name));
+    return "map '" + std::string(spec.name, length) + "' (" + kind + ")";
+}
+
+/// Checks of special fields that do not depend on the kind's own rules.
+std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::string* why) {
+    const bool any = spec.task_work_offset != kNoField || spec.spin_lock_offset != kNoField;
+    if (!any) {
+        return no_error;
+    }
+    if ((spec.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
+        *why = "special fields need a map that programs may read and write";
+        return std::errc::permission_denied;
+    }
+    if (!ops.holds_task_work) {
+        *why = "this kind of map cannot hold special fields";
+        return std::errc::operation_not_supported;
+    }
+    const auto fits = [&spec](std::int32_t offset, std::size_t bytes) {
+        return offset == kNoField ||
+               (offset >= 0 && static_cast<std::size_t>(offset) % bytes == 0 &&
+                static_cast<std::size_t>(offset) + bytes <= spec.value_size);
+    };
+    if (!fits(spec.task_work_offset, kSlotBytes) || !fits(spec.spin_lock_offset, kSpinLockBytes)) {
+        *why = "a special field is misaligned or outside the value";
+        return std::errc::invalid_argument;
+    }
+    return no_error;
+}
+
+/// Last step of a map's life, after a grace period in which nobody could find it any more.
+void destroy(void* argument) noexcept {
+    auto* map = static_cast<Map*>(argument);
+    if (defer::references_map(map)) {
+        // A callback that names the map is still running; it may sleep for long (K99).
+        task::Worker::after_grace_period(destroy, map);
+        return;
+    }
+    ops_of(map->type)->destroy(*map);
+    map->impl = nullptr;
+    MapTable::get().maps.release(map);
+}
+
+}  // namespace
+
+const MapOps* ops_of(std::uint32_t type) noexcept {
+    switch (type) {
+    case BPF_MAP_TYPE_ARRAY:
+        return &array_ops;
+    case BPF_MAP_TYPE_HASH:
+        return &hash_ops;
+    case BPF_MAP_TYPE_RINGBUF:
+        return &ring_buffer_ops;
+    default:
+        return nullptr;
+    }
+}
+
+std::errc MapTable::create() noexcept {
+    void* const memory = sync::Arena::allocate(sizeof(MapTable), alignof(MapTable));
+    void* const objects = sync::Arena::allocate(sync::Pool::bytes(kMapsMax, sizeof(Map)), 64);
+    if (memory == nullptr || objects == nullptr) {
+        return std::errc::not_enough_memory;
+    }
+    auto* table = new (memory) MapTable();
+    // Maps are released by destroy(), not by way of retire(): no doorbell.
+    table->maps.init(objects, kMapsMax, sizeof(Map), 0);
+    table->next_id.store(1, std::memory_order_relaxed);
+    sync::Arena::set_root(sync::Root::maps, table);
+    task::Worker::add_sweeper(sweep);
+    return ring_buffer_start();
+}
+
+MapTable& MapTable::get() noexcept { return *sync::Arena::root<MapTable>(sync::Root::maps); }
+
+Result<Map*> create(const MapSpec& spec) {
+    const MapOps* const ops = ops_of(spec.type);
+    if (ops == nullptr) {
+        return Error{std::errc::invalid_argument,
+                     describe(spec, "?") + ": map type " + std::to_string(spec.type) +
+                         " is not supported (hash, array and ring buffer are)"};
+    }
+    std::string why;
+    std::errc error = ops->check(spec, &why);
+    if (error == no_error) {
+        error = check_special_fields(spec, *ops, &why);
+    }
+    if (error != no_error) {
+        return Error{error, describe(spec, ops->name) + ": " + why};
+    }
+
+    MapTable& table = MapTable::get();
+    void* const memory = table.maps.claim(0, kMapCreating);
+    if (memory == nullptr) {
+        return Error{std::errc::not_enough_memory, describe(spec, ops->name) + ": the domain has " +
+                                                       std::to_string(MapTable::kMapsMax) +
+                                                       " maps already"};
+    }
+    auto* map = static_cast<Map*>(memory);
+    map->id = table.next_id.fetch_add(1, std::memory_order_relaxed);
+    map->type = spec.type;
+    map->key_size = spec.key_size;
+    map->value_size = spec.value_size;
+    map->max_entries = spec.max_entries;
+    map->flags = spec.flags;
+    std::memcpy(map->name, spec.name, sizeof(map->name));
+    map->btf_id = spec.btf_id;
+    map->btf_key_type_id = spec.btf_key_type_id;
+    map->btf_value_type_id = spec.btf_value_type_id;
+    map->task_work_offset = spec.task_work_offset;
+    map->spin_lock_offset = spec.spin_lock_offset;
+    map->user_count.store(0, std::memory_order_relaxed);
+    map->references.store(1, std::memory_order_relaxed);
+    map->frozen.store(0, std::memory_order_relaxed);
+    map->works.scheduled.store(0, std::memory_order_relaxed);
+    map->works.ran.store(0, std::memory_order_relaxed);
+    map->works.cancelled.store(0, std::memory_order_relaxed);
+    map->works.dropped.store(0, std::memory_order_relaxed);
+    map->impl = nullptr;
+    map->impl_bytes = 0;
+    error = ops->init(*map);
+    if (error != no_error) {
+        table.maps.release(map);
+        return Error{error, describe(spec, ops->name) + ": no memory for " +
+                                std::to_string(spec.max_entries) + " entries of " +
+                                std::to_string(spec.key_size) + " + " +
+                                std::to_string(spec.value_size) + " bytes"};
+    }
+    // Release: whoever finds the map live finds it whole.
+    map->word.store(sync::Pool::load(map).with_state(kMapLive).bits, std::memory_order_release);
+    return map;
+}
+
+void get_reference(Map& map) noexcept { map.references.fetch_add(1, std::memory_order_relaxed); }
+
+void put_reference(Map& map) noexcept {
+    if (map.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+        return;
+    }
+    // Nobody finds it from here on; who has found it is waited for.
+    map.word.store(sync::Pool::load(&map).with_state(kMapCreating).bits, std::memory_order_release);
+    task::Worker::after_grace_period(destroy, &map);
+}
+
+void get_user(Map& map) noexcept {
+    get_reference(map);
+    map.user_count.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void put_user(Map& map) noexcept {
+    // The count is 0 before the walk: a schedule either sees that, or has published its context in
+    // the slot before and is found by the walk (K98).
+    if (map.user_count.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
+        map.task_work_offset != kNoField) {
+        ops_of(map.type)->cancel_all(map);
+    }
+    put_reference(map);
+}
+
+std::errc freeze(Map& map) noexcept {
+    if (map.task_work_offset != kNoField || map.spin_lock_offset != kNoField) {
+        return errc_kernel_notsupp;
+    }
+    std::uint32_t open = 0;
+    return map.frozen.compare_exchange(open, 1, std::memory_order_acq_rel)
+               ? no_error
+               : std::errc::device_or_resource_busy;
+}
+
+bool is_map(const void* pointer) noexcept {
+    const MapTable& table = MapTable::get();
+    const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+    return table.maps.contains(address) && table.maps.at(table.maps.index_of(pointer)) == pointer &&
+           sync::Pool::load(pointer).state() == kMapLive;
+}
+
+void* lookup(Map& map, const void* key) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->lookup == nullptr ? nullptr : ops->lookup(map, key);
+}
+
+std::errc update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->update == nullptr ? errc_kernel_notsupp : ops->update(map, key, value, flags);
+}
+
+std::errc remove(Map& map, const void* key) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->remove == nullptr ? errc_kernel_notsupp : ops->remove(map, key);
+}
+
+std::errc next_key(Map& map, const void* key, void* next) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->next_key == nullptr ? errc_kernel_notsupp : ops->next_key(map, key, next);
+}
+
+std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags) noexcept {
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0 ||
+        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
+        return std::errc::invalid_argument;
+    }
+    const MapOps* const ops = ops_of(map.type);
+    if (ops->lookup == nullptr) {
+        return errc_kernel_notsupp;
+    }
+    void* const value = ops->lookup(map, key);
+    if (value == nullptr) {
+        return std::errc::no_such_file_or_directory;
+    }
+    if ((flags & BPF_F_LOCK) == 0) {
+        copy_value_out(map, value, out);
+        return no_error;
+    }
+    std::uint16_t owner = 0;
+    if (!current_owner(&owner)) {
+        return std::errc::no_such_process;
+    }
+    if (!lock_value(map, value, owner)) {
+        return std::errc::device_or_resource_busy;
+    }
+    copy_value_out(map, value, out);
+    unlock_value(map, value);
+    return no_error;
+}
+
+std::errc lookup_and_remove(Map& map, const void* key, void* out, std::uint64_t flags) noexcept {
+    if ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField) {
+        return std::errc::invalid_argument;
+    }
+    const MapOps* const ops = ops_of(map.type);
+    return ops->lookup_and_remove == nullptr ? errc_kernel_notsupp
+                                             : ops->lookup_and_remove(map, key, out, flags);
+}
+
+long for_each(Map& map, ElementFunction function, void* argument) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->for_each == nullptr ? negative_errno(std::errc::invalid_argument)
+                                    : ops->for_each(map, function, argument);
+}
+
+const void* key_of(const Map& map, const void* value, std::uint32_t* index_storage) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->key_of == nullptr
+               ? nullptr
+               : ops->key_of(map, reinterpret_cast<std::uintptr_t>(value), index_storage);
+}
+
+std::uintptr_t value_start(const Map& map, std::uintptr_t address) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->value_start == nullptr ? 0 : ops->value_start(map, address);
+}
+
+bool may_access_value(const Map& map, std::uintptr_t address, std::size_t size) noexcept {
+    const std::uintptr_t start = value_start(map, address);
+    if (start == 0 || size > map.value_size || address - start > map.value_size - size) {
+        return false;
+    }
+    const std::size_t begin = address - start;
+    const auto touches = [begin, size](std::int32_t offset, std::size_t bytes) {
+        return offset != kNoField && begin < static_cast<std::size_t>(offset) + bytes &&
+               static_cast<std::size_t>(offset) < begin + size;
+    };
+    return !touches(map.task_work_offset, kSlotBytes) &&
+           !touches(map.spin_lock_offset, kSpinLockBytes);
+}
+
+defer::Slot* task_work_slot(const Map& map, void* value) noexcept {
+    return map.task_work_offset == kNoField
+               ? nullptr
+               : reinterpret_cast<defer::Slot*>(static_cast<std::byte*>(value) +
+                                                map.task_work_offset);
+}
+
+std::errc direct_values(const Map& map, void** base, std::size_t* bytes) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->direct_values == nullptr ? errc_kernel_notsupp
+                                         : ops->direct_values(map, base, bytes);
+}
+
+Usage usage(const Map& map) noexcept { return ops_of(map.type)->usage(map); }
+
+}  // namespace taskwork::map

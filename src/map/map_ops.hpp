@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a kind of map implements. The table of a kind is found by the map's type: pointers to
+// functions are of one process, so none is ever stored in the arena.
+#pragma once
+
+#include <string>
+
+#include "map/map.hpp"
+
+namespace taskwork::map {
+
+using ElementFunction = long (*)(const void* key, void* value, void* argument) noexcept;
+
+/// Entries that a kind does not have are nullptr; map.cpp gives the kernel's error for them.
+/// Contexts are those of the functions of map.hpp that they serve.
+struct MapOps {
+    const char* name;
+    bool holds_task_work;  ///< Whether values may have special fields.
+
+    /// MAP_CREATE's checks of sizes and flags, in the kernel's order; `why` says what was wrong.
+    std::errc (*check)(const MapSpec& spec, std::string* why);
+    /// Makes the kind's state; map.impl and map.impl_bytes on success. Errors: not_enough_memory.
+    std::errc (*init)(Map& map);
+    /// Gives it all back. Nobody can reach the map any more.
+    void (*destroy)(Map& map) noexcept;
+
+    void* (*lookup)(Map& map, const void* key) noexcept;
+    std::errc (*update)(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept;
+    std::errc (*remove)(Map& map, const void* key) noexcept;
+    std::errc (*next_key)(Map& map, const void* key, void* next) noexcept;
+    std::errc (*lookup_and_remove)(Map& map, const void* key, void* out,
+                                   std::uint64_t flags) noexcept;
+    long (*for_each)(Map& map, ElementFunction function, void* argument) noexcept;
+
+    const void* (*key_of)(const Map& map, std::uintptr_t value, std::uint32_t* index) noexcept;
+    /// Start of the value that holds `address`, 0 if none does.
+    std::uintptr_t (*value_start)(const Map& map, std::uintptr_t address) noexcept;
+    std::errc (*direct_values)(const Map& map, void** base, std::size_t* bytes) noexcept;
+
+    /// Cancels the works of all elements, reachable or not.
+    void (*cancel_all)(Map& map) noexcept;
+    void (*sweep)(Map& map, std::uint16_t dead_owner) noexcept;
+    Usage (*usage)(const Map& map) noexcept;
+};
+
+extern const MapOps array_ops;
+extern const MapOps hash_ops;
+extern const MapOps ring_buffer_ops;
+
+/// nullptr for a type that we do not have.
+/// Context: any.
+const MapOps* ops_of(std::uint32_t type) noexcept;
+
+}  // namespace taskwork::map

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "map/value.hpp"
+
+#include <algorithm>
+
+#include "task/task.hpp"
+
+namespace taskwork::map {
+
+namespace {
+
+template <class T>
+bool aligned_for(std::uintptr_t address) noexcept {
+    return address % sizeof(T) == 0;
+}
+
+/// Moves one T if it fits and both sides are aligned for it.
+template <class T>
+bool copy_one(std::byte*& to, const std::byte*& from, std::size_t& bytes) noexcept {
+    if (bytes < sizeof(T) || !aligned_for<T>(reinterpret_cast<std::uintptr_t>(to)) ||
+        !aligned_for<T>(reinterpret_cast<std::uintptr_t>(from))) {
+        return false;
+    }
+    reinterpret_cast<platform::Atomic<T>*>(to)->store(
+        reinterpret_cast<const platform::Atomic<T>*>(from)->load(std::memory_order_relaxed),
+        std::memory_order_relaxed);
+    to += sizeof(T);
+    from += sizeof(T);
+    bytes -= sizeof(T);
+    return true;
+}
+
+std::uint64_t load_bytes(const std::byte* from, std::size_t bytes) noexcept {
+    if (bytes >= 8 && aligned_for<std::uint64_t>(reinterpret_cast<std::uintptr_t>(from))) {
+        return reinterpret_cast<const platform::Atomic<std::uint64_t>*>(from)->load(
+            std::memory_order_relaxed);
+    }
+    std::uint64_t word = 0;
+    for (std::size_t i = 0; i < std::min<std::size_t>(bytes, 8); ++i) {
+        word |= static_cast<std::uint64_t>(
+                    reinterpret_cast<const platform::Atomic<std::uint8_t>*>(from + i)->load(
+                        std::memory_order_relaxed))
+                << (8 * i);
+    }
+    return word;
+}
+
+platform::Atomic<std::uint32_t>& lock_of(const Map& map, void* value) noexcept {
+    return *reinterpret_cast<platform::Atomic<std::uint32_t>*>(static_cast<std::byte*>(value) +
+                                                               map.spin_lock_offset);
+}
+
+}  // namespace
+
+void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept {
+    auto* out = static_cast<std::byte*>(to);
+    const auto* in = static_cast<const std::byte*>(from);
+    while (bytes != 0) {
+        if (!copy_one<std::uint64_t>(out, in, bytes) && !copy_one<std::uint32_t>(out, in, bytes) &&
+            !copy_one<std::uint16_t>(out, in, bytes)) {
+            copy_one<std::uint8_t>(out, in, bytes);
+        }
+    }
+}
+
+void zero_bytes(void* to, std::size_t bytes) noexcept {
+    auto* out = static_cast<std::byte*>(to);
+    while (bytes != 0) {
+        if (bytes >= 8 && aligned_for<std::uint64_t>(reinterpret_cast<std::uintptr_t>(out))) {
+            reinterpret_cast<platform::Atomic<std::uint64_t>*>(out)->store(
+                0, std::memory_order_relaxed);
+            out += 8;
+            bytes -= 8;
+        } else {
+            reinterpret_cast<platform::Atomic<std::uint8_t>*>(out)->store(
+                0, std::memory_order_relaxed);
+            ++out;
+            --bytes;
+        }
+    }
+}
+
+bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept {
+    const auto* left = static_cast<const std::byte*>(stored);
+    const auto* right = static_cast<const std::byte*>(key);
+    for (std::size_t at = 0; at < bytes; at += 8) {
+        const std::size_t rest = bytes - at;
+        if (load_bytes(left + at, rest) != load_bytes(right + at, rest)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept {
+    // Multiply by an odd constant and fold: every input bit reaches every bit of the result.
+    constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
+    const auto* in = static_cast<const std::byte*>(key);
+    std::uint64_t state = seed ^ (bytes * kOdd);
+    for (std::size_t at = 0; at < bytes; at += 8) {
+        const std::uint64_t mixed = (state ^ load_bytes(in + at, bytes - at)) * kOdd;
+        state = mixed ^ (mixed >> 29);
+    }
+    state *= kOdd;
+    return static_cast<std::uint32_t>(state ^ (state >> 32));
+}
+
+void copy_value_in(const Map& map, void* value, const void* from) noexcept {
+    struct Hole {
+        std::size_t start;
+        std::size_t end;
+    };
+    // The special fields in ascending order; what lies between them is copied.
+    Hole holes[2];
+    unsigned count = 0;
+    if (map.task_work_offset != kNoField) {
+        const auto at = static_cast<std::size_t>(map.task_work_offset);
+        holes[count++] = {at, at + kSlotBytes};
+    }
+    if (map.spin_lock_offset != kNoField) {
+        const auto at = static_cast<std::size_t>(map.spin_lock_offset);
+        holes[count++] = {at, at + kSpinLockBytes};
+    }
+    if (count == 2 && holes[1].start < holes[0].start) {
+        std::swap(holes[0], holes[1]);
+    }
+    auto* out = static_cast<std::byte*>(value);
+    const auto* in = static_cast<const std::byte*>(from);
+    std::size_t at = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        copy_bytes(out + at, in + at, holes[i].start - at);
+        at = holes[i].end;
+    }
+    copy_bytes(out + at, in + at, map.value_size - at);
+}
+
+void copy_value_out(const Map& map, const void* value, void* out) noexcept {
+    // Only what lies between the special fields is read, as on the way in.
+    copy_value_in(map, out, value);
+    auto* bytes = static_cast<std::byte*>(out);
+    if (map.task_work_offset != kNoField) {
+        zero_bytes(bytes + map.task_work_offset, kSlotBytes);
+    }
+    if (map.spin_lock_offset != kNoField) {
+        zero_bytes(bytes + map.spin_lock_offset, kSpinLockBytes);
+    }
+}
+
+bool lock_value(const Map& map, void* value, std::uint16_t owner) noexcept {
+    for (unsigned i = 0; i < kLockSpinsMax; ++i) {
+        std::uint32_t open = 0;
+        // Acquire: pairs with the release in unlock_value.
+        if (lock_of(map, value).compare_exchange(open, owner + 1U, std::memory_order_acq_rel)) {
+            return true;
+        }
+        __builtin_ia32_pause();
+    }
+    return false;
+}
+
+void unlock_value(const Map& map, void* value) noexcept {
+    // Release: pairs with the acquire in lock_value.
+    lock_of(map, value).store(0, std::memory_order_release);
+}
+
+void sweep_lock(const Map& map, void* value, std::uint16_t dead_owner) noexcept {
+    if (map.spin_lock_offset == kNoField) {
+        return;
+    }
+    std::uint32_t held = dead_owner + 1U;
+    lock_of(map, value).compare_exchange(held, 0, std::memory_order_acq_rel);
+}
+
+bool current_owner(std::uint16_t* owner) noexcept {
+    const task::Task* task = task::current();
+    if (task == nullptr) {
+        return false;
+    }
+    *owner = task->process;
+    return true;
+}
+
+}  // namespace taskwork::map
