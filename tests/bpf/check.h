@@ -45,6 +45,8 @@ struct check_input {
 
     __s32 target_tid;  // whom to schedule onto
 
+    __u64 spin_ns;  // how long a slow callback takes
+
     /// Whether maps without preallocation find memory for any number of elements in nmi. The
     /// kernel's run out: what they keep ready for an interrupt is refilled only after it.
     __u32 allocates_in_nmi;

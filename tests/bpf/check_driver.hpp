@@ -36,6 +36,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "check.h"
 
@@ -203,8 +204,9 @@ public:
     ThreadEvent(const ThreadEvent&) = delete;
     ThreadEvent& operator=(const ThreadEvent&) = delete;
 
-    /// libbpf closes it with the link that it is attached by.
-    int release() { return std::exchange(fd_, -1); }
+    int fd() const { return fd_; }
+    /// From now on libbpf closes it, with the link that it is attached by.
+    void release() { fd_ = -1; }
 
 private:
     int fd_ = -1;
@@ -232,7 +234,7 @@ public:
         load_error_ = bpf_object__load(object_);
     }
     ~CheckObject() {
-        bpf_link__destroy(link_);
+        detach();
         bpf_object__close(object_);
     }
     CheckObject(const CheckObject&) = delete;
@@ -280,13 +282,20 @@ public:
         bpf_perf_event_opts options{};
         options.sz = sizeof(options);
         options.bpf_cookie = cookie;
-        link_ = bpf_program__attach_perf_event_opts(find(program), event.release(), &options);
-        if (!link_) {
+        bpf_link* link = bpf_program__attach_perf_event_opts(find(program), event.fd(), &options);
+        if (!link) {
             throw std::runtime_error("cannot attach " + program + ": " + std::strerror(errno) +
                                      "; " + log());
         }
+        event.release();
+        links_.push_back(link);
     }
-    void detach() { bpf_link__destroy(std::exchange(link_, nullptr)); }
+    void detach() {
+        for (bpf_link* link : links_) {
+            bpf_link__destroy(link);
+        }
+        links_.clear();
+    }
 
     /// Runs a syscall program on this thread. Returns 0 or a negative errno.
     int run(const std::string& program) const {
@@ -332,7 +341,7 @@ private:
     }
 
     bpf_object* object_ = nullptr;
-    bpf_link* link_ = nullptr;
+    std::vector<bpf_link*> links_;
     int load_error_ = 0;
 };
 

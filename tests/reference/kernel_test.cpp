@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Kernel, Check,
                          testing::Values("check_identity", "check_clock", "check_maps",
                                          "check_probe_read", "check_copy_from_user",
                                          "check_task_kfuncs", "check_printk", "check_ringbuf",
-                                         "check_for_each", "check_loop"),
+                                         "check_for_each", "check_loop", "check_sections"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST(Kernel, hands_a_program_the_cookie_it_was_attached_with) {
@@ -120,6 +120,57 @@ TEST(Kernel, ring_buffer_delivers_in_order_and_hides_the_discarded) {
             EXPECT_STREQ(records[i].text, i % 2 ? "submit" : "output") << i;
         }
     });
+}
+
+TEST(Kernel, two_programs_of_one_object_fire_on_events_of_their_own) {
+    SKIP_WITHOUT_REFERENCE();
+    CheckThread([](const check_input&) {
+        CheckObject object("two_programs");
+        ASSERT_EQ(object.load_error(), 0) << CheckObject::log();
+        ThreadEvent first;
+        ThreadEvent second;
+        object.attach("first", first);
+        object.attach("second", second);
+        ASSERT_TRUE(object.compute_until([&] {
+            check_result now = object.result();
+            return now.observed[4] >= 10 && now.observed[5] >= 10;
+        }));
+        object.detach();
+        check_result end = object.result();
+        EXPECT_LE(end.observed[2], end.observed[0]);
+        EXPECT_LE(end.observed[3], end.observed[1]);
+        EXPECT_EQ(end.observed[4], end.observed[2]);
+        EXPECT_EQ(end.observed[5], end.observed[3]);
+    });
+}
+
+TEST(Kernel, a_thread_gets_back_to_its_program_between_slow_callbacks) {
+    SKIP_WITHOUT_REFERENCE();
+    CheckThread([](check_input facts) {
+        CheckObject object("slow_callback");
+        ASSERT_EQ(object.load_error(), 0) << CheckObject::log();
+        facts.spin_ns = 3'000'000;  // of an event each millisecond
+        object.set_input(facts);
+        ThreadEvent event;
+        object.attach("in_nmi", event);
+        EXPECT_TRUE(object.compute_until([&] { return object.result().task_work_runs >= 20; }));
+        object.detach();
+        EXPECT_EQ(object.result().task_work_runs, object.result().observed[0]);
+    });
+}
+
+TEST(Kernel, typed_values_are_filled_in) {
+    SKIP_WITHOUT_REFERENCE();
+    CheckObject object("typed_values");
+    ASSERT_EQ(object.load_error(), 0) << CheckObject::log();
+    ASSERT_EQ(object.run("fill"), 0);
+    struct {
+        char name[8];
+        std::int32_t number;
+    } key = {"first", -7};
+    unsigned char value[256] = {};
+    ASSERT_EQ(bpf_map_lookup_elem(object.map_fd("typed"), &key, value), 0);
+    EXPECT_EQ(value[0], 200);
 }
 
 // ---- schedule_on_task: other threads

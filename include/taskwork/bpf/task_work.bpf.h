@@ -82,11 +82,9 @@ struct mm_struct {
 
 /// The part of a task that a program may read; offsets are relocated at load (CO-RE).
 struct task_struct {
-    unsigned int flags;
     struct mm_struct* mm;  ///< NULL for a task without an address space.
-    int exit_code;
-    int pid;   ///< The thread.
-    int tgid;  ///< The process.
+    int pid;               ///< The thread.
+    int tgid;              ///< The process.
     struct task_struct* real_parent;
     struct task_struct* parent;
     struct task_struct* group_leader;

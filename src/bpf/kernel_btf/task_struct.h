@@ -35,11 +35,9 @@ struct mm_struct {
 
 /// One thread.
 struct task_struct {
-    taskwork_u32 flags;      ///< PF_EXITING (4) from thread exit on; otherwise 0.
-    taskwork_s32 exit_code;  ///< As wait(2) reports it, once the process is dead; else 0.
-    taskwork_s32 pid;        ///< The thread id, as the domain's host sees it.
-    taskwork_s32 tgid;       ///< The process id.
-    struct mm_struct* mm;    ///< Null before the process is described and after its exit.
+    taskwork_s32 pid;      ///< The thread id, as the domain's host sees it.
+    taskwork_s32 tgid;     ///< The process id.
+    struct mm_struct* mm;  ///< Shared by the threads of the process.
     struct task_struct*
         real_parent;  ///< Leader of the process that forked it; null if not in the domain.
     struct task_struct* parent;        ///< As real_parent: tracers are not followed.
@@ -70,18 +68,16 @@ static_assert(offsetof(mm_struct, env_start) == 72);
 static_assert(offsetof(mm_struct, env_end) == 80);
 static_assert(sizeof(mm_struct) == 88);
 
-static_assert(offsetof(task_struct, flags) == 0);
-static_assert(offsetof(task_struct, exit_code) == 4);
-static_assert(offsetof(task_struct, pid) == 8);
-static_assert(offsetof(task_struct, tgid) == 12);
-static_assert(offsetof(task_struct, mm) == 16);
-static_assert(offsetof(task_struct, real_parent) == 24);
-static_assert(offsetof(task_struct, parent) == 32);
-static_assert(offsetof(task_struct, group_leader) == 40);
-static_assert(offsetof(task_struct, start_time) == 48);
-static_assert(offsetof(task_struct, start_boottime) == 56);
-static_assert(offsetof(task_struct, comm) == 64);
-static_assert(sizeof(task_struct) == 80);
+static_assert(offsetof(task_struct, pid) == 0);
+static_assert(offsetof(task_struct, tgid) == 4);
+static_assert(offsetof(task_struct, mm) == 8);
+static_assert(offsetof(task_struct, real_parent) == 16);
+static_assert(offsetof(task_struct, parent) == 24);
+static_assert(offsetof(task_struct, group_leader) == 32);
+static_assert(offsetof(task_struct, start_time) == 40);
+static_assert(offsetof(task_struct, start_boottime) == 48);
+static_assert(offsetof(task_struct, comm) == 56);
+static_assert(sizeof(task_struct) == 72);
 #endif
 
 #endif  // TASKWORK_BPF_KERNEL_BTF_TASK_STRUCT_H
