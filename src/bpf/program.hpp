@@ -33,39 +33,70 @@ struct alignas(64) Program {
     std::uint32_t type;  ///< BPF_PROG_TYPE_*
     std::uint32_t expected_attach_type;
     std::uint32_t insn_count;
-    const bpf_insn* insns;  ///< In the arena; never written once live.
+    const bpf_insn* insns;                 ///< In the arena; never written once live.
+    const std::uint64_t* function_starts;  ///< A bit an instruction: a function begins here.
+    std::size_t code_bytes;                ///< Of the allocation that `insns` begins.
     char name[16];
     std::uint8_t sleepable;
     std::uint32_t map_count;
-    map::Map* maps[kMapsMax];  ///< Every map it names; each holds a reference.
+    map::Map* maps[kMapsMax];                    ///< Every map it names; each holds a reference.
     platform::Atomic<std::uint32_t> references;  ///< Descriptors and links: host only.
     // Counted by whoever runs it, in any context.
     platform::Atomic<std::uint64_t> runs;
-    platform::Atomic<std::uint64_t> faults;     ///< Executions ended by a bad access.
+    platform::Atomic<std::uint64_t> faults;  ///< Executions ended by a bad access.
     platform::Atomic<std::uint64_t> run_ns;
+    platform::Atomic<std::uint64_t> callbacks;    ///< Task works of it that ran.
+    platform::Atomic<std::uint64_t> callback_ns;  ///< Time in them, in which they may have slept.
     platform::Atomic<std::uint64_t> schedule_results[8];  ///< By ScheduleResult.
     platform::Atomic<std::uint64_t> last_fault_insn;      ///< Index + 1 of the latest; 0: none.
     platform::Atomic<std::uint64_t> last_fault_kind;      ///< FaultKind of it.
 };
 
-/// Why an execution was ended.
+/// Why an execution was ended (interpreter.hpp says what it may touch).
 enum class FaultKind : std::uint8_t {
-    none, bad_load, bad_store, bad_call, bad_argument, bad_instruction, too_deep, too_long,
+    none,
+    bad_load,
+    bad_store,
+    bad_call,      ///< A call that must not be reached, or that may sleep in nmi.
+    bad_argument,  ///< A helper's or kfunc's argument that the kernel's verifier would refuse.
+    bad_instruction,
+    too_deep,       ///< More than 8 frames.
+    too_long,       ///< More than kInsnsMax instructions.
+    record_leaked,  ///< Ended without submitting or discarding a ring buffer record.
 };
+/// One phrase, for a report.
+/// Context: any.
 const char* describe(FaultKind kind) noexcept;
 
 /// Result codes of the schedule kfuncs, as reported.
-enum class ScheduleResult : std::uint8_t { ok, busy, no_memory, no_process, bad_program, no_element, other };
+enum class ScheduleResult : std::uint8_t {
+    ok,
+    busy,
+    no_memory,
+    no_process,
+    bad_program,
+    no_element,
+    other,
+};
+/// "ok", "EBUSY", ...: for a report.
+/// Context: any.
+const char* describe(ScheduleResult result) noexcept;
+
+struct TraceRing;
 
 class ProgramTable {
 public:
     static constexpr std::uint32_t kProgramsMax = 256;
+    /// Creates it in the arena and publishes it as Root::programs; after the worker has started.
     /// Host only. Errors: not_enough_memory.
     /// Context: task.
     static std::errc create() noexcept;
+    /// Context: any.
     static ProgramTable& get() noexcept;
+
     sync::Pool programs;
     platform::Atomic<std::uint32_t> next_id;
+    TraceRing* trace;  ///< Text of bpf_trace_printk().
 };
 
 /// In every process, host included: registers the callback runner with the defer layer.
@@ -85,13 +116,18 @@ struct LoadSpec {
     std::function<map::Map*(int fd)> map_by_fd;
     /// Name of the FUNC with this id in our kernel BTF; empty if none.
     std::function<std::string(std::uint32_t btf_id)> kfunc_name;
+    /// Accept any program type: for loaders that probe what the kernel can do by loading programs
+    /// of two instructions. Such a program must not be attached.
+    bool probe = false;
 };
 
 /// Checks the structure (opcodes, registers, jumps inside the program, call targets, helpers and
-/// kfuncs that exist, map kinds), rewrites, places in the arena. Errors: invalid_argument (helper,
-/// kfunc, program type or instruction that we do not have, named in the text and in `log`),
-/// bad_file_descriptor, not_enough_memory, permission_denied (kfuncs need a GPL-compatible
-/// licence). Host only.
+/// kfuncs that exist, licence), rewrites, places in the arena. The program is live and has one
+/// reference. Errors: invalid_argument (helper, kfunc, program type or instruction that we do not
+/// have, a call that may sleep in a program that may not; named in the text and in `log`, in the
+/// kernel's phrases), bad_file_descriptor (no map), argument_list_too_long (no or too many
+/// instructions), not_enough_memory, permission_denied (kfuncs need a GPL-compatible licence). Host
+/// only.
 /// Context: task.
 Result<Program*> load_program(const LoadSpec& spec, std::string& log);
 
@@ -100,17 +136,21 @@ Result<Program*> load_program(const LoadSpec& spec, std::string& log);
 /// Context: task.
 void get_program(Program& program) noexcept;
 void put_program(Program& program) noexcept;
+/// Frees the dying programs that no context in flight names any more. Called by load_program() and
+/// put_program(); by the host now and then. Host only.
+/// Context: task.
+void reap_programs() noexcept;
 
 /// One execution's surroundings, on the stack of the caller.
 struct Execution {
     task::Task* task = nullptr;  ///< Whose control block, stacks and identity are used.
     Program* program = nullptr;
-    void* context = nullptr;     ///< R1 of a main program; readable context_size bytes.
+    void* context = nullptr;  ///< R1 of a main program; readable context_size bytes.
     std::size_t context_size = 0;
     bool context_writable = false;
-    void* ucontext = nullptr;    ///< Interrupted registers, nullptr outside handlers.
-    std::uint64_t cookie = 0;    ///< bpf_get_attach_cookie.
-    bool faulted = false;        ///< Out: ended by a counted fault; the result is 0.
+    void* ucontext = nullptr;  ///< Interrupted registers, nullptr outside handlers.
+    std::uint64_t cookie = 0;  ///< bpf_get_attach_cookie.
+    bool faulted = false;      ///< Out: ended by a counted fault; the result is 0.
 };
 
 /// Runs a main program: opens a sleepable section, counts, interprets. Returns R0.
@@ -118,12 +158,14 @@ struct Execution {
 std::uint64_t run(Execution& execution) noexcept;
 
 /// Fills in the task_struct (and, for the first task of a process, the mm_struct) that programs
-/// see. From /proc/self/stat where it can be read.
-/// Context: task.
+/// see, from /proc. In the thread itself, right after it has registered. Names that change later:
+/// task_view.hpp.
+/// Context: task; async-signal-safe, for forked children.
 void describe_task(task::Task& task) noexcept;
 
-/// The text of bpf_trace_printk goes here: a ring in the arena, drained by the host.
-/// Context: task (host).
+/// Hands over the lines of bpf_trace_printk() that are ready (trace.hpp), each with its newline.
+/// The worker's deferral handler of DeferralKind::trace is called when there are some. Context:
+/// task (host).
 void drain_trace(void (*sink)(void* argument, const char* line, std::size_t size), void* argument);
 
 /// Our own BTF in place of /sys/kernel/btf/vmlinux: raw BTF bytes.
@@ -131,6 +173,7 @@ struct Bytes {
     const void* data;
     std::size_t size;
 };
+/// Context: any.
 Bytes kernel_btf() noexcept;
 
 }  // namespace taskwork::bpf

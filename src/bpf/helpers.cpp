@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/helpers.hpp"
+
+#include <linux/bpf.h>
+
+#include <array>
+
+namespace taskwork::bpf {
+
+namespace {
+
+#define TW_HELPER_NAME(name) "bpf_" #name
+constexpr const char* kNames[] = {__BPF_FUNC_MAPPER(TW_HELPER_NAME)};
+#undef TW_HELPER_NAME
+
+constexpr std::size_t kHelpers = std::size(kNames);
+
+/// Licence and sleeping as the kernel has them.
+constexpr std::array<Helper, kHelpers> make_table() {
+    constexpr bool gpl = true;
+    std::array<Helper, kHelpers> table{};
+    table[BPF_FUNC_map_lookup_elem] = {map_lookup_elem};
+    table[BPF_FUNC_map_update_elem] = {map_update_elem};
+    table[BPF_FUNC_map_delete_elem] = {map_delete_elem};
+    table[BPF_FUNC_probe_read] = {probe_read, gpl};
+    table[BPF_FUNC_ktime_get_ns] = {ktime_get_ns};
+    table[BPF_FUNC_trace_printk] = {trace_printk, gpl};
+    table[BPF_FUNC_get_prandom_u32] = {get_prandom_u32};
+    table[BPF_FUNC_get_smp_processor_id] = {get_smp_processor_id};
+    table[BPF_FUNC_get_current_pid_tgid] = {get_current_pid_tgid};
+    table[BPF_FUNC_get_current_uid_gid] = {get_current_uid_gid};
+    table[BPF_FUNC_get_current_comm] = {get_current_comm};
+    table[BPF_FUNC_get_current_task] = {get_current_task, gpl};
+    table[BPF_FUNC_get_numa_node_id] = {get_numa_node_id};
+    table[BPF_FUNC_probe_read_str] = {probe_read_str, gpl};
+    table[BPF_FUNC_get_stack] = {get_stack, gpl};
+    table[BPF_FUNC_probe_read_user] = {probe_read_user, gpl};
+    table[BPF_FUNC_probe_read_kernel] = {probe_read_kernel, gpl};
+    table[BPF_FUNC_probe_read_user_str] = {probe_read_user_str, gpl};
+    table[BPF_FUNC_probe_read_kernel_str] = {probe_read_kernel_str, gpl};
+    table[BPF_FUNC_ktime_get_boot_ns] = {ktime_get_boot_ns};
+    table[BPF_FUNC_ringbuf_output] = {ringbuf_output};
+    table[BPF_FUNC_ringbuf_reserve] = {ringbuf_reserve};
+    table[BPF_FUNC_ringbuf_submit] = {ringbuf_submit};
+    table[BPF_FUNC_ringbuf_discard] = {ringbuf_discard};
+    table[BPF_FUNC_ringbuf_query] = {ringbuf_query};
+    table[BPF_FUNC_copy_from_user] = {probe_read_user, false, true};
+    table[BPF_FUNC_get_current_task_btf] = {get_current_task, gpl};
+    table[BPF_FUNC_ktime_get_coarse_ns] = {ktime_get_coarse_ns};
+    table[BPF_FUNC_for_each_map_elem] = {for_each_map_elem};
+    table[BPF_FUNC_snprintf] = {snprintf, gpl};
+    table[BPF_FUNC_get_attach_cookie] = {get_attach_cookie};
+    table[BPF_FUNC_trace_vprintk] = {trace_vprintk, gpl};
+    table[BPF_FUNC_loop] = {loop};
+    table[BPF_FUNC_strncmp] = {compare_strings};
+    table[BPF_FUNC_ktime_get_tai_ns] = {ktime_get_tai_ns};
+    return table;
+}
+
+constexpr std::array<Helper, kHelpers> kTable = make_table();
+constexpr Helper kNoHelper{};
+
+}  // namespace
+
+const Helper& helper(std::int32_t id) noexcept {
+    return id >= 0 && static_cast<std::size_t>(id) < kHelpers ? kTable[static_cast<std::size_t>(id)]
+                                                              : kNoHelper;
+}
+
+std::string helper_name(std::int32_t id) {
+    const bool known = id > 0 && static_cast<std::size_t>(id) < kHelpers;
+    return (known ? kNames[id] : "unknown") + ("#" + std::to_string(id));
+}
+
+std::uint64_t call_helper(Machine& machine, std::int32_t id,
+                          const std::uint64_t* arguments) noexcept {
+    const Helper& wanted = helper(id);
+    if (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi)) {
+        return machine.fault(FaultKind::bad_call);
+    }
+    return wanted.function(machine, arguments);
+}
+
+}  // namespace taskwork::bpf

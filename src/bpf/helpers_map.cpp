@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Maps, ring buffers, and the two helpers that call back.
+#include <linux/bpf.h>
+
+#include <cerrno>
+
+#include "bpf/helpers.hpp"
+#include "map/map.hpp"
+#include "map/ring_buffer.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+constexpr std::uint64_t kLoopsMax = std::uint64_t{1} << 23;
+
+std::uint64_t as_result(std::errc error) noexcept { return bpf::as_result(negative_errno(error)); }
+
+/// The map in R1, which must be one of the program's and hold elements that are found by a key that
+/// the program may read; nullptr: the machine has faulted.
+map::Map* keyed_map(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = machine.map_of(arguments[0]);
+    if (map == nullptr || map->type == BPF_MAP_TYPE_RINGBUF ||
+        !machine.may_read(arguments[1], map->key_size)) {
+        machine.fault(FaultKind::bad_argument);
+        return nullptr;
+    }
+    return map;
+}
+
+map::Map* ring_map(Machine& machine, std::uint64_t value) noexcept {
+    map::Map* map = machine.map_of(value);
+    if (map == nullptr || map->type != BPF_MAP_TYPE_RINGBUF) {
+        machine.fault(FaultKind::bad_argument);
+        return nullptr;
+    }
+    return map;
+}
+
+struct ForEach {
+    Machine* machine;
+    map::Map* map;
+    std::uint32_t entry;
+    std::uint64_t context;
+};
+
+long for_each_element(const void* key, void* value, void* argument) noexcept {
+    const ForEach& walk = *static_cast<ForEach*>(argument);
+    const Machine::ReadableKey readable(*walk.machine, key, walk.map->key_size);
+    walk.machine->remember_value(*walk.map, value);
+    const std::uint64_t result = walk.machine->call(
+        walk.entry, reinterpret_cast<std::uint64_t>(walk.map), reinterpret_cast<std::uint64_t>(key),
+        reinterpret_cast<std::uint64_t>(value), walk.context);
+    return result != 0 || walk.machine->faulted() ? 1 : 0;
+}
+
+}  // namespace
+
+std::uint64_t map_lookup_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyed_map(machine, arguments);
+    if (map == nullptr) {
+        return 0;
+    }
+    if ((map->flags & BPF_F_WRONLY_PROG) != 0) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    void* value = map::lookup(*map, reinterpret_cast<const void*>(arguments[1]));
+    if (value != nullptr) {
+        machine.remember_value(*map, value);
+    }
+    return reinterpret_cast<std::uint64_t>(value);
+}
+
+std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyed_map(machine, arguments);
+    if (map == nullptr) {
+        return 0;
+    }
+    if ((map->flags & BPF_F_RDONLY_PROG) != 0 || !machine.may_read(arguments[2], map->value_size)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::update(*map, reinterpret_cast<const void*>(arguments[1]),
+                                 reinterpret_cast<const void*>(arguments[2]), arguments[3]));
+}
+
+std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyed_map(machine, arguments);
+    if (map == nullptr) {
+        return 0;
+    }
+    if ((map->flags & BPF_F_RDONLY_PROG) != 0) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::remove(*map, reinterpret_cast<const void*>(arguments[1])));
+}
+
+std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    ForEach walk{&machine, machine.map_of(arguments[0]), 0, arguments[2]};
+    if (walk.map == nullptr || !machine.is_function(arguments[1], &walk.entry)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    if (arguments[3] != 0) {
+        return bpf::as_result(-EINVAL);
+    }
+    return bpf::as_result(map::for_each(*walk.map, for_each_element, &walk));
+}
+
+std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept {
+    const auto count = static_cast<std::uint32_t>(arguments[0]);
+    std::uint32_t entry = 0;
+    if (!machine.is_function(arguments[1], &entry)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    if (arguments[3] != 0) {
+        return bpf::as_result(-EINVAL);
+    }
+    if (count > kLoopsMax) {
+        return bpf::as_result(-E2BIG);
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint64_t result = machine.call(entry, i, arguments[2], 0, 0);
+        if (machine.faulted()) {
+            return 0;
+        }
+        if (result != 0) {
+            return i + 1;
+        }
+    }
+    return count;
+}
+
+std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = ring_map(machine, arguments[0]);
+    if (map == nullptr) {
+        return 0;
+    }
+    if (!machine.may_read(arguments[1], arguments[2])) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::ring_output(*map, reinterpret_cast<const void*>(arguments[1]),
+                                      arguments[2], arguments[3], machine.task.process));
+}
+
+std::uint64_t ringbuf_reserve(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = ring_map(machine, arguments[0]);
+    if (map == nullptr || !machine.can_hold_record()) {
+        return 0;
+    }
+    void* record = map::ring_reserve(*map, arguments[1], arguments[2], machine.task.process);
+    if (record != nullptr) {
+        machine.hold_record(record, arguments[1]);
+    }
+    return reinterpret_cast<std::uint64_t>(record);
+}
+
+std::uint64_t ringbuf_submit(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!machine.let_go_of_record(arguments[0])) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    map::ring_submit(reinterpret_cast<void*>(arguments[0]), arguments[1]);
+    return 0;
+}
+
+std::uint64_t ringbuf_discard(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!machine.let_go_of_record(arguments[0])) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    map::ring_discard(reinterpret_cast<void*>(arguments[0]), arguments[1]);
+    return 0;
+}
+
+std::uint64_t ringbuf_query(Machine& machine, const std::uint64_t* arguments) noexcept {
+    const map::Map* map = ring_map(machine, arguments[0]);
+    return map == nullptr ? 0 : map::ring_query(*map, arguments[1]);
+}
+
+}  // namespace taskwork::bpf

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads of memory that may not be there, and the user stack. "Kernel memory" is what the program
+// may read anyhow (interpreter.hpp); everything else outside of the arena is user memory. A read
+// that fails leaves zeros.
+#include <linux/bpf.h>
+#include <ucontext.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "bpf/helpers.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+/// Checks the destination in R1, R2. nullptr: the machine has faulted, or the size is 0 (fine).
+bool destination(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (machine.may_write(arguments[0], arguments[1])) {
+        return true;
+    }
+    machine.fault(FaultKind::bad_argument);
+    return false;
+}
+
+void* pointer(std::uint64_t value) noexcept { return reinterpret_cast<void*>(value); }
+
+std::uint64_t cleared_on_error(const std::uint64_t* arguments, long result) noexcept {
+    if (result < 0 && arguments[1] != 0) {
+        std::memset(pointer(arguments[0]), 0, arguments[1]);
+    }
+    return as_result(result);
+}
+
+long read_kernel(Machine& machine, void* to, std::uint64_t from, std::size_t size) noexcept {
+    if (!machine.may_read(from, size)) {
+        return -EFAULT;
+    }
+    if (size != 0) {
+        std::memmove(to, pointer(from), size);
+    }
+    return 0;
+}
+
+long read_kernel_string(Machine& machine, char* to, std::uint64_t from, std::size_t size) noexcept {
+    if (size == 0) {
+        return 0;
+    }
+    for (std::size_t i = 0; i + 1 < size; ++i) {
+        if (!machine.may_read(from + i, 1)) {
+            return -EFAULT;
+        }
+        to[i] = *static_cast<const char*>(pointer(from + i));
+        if (to[i] == '\0') {
+            return static_cast<long>(i + 1);
+        }
+    }
+    to[size - 1] = '\0';
+    return static_cast<long>(size);
+}
+
+}  // namespace
+
+long read_any_string(Machine& machine, char* to, std::uint64_t from, std::size_t size) noexcept {
+    return machine.may_read(from, 1) ? read_kernel_string(machine, to, from, size)
+                                     : machine.user_memory.read_string(to, from, size);
+}
+
+std::uint64_t probe_read(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    const long result =
+        machine.may_read(arguments[2], arguments[1])
+            ? read_kernel(machine, pointer(arguments[0]), arguments[2], arguments[1])
+            : machine.user_memory.read(pointer(arguments[0]), arguments[2], arguments[1]);
+    return cleared_on_error(arguments, result);
+}
+
+std::uint64_t probe_read_str(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    return cleared_on_error(arguments,
+                            read_any_string(machine, static_cast<char*>(pointer(arguments[0])),
+                                            arguments[2], arguments[1]));
+}
+
+/// Also bpf_copy_from_user: ours never fails where that one would sleep.
+std::uint64_t probe_read_user(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    return cleared_on_error(
+        arguments, machine.user_memory.read(pointer(arguments[0]), arguments[2], arguments[1]));
+}
+
+std::uint64_t probe_read_user_str(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    return cleared_on_error(
+        arguments, machine.user_memory.read_string(static_cast<char*>(pointer(arguments[0])),
+                                                   arguments[2], arguments[1]));
+}
+
+std::uint64_t probe_read_kernel(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    return cleared_on_error(
+        arguments, read_kernel(machine, pointer(arguments[0]), arguments[2], arguments[1]));
+}
+
+std::uint64_t probe_read_kernel_str(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!destination(machine, arguments)) {
+        return 0;
+    }
+    return cleared_on_error(arguments,
+                            read_kernel_string(machine, static_cast<char*>(pointer(arguments[0])),
+                                               arguments[2], arguments[1]));
+}
+
+/// R1 context, R2 buffer, R3 its size, R4 flags. The walk by frame pointers stops where a frame
+/// cannot be read or does not lie above the one before. Our events interrupt user code only, so the
+/// kernel's part of a stack is empty.
+std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexcept {
+    const Execution& execution = machine.execution;
+    const std::uint64_t size = arguments[2];
+    const std::uint64_t flags = arguments[3];
+    if (execution.context == nullptr ||
+        arguments[0] != reinterpret_cast<std::uint64_t>(execution.context) ||
+        !machine.may_write(arguments[1], size)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    auto* buffer = static_cast<unsigned char*>(pointer(arguments[1]));
+    const auto finish = [buffer, size](std::uint64_t used, long result) {
+        if (used < size) {
+            std::memset(buffer + used, 0, size - used);
+        }
+        return as_result(result);
+    };
+    if ((flags & ~static_cast<std::uint64_t>(BPF_F_SKIP_FIELD_MASK | BPF_F_USER_STACK)) != 0 ||
+        size % sizeof(std::uint64_t) != 0) {
+        return finish(0, -EINVAL);
+    }
+    if ((flags & BPF_F_USER_STACK) == 0 || size == 0) {
+        return finish(0, 0);
+    }
+    if (execution.ucontext == nullptr) {
+        return finish(0, -EFAULT);
+    }
+
+    const greg_t* registers = static_cast<const ucontext_t*>(execution.ucontext)->uc_mcontext.gregs;
+    std::uint64_t skip = flags & BPF_F_SKIP_FIELD_MASK;
+    std::uint64_t used = 0;
+    const auto add = [&](std::uint64_t address) {
+        if (skip != 0) {
+            --skip;
+            return;
+        }
+        std::memcpy(buffer + used, &address, sizeof(address));
+        used += sizeof(address);
+    };
+
+    add(static_cast<std::uint64_t>(registers[REG_RIP]));
+    auto low = static_cast<std::uint64_t>(registers[REG_RSP]);
+    auto frame = static_cast<std::uint64_t>(registers[REG_RBP]);
+    // Skipped frames are bounded by their 8 bits, the others by the buffer.
+    while (used < size && frame >= low && frame % sizeof(frame) == 0) {
+        struct {
+            std::uint64_t next;
+            std::uint64_t return_address;
+        } found{};
+        if (machine.user_memory.read(&found, frame, sizeof(found)) != 0 ||
+            found.return_address == 0) {
+            break;
+        }
+        add(found.return_address);
+        low = frame + sizeof(found);
+        frame = found.next;
+    }
+    if (skip != 0) {
+        return finish(0, -EFAULT);
+    }
+    return finish(used, static_cast<long>(used));
+}
+
+/// bpf_strncmp: R1 string, R2 its size, R3 the string to compare with, in read-only memory.
+std::uint64_t compare_strings(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (!machine.may_read(arguments[0], arguments[1])) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    const auto* left = static_cast<const unsigned char*>(pointer(arguments[0]));
+    for (std::uint64_t i = 0; i < arguments[1]; ++i) {
+        if (!machine.may_read(arguments[2] + i, 1)) {
+            return machine.fault(FaultKind::bad_argument);
+        }
+        const unsigned char right = *static_cast<const unsigned char*>(pointer(arguments[2] + i));
+        if (left[i] != right) {
+            return as_result(left[i] < right ? -1 : 1);
+        }
+        if (right == 0) {
+            break;
+        }
+    }
+    return 0;
+}
+
+}  // namespace taskwork::bpf

@@ -1,0 +1,583 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/interpreter.hpp"
+
+#include <cstring>
+#include <type_traits>
+
+#include "bpf/helpers.hpp"
+#include "bpf/kernel_btf/task_struct.h"
+#include "bpf/kfuncs.hpp"
+#include "map/ring_buffer.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+// Arithmetic of both widths by overload, T = uint32_t or uint64_t. Shift counts are taken modulo
+// the width; x / 0 = 0 and x % 0 = x; the most negative number divided by -1 is itself.
+
+template <class T>
+constexpr std::make_signed_t<T> as_signed(T value) noexcept {
+    return static_cast<std::make_signed_t<T>>(value);
+}
+template <class T>
+constexpr T shift_count(T count) noexcept {
+    return count & (sizeof(T) * 8 - 1);
+}
+template <class T>
+constexpr T shift_right_signed(T value, T count) noexcept {
+    return static_cast<T>(as_signed(value) >> shift_count(count));
+}
+template <class T>
+constexpr T divide(T a, T b, std::int16_t kind) noexcept {
+    if (b == 0) {
+        return 0;
+    }
+    if (kind != kSignedDivision) {
+        return a / b;
+    }
+    return b == static_cast<T>(-1) ? static_cast<T>(0) - a
+                                   : static_cast<T>(as_signed(a) / as_signed(b));
+}
+template <class T>
+constexpr T modulo(T a, T b, std::int16_t kind) noexcept {
+    if (b == 0) {
+        return a;
+    }
+    if (kind != kSignedDivision) {
+        return a % b;
+    }
+    return b == static_cast<T>(-1) ? 0 : static_cast<T>(as_signed(a) % as_signed(b));
+}
+/// mov and movsx: `bits` is 0 for a plain move.
+template <class T>
+constexpr T move(T value, std::int16_t bits) noexcept {
+    switch (bits) {
+    case 8:
+        return static_cast<T>(static_cast<std::int8_t>(value));
+    case 16:
+        return static_cast<T>(static_cast<std::int16_t>(value));
+    case 32:
+        return static_cast<T>(static_cast<std::int32_t>(value));
+    default:
+        return value;
+    }
+}
+
+constexpr std::uint64_t swap_bytes(std::uint64_t value, std::int32_t bits) noexcept {
+    switch (bits) {
+    case 16:
+        return __builtin_bswap16(static_cast<std::uint16_t>(value));
+    case 32:
+        return __builtin_bswap32(static_cast<std::uint32_t>(value));
+    default:
+        return __builtin_bswap64(value);
+    }
+}
+/// To little endian, on a little-endian machine: only the truncation remains.
+constexpr std::uint64_t truncate(std::uint64_t value, std::int32_t bits) noexcept {
+    switch (bits) {
+    case 16:
+        return static_cast<std::uint16_t>(value);
+    case 32:
+        return static_cast<std::uint32_t>(value);
+    default:
+        return value;
+    }
+}
+
+// Programs on several threads share map values without locks, as they do in the kernel; an aligned
+// access is one access there too.
+
+template <class T>
+T load(std::uint64_t address) noexcept {
+    if (address % sizeof(T) == 0) {
+        return __atomic_load_n(reinterpret_cast<const T*>(address), __ATOMIC_RELAXED);
+    }
+    T value;
+    std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof(T));
+    return value;
+}
+template <class T>
+void store(std::uint64_t address, std::uint64_t value) noexcept {
+    const T narrow = static_cast<T>(value);
+    if (address % sizeof(T) == 0) {
+        __atomic_store_n(reinterpret_cast<T*>(address), narrow, __ATOMIC_RELAXED);
+        return;
+    }
+    std::memcpy(reinterpret_cast<void*>(address), &narrow, sizeof(T));
+}
+
+/// An atomic operation with full order. Returns false for an operation that does not exist.
+template <class T>
+bool modify(std::uint64_t address, std::int32_t operation, std::uint64_t& source,
+            std::uint64_t& r0) noexcept {
+    T* target = reinterpret_cast<T*>(address);
+    const T operand = static_cast<T>(source);
+    T old = 0;
+    switch (operation & ~BPF_FETCH) {
+    case BPF_ADD:
+        old = __atomic_fetch_add(target, operand, __ATOMIC_SEQ_CST);
+        break;
+    case BPF_OR:
+        old = __atomic_fetch_or(target, operand, __ATOMIC_SEQ_CST);
+        break;
+    case BPF_AND:
+        old = __atomic_fetch_and(target, operand, __ATOMIC_SEQ_CST);
+        break;
+    case BPF_XOR:
+        old = __atomic_fetch_xor(target, operand, __ATOMIC_SEQ_CST);
+        break;
+    case BPF_XCHG & ~BPF_FETCH:
+        old = __atomic_exchange_n(target, operand, __ATOMIC_SEQ_CST);
+        break;
+    case BPF_CMPXCHG & ~BPF_FETCH: {
+        T expected = static_cast<T>(r0);
+        __atomic_compare_exchange_n(target, &expected, operand, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST);
+        r0 = expected;
+        return true;
+    }
+    default:
+        return false;
+    }
+    if ((operation & BPF_FETCH) != 0) {
+        source = old;
+    }
+    return true;
+}
+
+}  // namespace
+
+// An operation of both widths with both kinds of operand; `a` and `b` are the operands.
+#define TW_ALU(OPERATION, EXPRESSION)                                                              \
+    case BPF_ALU64 | (OPERATION) | BPF_X: {                                                        \
+        const std::uint64_t a = r[insn.dst_reg];                                                   \
+        const std::uint64_t b = r[insn.src_reg];                                                   \
+        static_cast<void>(a);                                                                      \
+        r[insn.dst_reg] = (EXPRESSION);                                                            \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_ALU64 | (OPERATION) | BPF_K: {                                                        \
+        const std::uint64_t a = r[insn.dst_reg];                                                   \
+        const auto b = static_cast<std::uint64_t>(std::int64_t{insn.imm});                         \
+        static_cast<void>(a);                                                                      \
+        r[insn.dst_reg] = (EXPRESSION);                                                            \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_ALU | (OPERATION) | BPF_X: {                                                          \
+        const auto a = static_cast<std::uint32_t>(r[insn.dst_reg]);                                \
+        const auto b = static_cast<std::uint32_t>(r[insn.src_reg]);                                \
+        static_cast<void>(a);                                                                      \
+        r[insn.dst_reg] = static_cast<std::uint32_t>(EXPRESSION);                                  \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_ALU | (OPERATION) | BPF_K: {                                                          \
+        const auto a = static_cast<std::uint32_t>(r[insn.dst_reg]);                                \
+        const auto b = static_cast<std::uint32_t>(insn.imm);                                       \
+        static_cast<void>(a);                                                                      \
+        r[insn.dst_reg] = static_cast<std::uint32_t>(EXPRESSION);                                  \
+        break;                                                                                     \
+    }
+
+#define TW_JUMP(OPERATION, CONDITION)                                                              \
+    case BPF_JMP | (OPERATION) | BPF_X: {                                                          \
+        const std::uint64_t a = r[insn.dst_reg];                                                   \
+        const std::uint64_t b = r[insn.src_reg];                                                   \
+        pc += (CONDITION) ? insn.off : 0;                                                          \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_JMP | (OPERATION) | BPF_K: {                                                          \
+        const std::uint64_t a = r[insn.dst_reg];                                                   \
+        const auto b = static_cast<std::uint64_t>(std::int64_t{insn.imm});                         \
+        pc += (CONDITION) ? insn.off : 0;                                                          \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_JMP32 | (OPERATION) | BPF_X: {                                                        \
+        const auto a = static_cast<std::uint32_t>(r[insn.dst_reg]);                                \
+        const auto b = static_cast<std::uint32_t>(r[insn.src_reg]);                                \
+        pc += (CONDITION) ? insn.off : 0;                                                          \
+        break;                                                                                     \
+    }                                                                                              \
+    case BPF_JMP32 | (OPERATION) | BPF_K: {                                                        \
+        const auto a = static_cast<std::uint32_t>(r[insn.dst_reg]);                                \
+        const auto b = static_cast<std::uint32_t>(insn.imm);                                       \
+        pc += (CONDITION) ? insn.off : 0;                                                          \
+        break;                                                                                     \
+    }
+
+// A load of TYPE (signed: sign-extended), and both stores.
+#define TW_LOAD(OPCODE, TYPE)                                                                      \
+    case OPCODE: {                                                                                 \
+        const std::uint64_t address = r[insn.src_reg] + as_offset(insn.off);                       \
+        if (__builtin_expect(!may_read(address, sizeof(TYPE)), 0)) {                               \
+            return stop(FaultKind::bad_load);                                                      \
+        }                                                                                          \
+        r[insn.dst_reg] = static_cast<std::uint64_t>(                                              \
+            static_cast<TYPE>(load<std::make_unsigned_t<TYPE>>(address)));                         \
+        break;                                                                                     \
+    }
+#define TW_STORE(SIZE, TYPE)                                                                       \
+    case BPF_STX | BPF_MEM | (SIZE):                                                               \
+    case BPF_ST | BPF_MEM | (SIZE): {                                                              \
+        const std::uint64_t address = r[insn.dst_reg] + as_offset(insn.off);                       \
+        if (__builtin_expect(!may_write(address, sizeof(TYPE)), 0)) {                              \
+            return stop(FaultKind::bad_store);                                                     \
+        }                                                                                          \
+        store<TYPE>(address, BPF_CLASS(insn.code) == BPF_STX                                       \
+                                 ? r[insn.src_reg]                                                 \
+                                 : static_cast<std::uint64_t>(std::int64_t{insn.imm}));            \
+        break;                                                                                     \
+    }
+#define TW_ATOMIC(SIZE, TYPE)                                                                      \
+    case BPF_STX | kModeAtomic | (SIZE): {                                                         \
+        if (insn.imm == kAtomicLoadAcquire) {                                                      \
+            const std::uint64_t address = r[insn.src_reg] + as_offset(insn.off);                   \
+            if (address % sizeof(TYPE) != 0 || !may_read(address, sizeof(TYPE))) {                 \
+                return stop(FaultKind::bad_load);                                                  \
+            }                                                                                      \
+            r[insn.dst_reg] = __atomic_load_n(reinterpret_cast<TYPE*>(address), __ATOMIC_ACQUIRE); \
+            break;                                                                                 \
+        }                                                                                          \
+        const std::uint64_t address = r[insn.dst_reg] + as_offset(insn.off);                       \
+        if (address % sizeof(TYPE) != 0 || !may_modify_atomically(address, sizeof(TYPE))) {        \
+            return stop(FaultKind::bad_store);                                                     \
+        }                                                                                          \
+        if (insn.imm == kAtomicStoreRelease) {                                                     \
+            __atomic_store_n(reinterpret_cast<TYPE*>(address), static_cast<TYPE>(r[insn.src_reg]), \
+                             __ATOMIC_RELEASE);                                                    \
+            break;                                                                                 \
+        }                                                                                          \
+        if (!modify<TYPE>(address, insn.imm, r[insn.src_reg], r[BPF_REG_0])) {                     \
+            return stop(FaultKind::bad_instruction);                                               \
+        }                                                                                          \
+        break;                                                                                     \
+    }
+
+std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                                 std::uint64_t r3, std::uint64_t r4) noexcept {
+    const unsigned base_depth = depth_;
+    std::uint64_t r[MAX_BPF_REG] = {0, r1, r2, r3, r4};
+    r[BPF_REG_10] = frames_ + std::uint64_t{kFrameBytes} * (depth_ + 1);
+    std::int64_t pc = entry;
+
+    const auto as_offset = [](std::int16_t offset) noexcept {
+        return static_cast<std::uint64_t>(std::int64_t{offset});
+    };
+    // `pc` stands behind the instruction at hand.
+    const auto stop = [this, &pc](FaultKind kind) noexcept {
+        fault(kind);
+        if (fault_insn_ == 0) {
+            fault_insn_ = static_cast<std::uint32_t>(pc);
+        }
+        return std::uint64_t{0};
+    };
+
+    // The loader has checked every opcode, register and jump, and that the last instruction of a
+    // function does not fall through, so `pc` stays inside the program.
+    for (;;) {
+        const bpf_insn insn = insns_[pc];
+        ++pc;
+        if (__builtin_expect(budget_-- == 0, 0)) {
+            budget_ = 0;
+            return stop(FaultKind::too_long);
+        }
+        switch (insn.code) {
+            TW_ALU(BPF_ADD, a + b)
+            TW_ALU(BPF_SUB, a - b)
+            TW_ALU(BPF_MUL, a * b)
+            TW_ALU(BPF_DIV, divide(a, b, insn.off))
+            TW_ALU(BPF_MOD, modulo(a, b, insn.off))
+            TW_ALU(BPF_OR, a | b)
+            TW_ALU(BPF_AND, a & b)
+            TW_ALU(BPF_XOR, a ^ b)
+            TW_ALU(BPF_LSH, a << shift_count(b))
+            TW_ALU(BPF_RSH, a >> shift_count(b))
+            TW_ALU(BPF_ARSH, shift_right_signed(a, b))
+            TW_ALU(BPF_MOV, move(b, insn.off))
+        case BPF_ALU64 | BPF_NEG:
+            r[insn.dst_reg] = 0 - r[insn.dst_reg];
+            break;
+        case BPF_ALU | BPF_NEG:
+            r[insn.dst_reg] = static_cast<std::uint32_t>(0 - r[insn.dst_reg]);
+            break;
+        case BPF_ALU | BPF_END | BPF_TO_BE:
+        case BPF_ALU64 | BPF_END | BPF_K:  // bswap of ISA v4
+            r[insn.dst_reg] = swap_bytes(r[insn.dst_reg], insn.imm);
+            break;
+        case BPF_ALU | BPF_END | BPF_TO_LE:
+            r[insn.dst_reg] = truncate(r[insn.dst_reg], insn.imm);
+            break;
+
+            TW_JUMP(BPF_JEQ, a == b)
+            TW_JUMP(BPF_JNE, a != b)
+            TW_JUMP(BPF_JGT, a > b)
+            TW_JUMP(BPF_JGE, a >= b)
+            TW_JUMP(BPF_JLT, a < b)
+            TW_JUMP(BPF_JLE, a <= b)
+            TW_JUMP(BPF_JSET, (a & b) != 0)
+            TW_JUMP(BPF_JSGT, as_signed(a) > as_signed(b))
+            TW_JUMP(BPF_JSGE, as_signed(a) >= as_signed(b))
+            TW_JUMP(BPF_JSLT, as_signed(a) < as_signed(b))
+            TW_JUMP(BPF_JSLE, as_signed(a) <= as_signed(b))
+        case BPF_JMP | BPF_JA:
+            pc += insn.off;
+            break;
+        case BPF_JMP32 | BPF_JA:  // gotol
+            pc += insn.imm;
+            break;
+
+            TW_LOAD(BPF_LDX | BPF_MEM | BPF_B, std::uint8_t)
+            TW_LOAD(BPF_LDX | BPF_MEM | BPF_H, std::uint16_t)
+            TW_LOAD(BPF_LDX | BPF_MEM | BPF_W, std::uint32_t)
+            TW_LOAD(BPF_LDX | BPF_MEM | BPF_DW, std::uint64_t)
+            TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_B, std::int8_t)
+            TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_H, std::int16_t)
+            TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_W, std::int32_t)
+            TW_STORE(BPF_B, std::uint8_t)
+            TW_STORE(BPF_H, std::uint16_t)
+            TW_STORE(BPF_W, std::uint32_t)
+            TW_STORE(BPF_DW, std::uint64_t)
+            TW_ATOMIC(BPF_B, std::uint8_t)
+            TW_ATOMIC(BPF_H, std::uint16_t)
+            TW_ATOMIC(BPF_W, std::uint32_t)
+            TW_ATOMIC(BPF_DW, std::uint64_t)
+        case kLoadImmediate64:
+            r[insn.dst_reg] = static_cast<std::uint32_t>(insn.imm) |
+                              std::uint64_t{static_cast<std::uint32_t>(insns_[pc].imm)} << 32;
+            ++pc;
+            break;
+
+        case BPF_JMP | BPF_CALL:
+            if (insn.src_reg == static_cast<unsigned>(CallKind::subprogram)) {
+                if (depth_ + 1 == kFramesMax) {
+                    return stop(FaultKind::too_deep);
+                }
+                Caller& caller = callers_[depth_];
+                std::memcpy(caller.saved, &r[BPF_REG_6], sizeof(caller.saved));
+                caller.return_to = static_cast<std::uint32_t>(pc);
+                ++depth_;
+                r[BPF_REG_10] += kFrameBytes;
+                pc += insn.imm;
+                break;
+            }
+            r[BPF_REG_0] = insn.src_reg == static_cast<unsigned>(CallKind::helper)
+                               ? call_helper(*this, insn.imm, &r[BPF_REG_1])
+                               : call_kfunc(*this, insn.imm, &r[BPF_REG_1]);
+            if (__builtin_expect(faulted(), 0)) {
+                return stop(fault_);
+            }
+            break;
+        case BPF_JMP | BPF_EXIT: {
+            if (depth_ == base_depth) {
+                return r[BPF_REG_0];
+            }
+            --depth_;
+            const Caller& caller = callers_[depth_];
+            std::memcpy(&r[BPF_REG_6], caller.saved, sizeof(caller.saved));
+            r[BPF_REG_10] -= kFrameBytes;
+            pc = caller.return_to;
+            break;
+        }
+        default:
+            return stop(FaultKind::bad_instruction);
+        }
+    }
+}
+
+#undef TW_ALU
+#undef TW_JUMP
+#undef TW_LOAD
+#undef TW_STORE
+#undef TW_ATOMIC
+
+Machine::Machine(Execution& e, Level l) noexcept
+    : execution(e), program(*e.program), task(*e.task), level(l), user_memory(e.ucontext),
+      insns_(e.program->insns),
+      frames_(reinterpret_cast<std::uintptr_t>(e.task->bpf_stack[static_cast<unsigned>(l)])),
+      writable_context_(e.context_writable ? e.context_size : 0),
+      budget_(kInsnsMax[static_cast<unsigned>(l)]) {
+    static_assert(kFrameBytes * kFramesMax <= task::kBpfStackBytes);
+}
+
+std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                           std::uint64_t r3) noexcept {
+    std::uint64_t result = interpret(entry, r1, r2, r3, 0);
+    if (record_count_ != 0) {
+        if (!faulted()) {
+            fault(FaultKind::record_leaked);
+        }
+        discard_records();
+    }
+    execution.faulted = faulted();
+    if (faulted()) {
+        program.last_fault_insn.store(fault_insn_, std::memory_order_relaxed);
+        program.last_fault_kind.store(static_cast<std::uint64_t>(fault_),
+                                      std::memory_order_relaxed);
+        program.faults.fetch_add(1, std::memory_order_relaxed);
+        result = 0;
+    }
+    return result;
+}
+
+std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                            std::uint64_t r3, std::uint64_t r4) noexcept {
+    if (depth_ + 1 == kFramesMax) {
+        return fault(FaultKind::too_deep);
+    }
+    ++depth_;
+    const std::uint64_t result = interpret(entry, r1, r2, r3, r4);
+    --depth_;
+    return result;
+}
+
+bool Machine::is_function(std::uint64_t value, std::uint32_t* entry) const noexcept {
+    const auto index = static_cast<std::uint32_t>(value);
+    if (value != function_value(program.id, index) || index >= program.insn_count) {
+        return false;
+    }
+    *entry = index;
+    return (program.function_starts[index / 64] >> (index % 64) & 1) != 0;
+}
+
+map::Map* Machine::map_of(std::uint64_t value) noexcept {
+    if (last_map_ != nullptr && reinterpret_cast<std::uint64_t>(last_map_) == value) {
+        return last_map_;
+    }
+    for (std::uint32_t i = 0; i < program.map_count; ++i) {
+        if (reinterpret_cast<std::uint64_t>(program.maps[i]) == value) {
+            last_map_ = program.maps[i];
+            return last_map_;
+        }
+    }
+    return nullptr;
+}
+
+// ---- Checks -------------------------------------------------------------------------------------
+
+bool Machine::in_task_view(std::uint64_t address, std::uint64_t size) const noexcept {
+    task::TaskTable& table = task::TaskTable::get();
+    const void* view = nullptr;
+    std::size_t view_size = 0;
+    if (table.tasks.contains(address)) {
+        const auto* object = static_cast<const task::Task*>(
+            table.tasks.at(table.tasks.index_of(reinterpret_cast<const void*>(address))));
+        view = object->view;
+        view_size = sizeof(task_struct);
+    } else if (table.processes.contains(address)) {
+        const auto* object = static_cast<const task::Process*>(
+            table.processes.at(table.processes.index_of(reinterpret_cast<const void*>(address))));
+        view = object->view;
+        view_size = sizeof(mm_struct);
+    } else {
+        return false;
+    }
+    const std::uint64_t offset = address - reinterpret_cast<std::uintptr_t>(view);
+    return offset < view_size && size <= view_size - offset;
+}
+
+bool Machine::find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept {
+    for (std::uint32_t i = 0; i < program.map_count; ++i) {
+        const map::Map& map = *program.maps[i];
+        if (!map::may_access_value(map, address, size)) {
+            continue;
+        }
+        // The part of the value around the address that holds no special field.
+        const std::uintptr_t value = map::value_start(map, address);
+        std::uintptr_t low = value;
+        std::uintptr_t high = value + map.value_size;
+        const auto exclude = [&](std::int32_t offset, std::size_t bytes) {
+            if (offset == map::kNoField) {
+                return;
+            }
+            const std::uintptr_t field = value + static_cast<std::uint32_t>(offset);
+            if (field + bytes <= address) {
+                low = field + bytes > low ? field + bytes : low;
+            } else {
+                high = field < high ? field : high;
+            }
+        };
+        exclude(map.task_work_offset, 8);
+        exclude(map.spin_lock_offset, 4);
+        found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
+                 (map.flags & BPF_F_RDONLY_PROG) == 0};
+        return true;
+    }
+    return false;
+}
+
+bool Machine::may_access_elsewhere(std::uint64_t address, std::uint64_t size, bool write) noexcept {
+    if (size == 0) {
+        return true;
+    }
+    const auto inside = [address, size](std::uint64_t start, std::uint64_t bytes) {
+        return address - start < bytes && size <= bytes - (address - start);
+    };
+    for (const Window& window : windows_) {
+        if (inside(window.start, window.size)) {
+            return write ? window.writable : window.readable;
+        }
+    }
+    if (Window found; find_window(address, size, found)) {
+        windows_[next_window_] = found;
+        next_window_ = (next_window_ + 1) % kWindows;
+        return write ? found.writable : found.readable;
+    }
+    for (unsigned i = 0; i < record_count_; ++i) {
+        if (inside(records_[i].start, records_[i].size)) {
+            return true;
+        }
+    }
+    if (write) {
+        return false;
+    }
+    for (const ReadableKey* key = keys_; key != nullptr; key = key->outer_) {
+        if (inside(key->start_, key->size_)) {
+            return true;
+        }
+    }
+    return in_task_view(address, size);
+}
+
+void Machine::remember_value(const map::Map& map, const void* value) noexcept {
+    // Values with special fields have more than one part: found at the first access.
+    if (map.task_work_offset != map::kNoField || map.spin_lock_offset != map::kNoField) {
+        return;
+    }
+    const auto start = reinterpret_cast<std::uintptr_t>(value);
+    for (const Window& window : windows_) {
+        if (window.start == start) {
+            return;
+        }
+    }
+    windows_[next_window_] = {start, map.value_size, (map.flags & BPF_F_WRONLY_PROG) == 0,
+                              (map.flags & BPF_F_RDONLY_PROG) == 0};
+    next_window_ = (next_window_ + 1) % kWindows;
+}
+
+// ---- Ring records -------------------------------------------------------------------------------
+
+void Machine::hold_record(void* record, std::uint64_t size) noexcept {
+    records_[record_count_] = {reinterpret_cast<std::uintptr_t>(record), size};
+    ++record_count_;
+}
+
+bool Machine::let_go_of_record(std::uint64_t record) noexcept {
+    for (unsigned i = 0; i < record_count_; ++i) {
+        if (records_[i].start == record) {
+            --record_count_;
+            records_[i] = records_[record_count_];
+            return true;
+        }
+    }
+    return false;
+}
+
+void Machine::discard_records() noexcept {
+    while (record_count_ != 0) {
+        --record_count_;
+        map::ring_discard(reinterpret_cast<void*>(records_[record_count_].start), 0);
+    }
+}
+
+}  // namespace taskwork::bpf

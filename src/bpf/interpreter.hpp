@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The interpreter: the reference semantics of the instruction set (RFC 9669) over checked memory. A
+// Machine is one execution of a program at one level of one thread, on the native stack of whoever
+// runs it; helpers and kfuncs are called with it.
+//
+// What an execution may touch:
+//
+//   its frames            read, write     task.bpf_stack of its level; frames that are live
+//   its context           read (write)    Execution::context
+//   values of its maps    read, write     special fields excepted; BPF_F_RDONLY_PROG: read,
+//                                         BPF_F_WRONLY_PROG: write
+//   reserved records      read, write     from bpf_ringbuf_reserve until submit or discard
+//   keys in callbacks     read
+//   task and mm structs   read            views in the tables of tasks and processes
+//
+// Anything else ends the execution with a fault: records that it holds are discarded, the fault is
+// counted in the program, R0 is 0. Without types a null pointer is a bad address like any other,
+// also where the kernel, which knows the type, reads zeros.
+//
+// A program is bounded: kInsnsMax instructions an execution, callbacks included.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/context.hpp"
+#include "bpf/isa.hpp"
+#include "bpf/program.hpp"
+#include "bpf/user_memory.hpp"
+
+namespace taskwork::bpf {
+
+class Machine {
+public:
+    /// Ring records that an execution can hold at the same time; a further reservation finds none.
+    static constexpr unsigned kRecordsMax = 16;
+
+    /// `level` chooses the BPF stack: no other execution runs on this thread at this level.
+    /// Context: any; inside a sleepable section of the task.
+    Machine(Execution& execution, Level level) noexcept;
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    /// Runs the function at instruction `entry` in the first frame; returns R0, or 0 after a fault.
+    /// Records still held at the end are a fault (the kernel's verifier refuses such programs) and
+    /// are discarded. Counts faults in the program.
+    /// Context: as the constructor's.
+    std::uint64_t run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                      std::uint64_t r3) noexcept;
+
+    // ---- For helpers and kfuncs -----------------------------------------------------------------
+
+    /// Calls a function of the program in a frame of its own, from inside a helper. After a fault
+    /// the result is 0 and faulted() is true.
+    std::uint64_t call(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
+                       std::uint64_t r4) noexcept;
+    /// Whether `value` refers to a function of this program (LDDW with BPF_PSEUDO_FUNC).
+    [[nodiscard]] bool is_function(std::uint64_t value, std::uint32_t* entry) const noexcept;
+
+    /// Whether [address, address + size) may be read / written; size 0: true.
+    [[nodiscard]] bool may_read(std::uint64_t address, std::uint64_t size) noexcept {
+        return in_frames_or_context(address, size, execution.context_size) ||
+               may_access_elsewhere(address, size, false);
+    }
+    [[nodiscard]] bool may_write(std::uint64_t address, std::uint64_t size) noexcept {
+        return in_frames_or_context(address, size, writable_context_) ||
+               may_access_elsewhere(address, size, true);
+    }
+    /// Whether all of it lies in memory that atomic instructions may work on: frames and values.
+    [[nodiscard]] bool may_modify_atomically(std::uint64_t address, std::uint64_t size) noexcept {
+        return in_frames_or_context(address, size, 0) || may_access_elsewhere(address, size, true);
+    }
+
+    /// The map that `value` names, if it is one of this program's; else nullptr.
+    [[nodiscard]] map::Map* map_of(std::uint64_t value) noexcept;
+    /// A value that a helper has found: later accesses need no search.
+    void remember_value(const map::Map& map, const void* value) noexcept;
+
+    /// Ring records held by this execution. hold(): false: no room to remember it.
+    [[nodiscard]] bool can_hold_record() const noexcept { return record_count_ < kRecordsMax; }
+    void hold_record(void* record, std::uint64_t size) noexcept;
+    /// False: this execution does not hold it.
+    [[nodiscard]] bool let_go_of_record(std::uint64_t record) noexcept;
+
+    /// Memory that may be read while it is in scope: a key.
+    class ReadableKey {
+    public:
+        ReadableKey(Machine& machine, const void* key, std::size_t size) noexcept
+            : machine_(machine), start_(reinterpret_cast<std::uintptr_t>(key)), size_(size),
+              outer_(machine.keys_) {
+            machine.keys_ = this;
+        }
+        ~ReadableKey() { machine_.keys_ = outer_; }
+        ReadableKey(const ReadableKey&) = delete;
+        ReadableKey& operator=(const ReadableKey&) = delete;
+
+    private:
+        friend class Machine;
+        Machine& machine_;
+        std::uintptr_t start_;
+        std::size_t size_;
+        ReadableKey* outer_;
+    };
+
+    /// Ends the execution; the first fault counts. Returns 0.
+    std::uint64_t fault(FaultKind kind) noexcept {
+        if (fault_ == FaultKind::none) {
+            fault_ = kind;
+        }
+        return 0;
+    }
+    [[nodiscard]] bool faulted() const noexcept { return fault_ != FaultKind::none; }
+
+    Execution& execution;
+    Program& program;
+    task::Task& task;
+    const Level level;
+    UserMemory user_memory;
+
+private:
+    /// What a subprogram's call must give back.
+    struct Caller {
+        std::uint64_t saved[4];  ///< R6-R9.
+        std::uint32_t return_to;
+    };
+    struct Record {
+        std::uintptr_t start;
+        std::uint64_t size;
+    };
+    /// A part of a map value between special fields, found before.
+    struct Window {
+        std::uintptr_t start = 0;
+        std::uint64_t size = 0;
+        bool readable = false;
+        bool writable = false;
+    };
+    static constexpr unsigned kWindows = 4;
+
+    std::uint64_t interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                            std::uint64_t r3, std::uint64_t r4) noexcept;
+    [[nodiscard]] bool in_frames_or_context(std::uint64_t address, std::uint64_t size,
+                                            std::size_t context_size) const noexcept {
+        const std::uint64_t in_frames = address - frames_;
+        const std::uint64_t live = std::uint64_t{kFrameBytes} * (depth_ + 1);
+        if (in_frames < live && size <= live - in_frames) {
+            return true;
+        }
+        const std::uint64_t in_context =
+            address - reinterpret_cast<std::uintptr_t>(execution.context);
+        return in_context < context_size && size <= context_size - in_context;
+    }
+    [[nodiscard]] bool may_access_elsewhere(std::uint64_t address, std::uint64_t size,
+                                            bool write) noexcept;
+    [[nodiscard]] bool in_task_view(std::uint64_t address, std::uint64_t size) const noexcept;
+    bool find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept;
+    void discard_records() noexcept;
+
+    const bpf_insn* insns_;
+    std::uintptr_t frames_;         ///< Lowest address of frame 0; frame n lies 512 n above.
+    std::size_t writable_context_;  ///< Bytes of the context that may be written: all or none.
+    std::uint64_t budget_;
+    unsigned depth_ = 0;  ///< Frame in use.
+    FaultKind fault_ = FaultKind::none;
+    std::uint32_t fault_insn_ = 0;  ///< Index + 1; 0: not known yet.
+    unsigned record_count_ = 0;
+    unsigned next_window_ = 0;
+    ReadableKey* keys_ = nullptr;
+    map::Map* last_map_ = nullptr;
+    Window windows_[kWindows];
+    Record records_[kRecordsMax];
+    Caller callers_[kFramesMax];
+};
+
+/// Most instructions an execution may run, by level. In nmi the application waits: a few
+/// milliseconds at most.
+inline constexpr std::uint64_t kInsnsMax[level_count] = {std::uint64_t{1} << 26,
+                                                         std::uint64_t{1} << 26, 1'000'000};
+
+}  // namespace taskwork::bpf

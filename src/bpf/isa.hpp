@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What of the BPF instruction set Debian 12's <linux/bpf.h> (6.1, ISA v3) does not name yet, and
+// the values that the loader puts into rewritten instructions. RFC 9669 describes the instruction
+// set.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+
+namespace taskwork::bpf {
+
+// ---- ISA v4 and later --------------------------------------------------------------------------
+
+inline constexpr std::uint8_t kModeLoadSigned = 0x80;  ///< BPF_MEMSX.
+inline constexpr std::uint8_t kModeAtomic = 0xc0;
+inline constexpr std::int32_t kAtomicLoadAcquire = 0x100;
+inline constexpr std::int32_t kAtomicStoreRelease = 0x110;
+inline constexpr std::int16_t kSignedDivision = 1;          ///< `off` of sdiv and smod.
+inline constexpr std::uint8_t kOpConditionalPseudo = 0xe0;  ///< BPF_JCOND (may_goto).
+
+/// Source bit of an ALU or JMP opcode as an enumerator-free constant: K is 0, X is 8.
+inline constexpr std::uint8_t kLoadImmediate64 = BPF_LD | BPF_IMM | BPF_DW;
+
+/// Where LDDW's value comes from (src_reg), by number: the header may lack the newer ones.
+enum class Pseudo : std::uint8_t {
+    none = 0,
+    map_fd = 1,
+    map_value = 2,
+    btf_id = 3,
+    function = 4,
+    map_index = 5,
+    map_index_value = 6,
+};
+
+/// Whom BPF_CALL calls (src_reg).
+enum class CallKind : std::uint8_t { helper = 0, subprogram = 1, kfunc = 2 };
+
+/// What libbpf puts in place of an instruction whose CO-RE relocation failed: a call to a helper
+/// that does not exist. Legal while it is never reached.
+inline constexpr std::int32_t kPoisonedCall = 195896080;
+
+// ---- Rewritten instructions --------------------------------------------------------------------
+
+/// A rewritten call that ends the execution when it is reached: a poisoned instruction, or a weak
+/// kfunc that the loader did not find.
+inline constexpr std::int32_t kCallNowhere = -1;
+
+inline constexpr unsigned kFrameBytes = 512;
+inline constexpr unsigned kFramesMax = 8;
+
+/// A function of a program as a value in a register: {0xfb : 8, program id : 24, entry : 32}. No
+/// address of an x86-64 process looks like this, so it can be confused with no pointer; and with
+/// the program's id in it, not with a function of another program.
+inline constexpr std::uint64_t kFunctionTag = std::uint64_t{0xfb} << 56;
+/// A kfunc whose existence a program tests (weak symbols): not null, and not an address either.
+inline constexpr std::uint64_t kKfuncTag = std::uint64_t{0xfc} << 56;
+
+/// Context: any.
+constexpr std::uint64_t function_value(std::uint32_t program_id, std::uint32_t entry) noexcept {
+    return kFunctionTag | std::uint64_t{program_id & 0xffffff} << 32 | entry;
+}
+
+}  // namespace taskwork::bpf

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/kfuncs.hpp"
+
+#include <linux/bpf.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "bpf/helpers.hpp"
+#include "bpf/task_view.hpp"
+#include "map/map.hpp"
+#include "task/run_point.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+/// bpf_copy_from_user_str: the part behind the string is cleared.
+constexpr std::uint64_t kPadZeros = 1;
+
+ScheduleResult result_of(std::errc error) noexcept {
+    if (error == no_error) {
+        return ScheduleResult::ok;
+    }
+    switch (error) {
+    case std::errc::device_or_resource_busy:
+        return ScheduleResult::busy;
+    case std::errc::not_enough_memory:
+        return ScheduleResult::no_memory;
+    case std::errc::no_such_process:
+        return ScheduleResult::no_process;
+    case std::errc::bad_file_descriptor:
+        return ScheduleResult::bad_program;
+    case std::errc::no_such_file_or_directory:
+        return ScheduleResult::no_element;
+    default:
+        return ScheduleResult::other;
+    }
+}
+
+/// The task whose view R holds; nullptr: the machine has faulted.
+task::Task* task_argument(Machine& machine, std::uint64_t value) noexcept {
+    task::Task* task = task_of_view(value);
+    if (task == nullptr) {
+        machine.fault(FaultKind::bad_argument);
+    }
+    return task;
+}
+
+bool is_live(const task::Task& task) noexcept {
+    const std::uint8_t state = sync::Pool::load(&task).state();
+    return state == task::kTaskAlive || state == task::kTaskExited;
+}
+
+/// R1 task, R2 slot, R3 map, R4 function. What the kernel's verifier would refuse is a fault: a
+/// slot that is not exactly the one of a value of this map, a map or function that is not the
+/// program's own.
+std::uint64_t schedule(Machine& machine, const std::uint64_t* arguments,
+                       task::Notify mode) noexcept {
+    task::Task* target = task_argument(machine, arguments[0]);
+    map::Map* map = machine.map_of(arguments[2]);
+    std::uint32_t entry = 0;
+    if (target == nullptr || map == nullptr || map->task_work_offset == map::kNoField ||
+        !machine.is_function(arguments[3], &entry)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    const std::uint64_t value = arguments[1] - static_cast<std::uint32_t>(map->task_work_offset);
+    defer::Slot* slot = nullptr;
+    if (map::value_start(*map, value) == value && value != 0) {
+        slot = map::task_work_slot(*map, reinterpret_cast<void*>(value));
+    }
+    if (slot == nullptr || reinterpret_cast<std::uint64_t>(slot) != arguments[1]) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+
+    // A program whose handles are all closed may be waiting for its contexts to end: it makes no
+    // new ones (K10). Checked inside the sleepable section that its retirement waits for.
+    std::errc error = std::errc::bad_file_descriptor;
+    if (sync::Pool::load(&machine.program).state() == kProgramLive) {
+        defer::ScheduleRequest request;
+        request.target = target;
+        request.mode = mode;
+        request.callback = {defer::kCallbackBpf, entry, &machine.program, map,
+                            reinterpret_cast<void*>(value)};
+        request.user_count = &map->user_count;
+        request.totals = &map->works;
+        error = defer::schedule(*slot, request);
+    }
+    machine.program.schedule_results[static_cast<unsigned>(result_of(error))].fetch_add(
+        1, std::memory_order_relaxed);
+    return as_result(negative_errno(error));
+}
+
+std::uint64_t schedule_signal(Machine& machine, const std::uint64_t* arguments) noexcept {
+    return schedule(machine, arguments, task::Notify::signal);
+}
+
+std::uint64_t schedule_resume(Machine& machine, const std::uint64_t* arguments) noexcept {
+    return schedule(machine, arguments, task::Notify::resume);
+}
+
+/// R1 buffer, R2 its size, R3 user address, R4 flags.
+std::uint64_t copy_from_user_str(Machine& machine, const std::uint64_t* arguments) noexcept {
+    const auto size = static_cast<std::uint32_t>(arguments[1]);
+    if (!machine.may_write(arguments[0], size)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    if ((arguments[3] & ~kPadZeros) != 0) {
+        return as_result(-EINVAL);
+    }
+    auto* buffer = reinterpret_cast<char*>(arguments[0]);
+    const long result = machine.user_memory.read_string(buffer, arguments[2], size);
+    const std::size_t used = result < 0 ? 0 : static_cast<std::size_t>(result);
+    if ((arguments[3] & kPadZeros) != 0 && used < size) {
+        std::memset(buffer + used, 0, size - used);
+    } else if (result < 0 && size != 0) {
+        buffer[0] = '\0';
+    }
+    return as_result(result);
+}
+
+std::uint64_t task_from_pid(Machine&, const std::uint64_t* arguments) noexcept {
+    const auto tid = static_cast<std::int32_t>(arguments[0]);
+    task::Task* task = tid > 0 ? task::TaskTable::get().find(tid) : nullptr;
+    return task == nullptr ? 0 : reinterpret_cast<std::uint64_t>(task->view);
+}
+
+/// Tasks stay memory until the section of this execution ends (task.hpp), and the views of exited
+/// ones stay readable: a reference needs no count.
+std::uint64_t task_acquire(Machine& machine, const std::uint64_t* arguments) noexcept {
+    const task::Task* task = task_argument(machine, arguments[0]);
+    return task != nullptr && is_live(*task) ? arguments[0] : 0;
+}
+
+std::uint64_t task_release(Machine& machine, const std::uint64_t* arguments) noexcept {
+    task_argument(machine, arguments[0]);
+    return 0;
+}
+
+/// Every execution is inside a section of its own.
+std::uint64_t nothing(Machine&, const std::uint64_t*) noexcept { return 0; }
+
+constexpr Kfunc kTable[] = {
+    {"bpf_task_work_schedule_signal", schedule_signal},
+    {"bpf_task_work_schedule_resume", schedule_resume},
+    {"bpf_task_work_schedule_signal_impl", schedule_signal},
+    {"bpf_task_work_schedule_resume_impl", schedule_resume},
+    {"bpf_copy_from_user_str", copy_from_user_str, true},
+    {"bpf_task_from_pid", task_from_pid},
+    {"bpf_task_acquire", task_acquire},
+    {"bpf_task_release", task_release},
+    {"bpf_rcu_read_lock", nothing},
+    {"bpf_rcu_read_unlock", nothing},
+};
+
+}  // namespace
+
+std::int32_t kfunc_by_name(std::string_view name) noexcept {
+    for (std::size_t i = 0; i < std::size(kTable); ++i) {
+        if (name == kTable[i].name) {
+            return static_cast<std::int32_t>(i);
+        }
+    }
+    return -1;
+}
+
+const Kfunc& kfunc(std::int32_t number) noexcept { return kTable[number]; }
+
+std::uint64_t call_kfunc(Machine& machine, std::int32_t number,
+                         const std::uint64_t* arguments) noexcept {
+    if (number < 0 || static_cast<std::size_t>(number) >= std::size(kTable) ||
+        (kTable[number].sleepable && machine.level == Level::nmi)) {
+        return machine.fault(FaultKind::bad_call);
+    }
+    return kTable[number].function(machine, arguments);
+}
+
+void run_callback(task::Task& task, const defer::Callback& callback) noexcept {
+    const task::ReadSection section(task, sync::Flavour::sleepable);
+    auto& map = *static_cast<map::Map*>(callback.map);
+    std::uint32_t index = 0;
+    const void* key = map::key_of(map, callback.value, &index);
+
+    Execution execution;
+    execution.task = &task;
+    execution.program = static_cast<Program*>(callback.program);
+    Machine machine(execution, Level::task_work);
+    const Machine::ReadableKey readable(machine, key, key == nullptr ? 0 : map.key_size);
+    const std::uint64_t start_ns = platform::now_ns();
+    machine.run(callback.entry, reinterpret_cast<std::uint64_t>(&map),
+                reinterpret_cast<std::uint64_t>(key),
+                reinterpret_cast<std::uint64_t>(callback.value));
+    execution.program->callbacks.fetch_add(1, std::memory_order_relaxed);
+    execution.program->callback_ns.fetch_add(platform::now_ns() - start_ns,
+                                             std::memory_order_relaxed);
+}
+
+}  // namespace taskwork::bpf

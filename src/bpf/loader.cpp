@@ -1,0 +1,726 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The loader: structural checks, then rewriting. What it lets through, the interpreter can run
+// without leaving the program: every opcode and register is known, every jump stays inside its
+// function and hits the first half of an instruction, no function falls off its end, every call has
+// a target. What a value may be is checked while it runs.
+//
+// Messages use the phrases of the kernel's verifier, which people and tools look for.
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "bpf/helpers.hpp"
+#include "bpf/isa.hpp"
+#include "bpf/kfuncs.hpp"
+#include "bpf/program.hpp"
+#include "sync/arena.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+constexpr std::uint32_t kInsnsLoadMax = 1'000'000;
+
+bool is_gpl_compatible(const std::string& license) {
+    for (const char* name : {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL",
+                             "Dual MIT/GPL", "Dual MPL/GPL"}) {
+        if (license == name) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::string program_type_name(std::uint32_t type) {
+    static constexpr const char* names[] = {"UNSPEC",
+                                            "SOCKET_FILTER",
+                                            "KPROBE",
+                                            "SCHED_CLS",
+                                            "SCHED_ACT",
+                                            "TRACEPOINT",
+                                            "XDP",
+                                            "PERF_EVENT",
+                                            "CGROUP_SKB",
+                                            "CGROUP_SOCK",
+                                            "LWT_IN",
+                                            "LWT_OUT",
+                                            "LWT_XMIT",
+                                            "SOCK_OPS",
+                                            "SK_SKB",
+                                            "CGROUP_DEVICE",
+                                            "SK_MSG",
+                                            "RAW_TRACEPOINT",
+                                            "CGROUP_SOCK_ADDR",
+                                            "LWT_SEG6LOCAL",
+                                            "LIRC_MODE2",
+                                            "SK_REUSEPORT",
+                                            "FLOW_DISSECTOR",
+                                            "CGROUP_SYSCTL",
+                                            "RAW_TRACEPOINT_WRITABLE",
+                                            "CGROUP_SOCKOPT",
+                                            "TRACING",
+                                            "STRUCT_OPS",
+                                            "EXT",
+                                            "LSM",
+                                            "SK_LOOKUP",
+                                            "SYSCALL",
+                                            "NETFILTER"};
+    if (type < std::size(names)) {
+        return std::string("BPF_PROG_TYPE_") + names[type];
+    }
+    return "program type " + std::to_string(type);
+}
+
+std::string hex_byte(unsigned value) {
+    static constexpr char digits[] = "0123456789abcdef";
+    return {digits[value >> 4 & 15], digits[value & 15]};
+}
+
+class Loader {
+public:
+    Loader(const LoadSpec& spec, std::string& log)
+        : spec_(spec), log_(log), insns_(spec.insns, spec.insns + spec.insn_count),
+          is_second_half_(spec.insn_count), starts_function_(spec.insn_count),
+          gpl_(is_gpl_compatible(spec.license)) {}
+
+    Result<Program*> load();
+
+private:
+    using Check = Result<void>;
+
+    Error refuse(std::uint32_t index, const std::string& text,
+                 std::errc code = std::errc::invalid_argument) {
+        log_ += std::to_string(index) + ": (" + hex_byte(insns_[index].code) + ") " + text + "\n";
+        return Error{code, "program '" + spec_.name + "', instruction " + std::to_string(index) +
+                               ": " + text};
+    }
+    Error refuse(const std::string& text, std::errc code = std::errc::invalid_argument) {
+        log_ += text + "\n";
+        return Error{code, "program '" + spec_.name + "': " + text};
+    }
+    Check require(bool condition, std::uint32_t index, const std::string& text) {
+        return condition ? Check() : Check(refuse(index, text));
+    }
+    Check unknown_opcode(std::uint32_t index) {
+        return refuse(index, "unknown opcode " + hex_byte(insns_[index].code));
+    }
+
+    Check check_type();
+    Check check_instruction(std::uint32_t index);
+    Check check_alu(std::uint32_t index);
+    Check check_jump(std::uint32_t index);
+    Check check_memory(std::uint32_t index);
+    Check check_atomic(std::uint32_t index);
+    Check check_wide_immediate(std::uint32_t index);
+    Check find_function(std::uint32_t index, std::int64_t target);
+    Check find_functions();
+    Check check_flow();
+    Check check_sleeping();
+    Check rewrite();
+    Check rewrite_wide_immediate(std::uint32_t index);
+    Check rewrite_map(std::uint32_t index, Pseudo pseudo);
+    Check rewrite_helper_call(std::uint32_t index);
+    Check rewrite_kfunc_call(std::uint32_t index);
+    Result<map::Map*> use_map(std::uint32_t index);
+    [[nodiscard]] std::uint32_t end_of_function(std::uint32_t index) const;
+    [[nodiscard]] static std::int64_t jump_offset(const bpf_insn& insn);
+    [[nodiscard]] static bool is_call(const bpf_insn& insn, CallKind kind) {
+        return insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == static_cast<unsigned>(kind);
+    }
+    [[nodiscard]] static bool is_wide(const bpf_insn& insn, Pseudo pseudo) {
+        return insn.code == kLoadImmediate64 && insn.src_reg == static_cast<unsigned>(pseudo);
+    }
+    void set_wide(std::uint32_t index, std::uint64_t value) {
+        insns_[index].src_reg = 0;
+        insns_[index].imm = static_cast<std::int32_t>(value);
+        insns_[index + 1].imm = static_cast<std::int32_t>(value >> 32);
+    }
+    Result<Program*> place();
+
+    const LoadSpec& spec_;
+    std::string& log_;
+    std::vector<bpf_insn> insns_;
+    std::vector<bool> is_second_half_;  ///< Of an LDDW.
+    std::vector<bool> starts_function_;
+    std::vector<map::Map*> maps_;
+    std::uint32_t program_id_ = 0;
+    const bool gpl_;
+};
+
+// ---- One instruction ----------------------------------------------------------------------------
+
+Loader::Check Loader::check_type() {
+    if (spec_.probe) {
+        return {};
+    }
+    if (spec_.type == BPF_PROG_TYPE_SYSCALL && (spec_.flags & BPF_F_SLEEPABLE) == 0) {
+        return refuse("Syscall programs can only be sleepable");
+    }
+    if (spec_.type != BPF_PROG_TYPE_PERF_EVENT && spec_.type != BPF_PROG_TYPE_SYSCALL) {
+        return refuse(program_type_name(spec_.type) +
+                      " is not available: taskwork has BPF_PROG_TYPE_PERF_EVENT and "
+                      "BPF_PROG_TYPE_SYSCALL");
+    }
+    return {};
+}
+
+Loader::Check Loader::check_instruction(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    if (insn.dst_reg >= MAX_BPF_REG || (insn.src_reg >= MAX_BPF_REG)) {
+        return refuse(
+            index, "R" + std::to_string(insn.dst_reg >= MAX_BPF_REG ? insn.dst_reg : insn.src_reg) +
+                       " is invalid");
+    }
+    switch (BPF_CLASS(insn.code)) {
+    case BPF_ALU:
+    case BPF_ALU64:
+        return check_alu(index);
+    case BPF_JMP:
+    case BPF_JMP32:
+        return check_jump(index);
+    case BPF_LD:
+        return check_wide_immediate(index);
+    default:
+        return check_memory(index);
+    }
+}
+
+Loader::Check Loader::check_alu(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    const bool wide = BPF_CLASS(insn.code) == BPF_ALU64;
+    const bool by_register = BPF_SRC(insn.code) == BPF_X;
+    const unsigned operation = BPF_OP(insn.code);
+    if (insn.dst_reg == BPF_REG_10) {
+        return refuse(index, "frame pointer is read only");
+    }
+    switch (operation) {
+    case BPF_END: {
+        if (wide && by_register) {
+            return unknown_opcode(index);
+        }
+        const bool reserved_clear = insn.src_reg == 0 && insn.off == 0;
+        const bool width = insn.imm == 16 || insn.imm == 32 || insn.imm == 64;
+        return require(reserved_clear && width, index, "BPF_END uses reserved fields");
+    }
+    case BPF_NEG:
+        return require(!by_register && insn.src_reg == 0 && insn.off == 0 && insn.imm == 0, index,
+                       "BPF_NEG uses reserved fields");
+    case BPF_MOV: {
+        const bool sign_extends = insn.off == 8 || insn.off == 16 || (wide && insn.off == 32);
+        const bool valid = by_register ? insn.imm == 0 && (insn.off == 0 || sign_extends)
+                                       : insn.src_reg == 0 && insn.off == 0;
+        return require(valid, index, "BPF_MOV uses reserved fields");
+    }
+    case BPF_ADD:
+    case BPF_SUB:
+    case BPF_MUL:
+    case BPF_OR:
+    case BPF_AND:
+    case BPF_XOR:
+    case BPF_LSH:
+    case BPF_RSH:
+    case BPF_ARSH:
+    case BPF_DIV:
+    case BPF_MOD:
+        break;
+    default:
+        return unknown_opcode(index);
+    }
+    const bool divides = operation == BPF_DIV || operation == BPF_MOD;
+    const bool shifts = operation == BPF_LSH || operation == BPF_RSH || operation == BPF_ARSH;
+    const bool offset = insn.off == 0 || (divides && insn.off == kSignedDivision);
+    if (!offset || (by_register ? insn.imm != 0 : insn.src_reg != 0)) {
+        return refuse(index, "BPF_ALU uses reserved fields");
+    }
+    if (divides && !by_register && insn.imm == 0) {
+        return refuse(index, "div by zero");
+    }
+    if (shifts && !by_register && (insn.imm < 0 || insn.imm >= (wide ? 64 : 32))) {
+        return refuse(index, "invalid shift " + std::to_string(insn.imm));
+    }
+    return {};
+}
+
+Loader::Check Loader::check_jump(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    const bool wide = BPF_CLASS(insn.code) == BPF_JMP;
+    const bool by_register = BPF_SRC(insn.code) == BPF_X;
+    switch (BPF_OP(insn.code)) {
+    case BPF_CALL:
+        if (!wide || by_register) {
+            return unknown_opcode(index);
+        }
+        if (insn.src_reg > static_cast<unsigned>(CallKind::kfunc) || insn.dst_reg != 0 ||
+            (insn.off != 0 && insn.src_reg != static_cast<unsigned>(CallKind::kfunc))) {
+            return refuse(index, "BPF_CALL uses reserved fields");
+        }
+        return {};
+    case BPF_EXIT:
+        if (!wide || by_register) {
+            return unknown_opcode(index);
+        }
+        return require(insn.src_reg == 0 && insn.dst_reg == 0 && insn.off == 0 && insn.imm == 0,
+                       index, "BPF_EXIT uses reserved fields");
+    case BPF_JA:
+        if (by_register) {
+            return unknown_opcode(index);
+        }
+        return require(insn.src_reg == 0 && insn.dst_reg == 0 &&
+                           (wide ? insn.imm == 0 : insn.off == 0),
+                       index, "BPF_JA uses reserved fields");
+    case kOpConditionalPseudo:
+        return refuse(index, "may_goto (BPF_JCOND) is not available");
+    case BPF_JEQ:
+    case BPF_JNE:
+    case BPF_JGT:
+    case BPF_JGE:
+    case BPF_JLT:
+    case BPF_JLE:
+    case BPF_JSET:
+    case BPF_JSGT:
+    case BPF_JSGE:
+    case BPF_JSLT:
+    case BPF_JSLE:
+        return require(by_register ? insn.imm == 0 : insn.src_reg == 0, index,
+                       "BPF_JMP/JMP32 uses reserved fields");
+    default:
+        return unknown_opcode(index);
+    }
+}
+
+Loader::Check Loader::check_memory(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    switch (BPF_CLASS(insn.code)) {
+    case BPF_LDX: {
+        const bool sign_extends =
+            BPF_MODE(insn.code) == kModeLoadSigned && BPF_SIZE(insn.code) != BPF_DW;
+        if (BPF_MODE(insn.code) != BPF_MEM && !sign_extends) {
+            return unknown_opcode(index);
+        }
+        if (insn.dst_reg == BPF_REG_10) {
+            return refuse(index, "frame pointer is read only");
+        }
+        return require(insn.imm == 0, index, "BPF_LDX uses reserved fields");
+    }
+    case BPF_ST:
+        if (BPF_MODE(insn.code) != BPF_MEM) {
+            return unknown_opcode(index);
+        }
+        return require(insn.src_reg == 0, index, "BPF_ST uses reserved fields");
+    default:
+        if (BPF_MODE(insn.code) == kModeAtomic) {
+            return check_atomic(index);
+        }
+        if (BPF_MODE(insn.code) != BPF_MEM) {
+            return unknown_opcode(index);
+        }
+        return require(insn.imm == 0, index, "BPF_STX uses reserved fields");
+    }
+}
+
+Loader::Check Loader::check_atomic(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    const std::string text =
+        "BPF_ATOMIC uses invalid atomic opcode " + hex_byte(static_cast<unsigned>(insn.imm));
+    if (insn.imm == kAtomicLoadAcquire) {
+        return require(insn.dst_reg != BPF_REG_10, index, "frame pointer is read only");
+    }
+    if (insn.imm == kAtomicStoreRelease) {
+        return {};
+    }
+    if (BPF_SIZE(insn.code) != BPF_W && BPF_SIZE(insn.code) != BPF_DW) {
+        return refuse(index, "invalid atomic operand size");
+    }
+    const bool fetches = (insn.imm & BPF_FETCH) != 0;
+    switch (insn.imm) {
+    case BPF_ADD:
+    case BPF_ADD | BPF_FETCH:
+    case BPF_AND:
+    case BPF_AND | BPF_FETCH:
+    case BPF_OR:
+    case BPF_OR | BPF_FETCH:
+    case BPF_XOR:
+    case BPF_XOR | BPF_FETCH:
+    case BPF_XCHG:
+        // A fetch writes the source register.
+        return require(!fetches || insn.src_reg != BPF_REG_10, index, "frame pointer is read only");
+    case BPF_CMPXCHG:
+        return {};
+    default:
+        return refuse(index, text);
+    }
+}
+
+Loader::Check Loader::check_wide_immediate(std::uint32_t index) {
+    const bpf_insn& insn = insns_[index];
+    if (insn.code != kLoadImmediate64) {
+        const unsigned mode = BPF_MODE(insn.code);
+        if (mode == BPF_ABS || mode == BPF_IND) {
+            return refuse(index, "packet access (BPF_LD_ABS, BPF_LD_IND) is not available");
+        }
+        return unknown_opcode(index);
+    }
+    if (index + 1 == insns_.size()) {
+        return refuse(index, "invalid bpf_ld_imm64 insn");
+    }
+    const bpf_insn& second = insns_[index + 1];
+    if (second.code != 0 || second.dst_reg != 0 || second.src_reg != 0 || second.off != 0 ||
+        insn.off != 0) {
+        return refuse(index, "invalid bpf_ld_imm64 insn");
+    }
+    if (insn.dst_reg == BPF_REG_10) {
+        return refuse(index, "frame pointer is read only");
+    }
+    if (insn.src_reg > static_cast<unsigned>(Pseudo::function)) {
+        return refuse(index, insn.src_reg <= static_cast<unsigned>(Pseudo::map_index_value)
+                                 ? "maps by index (fd_array) are not available"
+                                 : "unrecognized bpf_ld_imm64 insn");
+    }
+    return {};
+}
+
+// ---- Functions and flow -------------------------------------------------------------------------
+
+Loader::Check Loader::find_function(std::uint32_t index, std::int64_t target) {
+    if (target < 0 || target >= static_cast<std::int64_t>(insns_.size()) ||
+        is_second_half_[static_cast<std::size_t>(target)]) {
+        return refuse(index, "call to invalid destination");
+    }
+    starts_function_[static_cast<std::size_t>(target)] = true;
+    return {};
+}
+
+Loader::Check Loader::find_functions() {
+    starts_function_[0] = true;
+    for (std::uint32_t i = 0; i < insns_.size(); ++i) {
+        const bpf_insn& insn = insns_[i];
+        if (is_second_half_[i] ||
+            !(is_call(insn, CallKind::subprogram) || is_wide(insn, Pseudo::function))) {
+            continue;
+        }
+        if (Check found = find_function(i, std::int64_t{i} + 1 + insn.imm); !found) {
+            return found;
+        }
+    }
+    return {};
+}
+
+std::uint32_t Loader::end_of_function(std::uint32_t index) const {
+    std::uint32_t end = index + 1;
+    while (end < insns_.size() && !starts_function_[end]) {
+        ++end;
+    }
+    return end;
+}
+
+std::int64_t Loader::jump_offset(const bpf_insn& insn) {
+    return insn.code == (BPF_JMP32 | BPF_JA) ? std::int64_t{insn.imm} : std::int64_t{insn.off};
+}
+
+Loader::Check Loader::check_flow() {
+    std::uint32_t end = 0;
+    for (std::uint32_t begin = 0; begin < insns_.size(); begin = end) {
+        end = end_of_function(begin);
+        for (std::uint32_t i = begin; i < end; ++i) {
+            const bpf_insn& insn = insns_[i];
+            const bool jumps =
+                (BPF_CLASS(insn.code) == BPF_JMP || BPF_CLASS(insn.code) == BPF_JMP32) &&
+                BPF_OP(insn.code) != BPF_CALL && BPF_OP(insn.code) != BPF_EXIT;
+            if (is_second_half_[i] || !jumps) {
+                continue;
+            }
+            const std::int64_t target = std::int64_t{i} + 1 + jump_offset(insn);
+            if (target < begin || target >= end) {
+                return refuse(i, "jump out of range from insn " + std::to_string(i) + " to " +
+                                     std::to_string(target));
+            }
+            if (is_second_half_[static_cast<std::size_t>(target)]) {
+                return refuse(i, "jump into the middle of ldimm64 insn " + std::to_string(target));
+            }
+        }
+        const std::uint8_t last = insns_[end - 1].code;
+        if (is_second_half_[end - 1] ||
+            (last != (BPF_JMP | BPF_EXIT) && last != (BPF_JMP | BPF_JA) &&
+             last != (BPF_JMP32 | BPF_JA))) {
+            return refuse(end - 1, "last insn is not an exit or jmp");
+        }
+    }
+    return {};
+}
+
+/// Functions that a program which may not sleep reaches by calls must not sleep. Callbacks of task
+/// work may: those that run in place (bpf_loop) are checked while they run.
+Loader::Check Loader::check_sleeping() {
+    if ((spec_.flags & BPF_F_SLEEPABLE) != 0 || spec_.probe) {
+        return {};
+    }
+    std::vector<bool> seen(insns_.size());
+    std::vector<std::uint32_t> waiting{0};
+    seen[0] = true;
+    while (!waiting.empty()) {
+        const std::uint32_t begin = waiting.back();
+        waiting.pop_back();
+        const std::uint32_t end = end_of_function(begin);
+        for (std::uint32_t i = begin; i < end; ++i) {
+            const bpf_insn& insn = insns_[i];
+            if (is_second_half_[i]) {
+                continue;
+            }
+            if (is_call(insn, CallKind::helper) && helper(insn.imm).sleepable) {
+                return refuse(i,
+                              "helper call might sleep in a non-sleepable prog: sleepable helper " +
+                                  helper_name(insn.imm) + " in non-sleepable prog");
+            }
+            if (is_call(insn, CallKind::kfunc) && insn.imm >= 0 && kfunc(insn.imm).sleepable) {
+                return refuse(i, std::string("program must be sleepable to call sleepable kfunc ") +
+                                     kfunc(insn.imm).name);
+            }
+            if (is_call(insn, CallKind::subprogram)) {
+                const auto target = static_cast<std::uint32_t>(std::int64_t{i} + 1 + insn.imm);
+                if (!seen[target]) {
+                    seen[target] = true;
+                    waiting.push_back(target);
+                }
+            }
+        }
+    }
+    return {};
+}
+
+// ---- Rewriting ----------------------------------------------------------------------------------
+
+Loader::Check Loader::rewrite() {
+    for (std::uint32_t i = 0; i < insns_.size(); ++i) {
+        if (is_second_half_[i]) {
+            continue;
+        }
+        Check done;
+        if (insns_[i].code == kLoadImmediate64) {
+            done = rewrite_wide_immediate(i);
+        } else if (is_call(insns_[i], CallKind::helper)) {
+            done = rewrite_helper_call(i);
+        } else if (is_call(insns_[i], CallKind::kfunc)) {
+            done = rewrite_kfunc_call(i);
+        }
+        if (!done) {
+            return done;
+        }
+    }
+    return {};
+}
+
+Loader::Check Loader::rewrite_wide_immediate(std::uint32_t index) {
+    const bpf_insn insn = insns_[index];
+    const auto pseudo = static_cast<Pseudo>(insn.src_reg);
+    switch (pseudo) {
+    case Pseudo::none:
+        return {};
+    case Pseudo::function:
+        set_wide(index, function_value(program_id_, static_cast<std::uint32_t>(std::int64_t{index} +
+                                                                               1 + insn.imm)));
+        return {};
+    case Pseudo::btf_id: {
+        // A weak symbol: the program asks whether the kfunc is there.
+        const std::string name =
+            spec_.kfunc_name ? spec_.kfunc_name(static_cast<std::uint32_t>(insn.imm)) : "";
+        const std::int32_t number = kfunc_by_name(name);
+        if (number < 0) {
+            return refuse(index, "btf id " + std::to_string(insn.imm) +
+                                     " is no kernel function that taskwork has");
+        }
+        set_wide(index, kKfuncTag | static_cast<std::uint32_t>(number));
+        return {};
+    }
+    default:
+        return rewrite_map(index, pseudo);
+    }
+}
+
+Result<map::Map*> Loader::use_map(std::uint32_t index) {
+    const std::int32_t fd = insns_[index].imm;
+    map::Map* map = spec_.map_by_fd ? spec_.map_by_fd(fd) : nullptr;
+    if (map == nullptr) {
+        return refuse(index, "fd " + std::to_string(fd) + " is not pointing to valid bpf_map",
+                      std::errc::bad_file_descriptor);
+    }
+    for (map::Map* known : maps_) {
+        if (known == map) {
+            return map;
+        }
+    }
+    if (maps_.size() == Program::kMapsMax) {
+        return refuse(index, "more than " + std::to_string(Program::kMapsMax) + " maps",
+                      std::errc::argument_list_too_long);
+    }
+    maps_.push_back(map);
+    return map;
+}
+
+Loader::Check Loader::rewrite_map(std::uint32_t index, Pseudo pseudo) {
+    Result<map::Map*> map = use_map(index);
+    if (!map) {
+        return map.error();
+    }
+    if (pseudo == Pseudo::map_fd) {
+        if (insns_[index + 1].imm != 0) {
+            return refuse(index, "unrecognized bpf_ld_imm64 insn");
+        }
+        set_wide(index, reinterpret_cast<std::uint64_t>(*map));
+        return {};
+    }
+    void* base = nullptr;
+    std::size_t bytes = 0;
+    const std::string name = (*map)->name;
+    if (map::direct_values(**map, &base, &bytes) != no_error) {
+        return refuse(index, "map '" + name + "' has no direct value access");
+    }
+    const auto offset = static_cast<std::uint32_t>(insns_[index + 1].imm);
+    if (offset >= bytes) {
+        return refuse(index, "direct value offset of " + std::to_string(offset) +
+                                 " is not allowed in map '" + name + "'");
+    }
+    set_wide(index, reinterpret_cast<std::uint64_t>(base) + offset);
+    return {};
+}
+
+Loader::Check Loader::rewrite_helper_call(std::uint32_t index) {
+    bpf_insn& insn = insns_[index];
+    if (insn.imm == kPoisonedCall) {
+        insn.imm = kCallNowhere;
+        return {};
+    }
+    const Helper& wanted = helper(insn.imm);
+    if (wanted.function == nullptr) {
+        return refuse(index, "unknown func " + helper_name(insn.imm) +
+                                 ": taskwork does not have this helper");
+    }
+    if (wanted.gpl_only && !gpl_) {
+        return refuse(index, "cannot call GPL-restricted function from non-GPL compatible program");
+    }
+    return {};
+}
+
+Loader::Check Loader::rewrite_kfunc_call(std::uint32_t index) {
+    bpf_insn& insn = insns_[index];
+    if (insn.imm == 0 && insn.off == 0) {
+        // Weak and not found by the loader: legal while it is never reached.
+        insn.imm = kCallNowhere;
+        return {};
+    }
+    if (!gpl_) {
+        return refuse(index, "cannot call kernel function from non-GPL compatible program",
+                      std::errc::permission_denied);
+    }
+    const std::string name = insn.off == 0 && spec_.kfunc_name
+                                 ? spec_.kfunc_name(static_cast<std::uint32_t>(insn.imm))
+                                 : "";
+    const std::int32_t number = kfunc_by_name(name);
+    if (number < 0) {
+        return refuse(index,
+                      "kernel function " +
+                          (name.empty() ? "btf_id#" + std::to_string(insn.imm) : "'" + name + "'") +
+                          " is not available: taskwork does not have this kfunc");
+    }
+    insn.imm = number;
+    return {};
+}
+
+// ---- All of it ----------------------------------------------------------------------------------
+
+Result<Program*> Loader::load() {
+    if (insns_.empty() || insns_.size() > kInsnsLoadMax) {
+        return refuse("has " + std::to_string(insns_.size()) + " instructions",
+                      std::errc::argument_list_too_long);
+    }
+    if (Check type = check_type(); !type) {
+        return type.error();
+    }
+    for (std::uint32_t i = 0; i < insns_.size(); ++i) {
+        if (is_second_half_[i]) {
+            continue;
+        }
+        if (Check instruction = check_instruction(i); !instruction) {
+            return instruction.error();
+        }
+        if (insns_[i].code == kLoadImmediate64) {
+            is_second_half_[i + 1] = true;
+        }
+    }
+    program_id_ = ProgramTable::get().next_id.fetch_add(1, std::memory_order_relaxed);
+    for (Check (Loader::*step)() : {&Loader::find_functions, &Loader::check_flow, &Loader::rewrite,
+                                    &Loader::check_sleeping}) {
+        if (Check done = (this->*step)(); !done) {
+            return done.error();
+        }
+    }
+    return place();
+}
+
+Result<Program*> Loader::place() {
+    const std::size_t count = insns_.size();
+    const std::size_t insn_bytes = count * sizeof(bpf_insn);
+    const std::size_t bytes = insn_bytes + (count + 63) / 64 * sizeof(std::uint64_t);
+    void* code = sync::Arena::allocate(bytes, 64);
+    if (code == nullptr) {
+        return refuse("no memory left in the arena for its code", std::errc::not_enough_memory);
+    }
+    const task::Process* self = task::current_process();
+    const std::uint16_t owner =
+        self == nullptr
+            ? std::uint16_t{0}
+            : static_cast<std::uint16_t>(task::TaskTable::get().processes.index_of(self));
+    void* object = ProgramTable::get().programs.claim(owner, kProgramLoading);
+    if (object == nullptr) {
+        sync::Arena::release(code, bytes);
+        return refuse("more than " + std::to_string(ProgramTable::kProgramsMax) + " programs",
+                      std::errc::not_enough_memory);
+    }
+
+    std::memcpy(code, insns_.data(), insn_bytes);
+    auto* starts = reinterpret_cast<std::uint64_t*>(static_cast<std::byte*>(code) + insn_bytes);
+    for (std::size_t i = 0; i < count; ++i) {
+        starts[i / 64] |= std::uint64_t{starts_function_[i]} << (i % 64);
+    }
+
+    auto& program = *static_cast<Program*>(object);
+    program.id = program_id_;
+    program.type = spec_.type;
+    program.expected_attach_type = spec_.expected_attach_type;
+    program.insn_count = static_cast<std::uint32_t>(count);
+    program.insns = static_cast<const bpf_insn*>(code);
+    program.function_starts = starts;
+    program.code_bytes = bytes;
+    std::memset(program.name, 0, sizeof(program.name));
+    std::memcpy(program.name, spec_.name.data(),
+                std::min(spec_.name.size(), sizeof(program.name) - 1));
+    program.sleepable = (spec_.flags & BPF_F_SLEEPABLE) != 0;
+    program.map_count = static_cast<std::uint32_t>(maps_.size());
+    for (std::size_t i = 0; i < maps_.size(); ++i) {
+        map::get_reference(*maps_[i]);
+        program.maps[i] = maps_[i];
+    }
+    for (auto* counter :
+         {&program.runs, &program.faults, &program.run_ns, &program.callbacks, &program.callback_ns,
+          &program.last_fault_insn, &program.last_fault_kind}) {
+        counter->store(0, std::memory_order_relaxed);
+    }
+    for (auto& counter : program.schedule_results) {
+        counter.store(0, std::memory_order_relaxed);
+    }
+    program.references.store(1, std::memory_order_relaxed);
+    sync::Word word = sync::Pool::load(object);
+    sync::Pool::transition(object, word, word.with_state(kProgramLive));
+    return &program;
+}
+
+}  // namespace
+
+Result<Program*> load_program(const LoadSpec& spec, std::string& log) {
+    reap_programs();
+    return Loader(spec, log).load();
+}
+
+}  // namespace taskwork::bpf

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/program.hpp"
+
+#include <mutex>
+#include <new>
+
+#include "bpf/interpreter.hpp"
+#include "bpf/kfuncs.hpp"
+#include "bpf/task_view.hpp"
+#include "bpf/trace.hpp"
+#include "defer/task_work.hpp"
+#include "sync/arena.hpp"
+#include "task/run_point.hpp"
+#include "task/worker.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+/// Host only: guards the life of programs against several threads of the host.
+std::mutex life_lock;
+
+/// After a grace period nobody runs the program's code or reads its fields.
+void free_program(void* argument) noexcept {
+    auto& program = *static_cast<Program*>(argument);
+    for (std::uint32_t i = 0; i < program.map_count; ++i) {
+        map::put_reference(*program.maps[i]);
+    }
+    program.map_count = 0;
+    sync::Arena::release(const_cast<bpf_insn*>(program.insns), program.code_bytes);
+    program.insns = nullptr;
+    ProgramTable::get().programs.release(&program);
+}
+
+constexpr std::uint8_t kProgramFreeing = kProgramDying + 1;
+
+}  // namespace
+
+const char* describe(FaultKind kind) noexcept {
+    switch (kind) {
+    case FaultKind::none:
+        return "none";
+    case FaultKind::bad_load:
+        return "load from memory that is not the program's";
+    case FaultKind::bad_store:
+        return "store to memory that is not the program's";
+    case FaultKind::bad_call:
+        return "call that is not allowed there";
+    case FaultKind::bad_argument:
+        return "bad argument of a helper or kernel function";
+    case FaultKind::bad_instruction:
+        return "bad instruction";
+    case FaultKind::too_deep:
+        return "more than 8 nested calls";
+    case FaultKind::too_long:
+        return "too many instructions";
+    case FaultKind::record_leaked:
+        return "ring buffer record neither submitted nor discarded";
+    }
+    return "unknown";
+}
+
+const char* describe(ScheduleResult result) noexcept {
+    switch (result) {
+    case ScheduleResult::ok:
+        return "ok";
+    case ScheduleResult::busy:
+        return "EBUSY";
+    case ScheduleResult::no_memory:
+        return "ENOMEM";
+    case ScheduleResult::no_process:
+        return "ESRCH";
+    case ScheduleResult::bad_program:
+        return "EBADF";
+    case ScheduleResult::no_element:
+        return "ENOENT";
+    case ScheduleResult::other:
+        break;
+    }
+    return "other";
+}
+
+std::errc ProgramTable::create() noexcept {
+    const std::size_t pool_bytes = sync::Pool::bytes(kProgramsMax, sizeof(Program));
+    void* memory = sync::Arena::allocate(sizeof(ProgramTable), 64);
+    void* pool = sync::Arena::allocate(pool_bytes, 64);
+    if (memory == nullptr || pool == nullptr) {
+        return std::errc::not_enough_memory;
+    }
+    auto* table = new (memory) ProgramTable;
+    table->programs.init(pool, kProgramsMax, sizeof(Program), 0);
+    table->next_id.store(1, std::memory_order_relaxed);
+    table->trace = TraceRing::create();
+    if (table->trace == nullptr) {
+        return std::errc::not_enough_memory;
+    }
+    sync::Arena::set_root(sync::Root::programs, table);
+    return no_error;
+}
+
+ProgramTable& ProgramTable::get() noexcept {
+    return *sync::Arena::root<ProgramTable>(sync::Root::programs);
+}
+
+void join() noexcept { defer::set_callback_runner(defer::kCallbackBpf, run_callback); }
+
+void get_program(Program& program) noexcept {
+    program.references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void put_program(Program& program) noexcept {
+    if (program.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+        return;
+    }
+    sync::Word word = sync::Pool::load(&program);
+    sync::Pool::transition(&program, word, word.with_state(kProgramDying));
+    reap_programs();
+}
+
+void reap_programs() noexcept {
+    const std::lock_guard lock(life_lock);
+    sync::Pool& programs = ProgramTable::get().programs;
+    for (std::uint32_t i = 0; i < programs.count(); ++i) {
+        auto& program = *static_cast<Program*>(programs.at(i));
+        sync::Word word = sync::Pool::load(&program);
+        if (word.state() != kProgramDying) {
+            continue;
+        }
+        // Schedules that saw it live have ended after a grace period; only then does the scan of
+        // the contexts say that there is none and never will be.
+        sync::Pool::transition(&program, word, word.with_state(kProgramFreeing));
+        task::Worker::after_grace_period(
+            [](void* argument) noexcept {
+                auto& dying = *static_cast<Program*>(argument);
+                if (!defer::references_program(&dying)) {
+                    free_program(&dying);
+                    return;
+                }
+                sync::Word found = sync::Pool::load(&dying);
+                sync::Pool::transition(&dying, found, found.with_state(kProgramDying));
+            },
+            &program);
+    }
+}
+
+std::uint64_t run(Execution& execution) noexcept {
+    Program& program = *execution.program;
+    task::Task& task = *execution.task;
+    const task::ReadSection section(task, sync::Flavour::sleepable);
+    const Level level = task::current_level(task);
+    const std::uint64_t start_ns = platform::now_ns();
+    std::uint64_t result = 0;
+    {
+        Machine machine(execution, level);
+        result = machine.run(0, reinterpret_cast<std::uint64_t>(execution.context), 0, 0);
+    }
+    program.runs.fetch_add(1, std::memory_order_relaxed);
+    program.run_ns.fetch_add(platform::now_ns() - start_ns, std::memory_order_relaxed);
+    return result;
+}
+
+void drain_trace(void (*sink)(void* argument, const char* line, std::size_t size), void* argument) {
+    ProgramTable::get().trace->drain(sink, argument);
+}
+
+}  // namespace taskwork::bpf
