@@ -306,7 +306,10 @@ bool on_signal(int, siginfo_t* info, void* ucontext) noexcept {
         if (scope.entered() && !enough) {
             task->statistics.events_no_stack.increment();
         }
-        event_hook(*task, *info, ucontext, !scope.entered() || !enough);
+        event_hook(*task, *info, ucontext,
+                   !scope.entered() ? Dropped::nested
+                   : enough         ? Dropped::no
+                                    : Dropped::no_stack);
     } else {
         if (!alternate) {
             recover(*task, interrupted_sp);

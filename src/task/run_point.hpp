@@ -110,10 +110,17 @@ bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept;
 /// Context: any. At most one system call.
 void notify(Task& target, Notify mode) noexcept;
 
+/// Why an event is not served.
+enum class Dropped : std::uint8_t {
+    no,
+    nested,    ///< One is being handled on this thread already.
+    no_stack,  ///< Less than kHandlerStackMin is left.
+};
+
 /// What the layer above does with an event signal: returns true if (info, context) is an event of
-/// its own. Runs inside an NmiScope that was entered; `dropped`: it was not, only count.
+/// its own. Runs inside an NmiScope that was entered unless dropped: then it only counts.
 using EventHook = bool (*)(Task& task, const siginfo_t& info, void* ucontext,
-                           bool dropped) noexcept;
+                           Dropped dropped) noexcept;
 /// Tells whether the signal is an event, without side effects. Context: nmi.
 using EventTest = bool (*)(const Task& task, const siginfo_t& info) noexcept;
 

@@ -191,7 +191,7 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) 
     return no_error;
 }
 
-void exit_current() noexcept {
+void exit_current(bool process_ends) noexcept {
     Task* task = current();
     if (task == nullptr) {
         return;
@@ -209,7 +209,12 @@ void exit_current() noexcept {
     platform::ThreadState& state = platform::this_thread();
     state.task = nullptr;
     platform::signal_fence();
-    sync::DeferralQueue::get().queue(task->exited_item);
+    auto& queue = sync::DeferralQueue::get();
+    if (process_ends) {
+        queue.queue_quietly(task->exited_item);
+    } else {
+        queue.queue(task->exited_item);
+    }
 }
 
 void LatencyHistogram::record(std::uint64_t ns) noexcept {

@@ -221,9 +221,10 @@ Process* current_process() noexcept;
 std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) noexcept;
 
 /// Run point 5: runs what is pending, closes the list (later schedules: -ESRCH), hands the control
-/// block to the worker. The thread can register again.
+/// block to the worker. The thread can register again. `process_ends`: the process is exiting, and
+/// the worker is not woken for it, which takes a system call.
 /// Context: task.
-void exit_current() noexcept;
+void exit_current(bool process_ends = false) noexcept;
 
 /// Sets what nodes mean, once per process.
 /// Context: task.

@@ -74,6 +74,7 @@ struct State {
     std::thread thread;
     std::atomic<bool> stopping{false};
     bool running = false;
+    bool ready = false;  ///< The worker is a task.
 
     // The worker's own.
     std::deque<Batch> batches;
@@ -184,11 +185,36 @@ bool is_gone(std::int32_t pid, std::int32_t tid) noexcept {
     return ::syscall(SYS_tgkill, pid, tid, 0) != 0 && errno == ESRCH;
 }
 
+/// What nobody runs any more though its pid lives: the process has left the domain, or another
+/// image of it has joined (exec). The sweep is that of the dead.
+void give_up(std::uint16_t owner) {
+    State& s = state();
+    const auto at = std::find_if(s.watched.begin(), s.watched.end(),
+                                 [&](const Watched& one) { return one.process == owner; });
+    if (at == s.watched.end()) {
+        return;  // Dying already.
+    }
+    if (at->pidfd >= 0) {
+        ::close(at->pidfd);
+    }
+    s.watched.erase(at);
+    s.dying.push_back(owner);
+}
+
 /// A process of the domain is watched from its joining on.
 void watch(std::uint64_t index) {
     State& s = state();
     const auto owner = static_cast<std::uint16_t>(index);
     Process& process = TaskTable::get().process_at(owner);
+    if (sync::Pool::load(&process).state() == kProcessDead) {
+        give_up(owner);
+        return;
+    }
+    for (const Watched& one : std::vector<Watched>(s.watched)) {
+        if (TaskTable::get().process_at(one.process).pid == process.pid) {
+            give_up(one.process);
+        }
+    }
     if (process.pid == platform::process_id()) {
         process.attached.store(1, std::memory_order_release);
         return;  // The host watches itself by running.
@@ -395,6 +421,11 @@ bool grace_running() {
 void run() {
     State& s = state();
     TW_ASSERT(register_current(0, 0) == no_error, "the worker finds a task of its own");
+    {
+        const std::scoped_lock guard(s.lock);
+        s.ready = true;
+        s.settled.notify_all();
+    }
     while (!s.stopping.load(std::memory_order_acquire)) {
         Worker::run_once(grace_running() ? kGracePollNs : kPollNs);
     }
@@ -450,6 +481,8 @@ Result<void> Worker::start(std::uint32_t tasks_max) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     s.running = true;
+    std::unique_lock guard(s.lock);
+    s.settled.wait(guard, [&] { return s.ready; });
     return {};
 }
 
@@ -464,6 +497,7 @@ void Worker::stop() noexcept {
     sync::DeferralQueue::get().wake();
     s.thread.join();
     s.running = false;
+    s.ready = false;
     leave_process();
     for (const Watched& one : s.watched) {
         ::close(one.pidfd);
