@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bpf/interpreter.hpp"
 
+#include <cstddef>
 #include <cstring>
 #include <type_traits>
 
 #include "bpf/helpers.hpp"
-#include "bpf/kernel_btf/task_struct.h"
 #include "bpf/kfuncs.hpp"
+#include "bpf/task_view.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -468,7 +469,7 @@ bool Machine::in_task_view(std::uint64_t address, std::uint64_t size) const noex
         const auto* object = static_cast<const task::Process*>(
             table.processes.at(table.processes.index_of(reinterpret_cast<const void*>(address))));
         view = object->view;
-        view_size = sizeof(mm_struct);
+        view_size = offsetof(ProcessView, described_ns);
     } else {
         return false;
     }

@@ -127,6 +127,31 @@ void describe_process(const task::Task& task, const task::Process& process) noex
     view.described_ns = process.start_ns;
 }
 
+/// In clock ticks of 1/100 s since boot, on every x86-64 Linux.
+void set_start_time(task_struct& view, const char* stat) noexcept {
+    constexpr std::uint64_t kTickNs = 10'000'000;
+    view.start_boottime = stat_field(stat, 22) * kTickNs;
+    const std::uint64_t now = platform::now_ns();
+    const std::uint64_t suspended = platform::boot_ns() - now;
+    view.start_time = view.start_boottime > suspended ? view.start_boottime - suspended : 0;
+}
+
+/// Its threads may do so at the same time, and write the same.
+task_struct& describe_outside_parent(const task::Task& task, std::int32_t pid) noexcept {
+    task_struct& view = process_view(task).outside_parent;
+    const ProcFile stat(pid, pid, "stat");
+    const ProcFile name(pid, pid, "comm");
+    view.pid = pid;
+    view.tgid = pid;
+    view.mm = nullptr;
+    view.real_parent = &view;
+    view.parent = &view;
+    view.group_leader = &view;
+    set_start_time(view, stat.text());
+    set_name(view, name.text());
+    return view;
+}
+
 }  // namespace
 
 task::Task* task_of_view(std::uint64_t address) noexcept {
@@ -156,14 +181,10 @@ void describe_task(task::Task& task) noexcept {
     view.group_leader = &task_view(leader != nullptr ? *leader : task);
     const auto parent = static_cast<std::int32_t>(stat_field(stat, 4));
     task::Task* parent_task = parent > 0 ? table.find(parent) : nullptr;
-    view.real_parent = parent_task != nullptr ? &task_view(*parent_task) : nullptr;
+    view.real_parent =
+        parent_task != nullptr ? &task_view(*parent_task) : &describe_outside_parent(task, parent);
     view.parent = view.real_parent;
-    // In clock ticks of 1/100 s since boot, on every x86-64 Linux.
-    constexpr std::uint64_t kTickNs = 10'000'000;
-    view.start_boottime = stat_field(stat, 22) * kTickNs;
-    const std::uint64_t now = platform::now_ns();
-    const std::uint64_t suspended = platform::boot_ns() - now;
-    view.start_time = view.start_boottime > suspended ? view.start_boottime - suspended : 0;
+    set_start_time(view, stat);
 
     const ProcFile name(task.pid, task.tid, "comm");
     set_name(view, name.text());

@@ -16,7 +16,12 @@
 namespace taskwork::bpf {
 
 struct ProcessView {
+    // What programs may read: up to described_ns.
     mm_struct mm;
+    /// Stands for the parent of a process whose parent is not in the domain: in the kernel every
+    /// task has one, and programs do not ask.
+    task_struct outside_parent;
+    // The rest is for us.
     std::uint64_t described_ns;  ///< Process::start_ns of the process that it describes.
     std::uint32_t uid;           ///< Real ids.
     std::uint32_t gid;

@@ -38,8 +38,9 @@ struct task_struct {
     taskwork_s32 pid;      ///< The thread id, as the domain's host sees it.
     taskwork_s32 tgid;     ///< The process id.
     struct mm_struct* mm;  ///< Shared by the threads of the process.
-    struct task_struct*
-        real_parent;  ///< Leader of the process that forked it; null if not in the domain.
+    /// Leader of the process that forked it; of one that is not in the domain, a stand-in with its
+    /// ids, name and times, which is its own parent and has no mm.
+    struct task_struct* real_parent;
     struct task_struct* parent;        ///< As real_parent: tracers are not followed.
     struct task_struct* group_leader;  ///< The first thread of the process; itself for that one.
     taskwork_u64 start_time;           ///< CLOCK_MONOTONIC at its start, in ns.
