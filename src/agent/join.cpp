@@ -142,13 +142,13 @@ bool register_thread() noexcept {
     return true;
 }
 
-void unregister_thread() noexcept {
+void unregister_thread(bool process_ends) noexcept {
     task::Task* task = task::current();
     if (task == nullptr) {
         return;
     }
     event::disarm_timer(*task);
-    task::exit_current();
+    task::exit_current(process_ends);
 }
 
 void thread_started() noexcept {
@@ -159,7 +159,9 @@ void thread_started() noexcept {
     register_thread();
 }
 
-void thread_exiting() noexcept { unregister_thread(); }
+void thread_exiting() noexcept { unregister_thread(false); }
+
+void process_exiting() noexcept { unregister_thread(true); }
 
 void forked_child() noexcept {
     if (!domain_is_open()) {
@@ -251,7 +253,7 @@ void start() noexcept {
     stack_bounds = main_stack();
     // The handler stands before the first event can come.
     const SignalHooks signals{on_signal, on_fault};
-    const ThreadHooks threads{thread_started, thread_exiting, forked_child, unregister_thread};
+    const ThreadHooks threads{thread_started, thread_exiting, forked_child, process_exiting};
     if (install_handlers(signals) != no_error || install_thread_hooks(threads) != no_error) {
         return;
     }
@@ -269,7 +271,7 @@ void leave_domain() noexcept {
     const auto index =
         static_cast<std::uint16_t>(task::TaskTable::get().processes.index_of(process));
     const task::Task* self = task::current();
-    unregister_thread();
+    unregister_thread(false);
     // From here on no thread of this process is a task; one may still be inside, on its way out.
     task::leave_process();
     for (unsigned waited = 0; any_thread_inside(index, self); ++waited) {

@@ -112,7 +112,8 @@ bool is_event(const task::Task& task, const siginfo_t& info) noexcept {
     return spec_of(EventTable::get(), task, info) != kNone;
 }
 
-bool on_event(task::Task& task, const siginfo_t& info, void* ucontext, bool dropped) noexcept {
+bool on_event(task::Task& task, const siginfo_t& info, void* ucontext,
+              task::Dropped dropped) noexcept {
     EventTable& table = EventTable::get();
     const unsigned index = spec_of(table, task, info);
     if (index == kNone) {
@@ -133,9 +134,8 @@ bool on_event(task::Task& task, const siginfo_t& info, void* ucontext, bool drop
                                                                  std::memory_order_relaxed) != 0)) {
         return true;  // perf events end with the host; timers have to be told
     }
-    if (dropped) {
-        (task::current_level(task) == Level::nmi ? event.dropped_nested : event.dropped_stack)
-            .increment();
+    if (dropped != task::Dropped::no) {
+        (dropped == task::Dropped::nested ? event.dropped_nested : event.dropped_stack).increment();
         return true;
     }
     event.fired.increment();

@@ -64,6 +64,12 @@ void DeferralQueue::queue(std::uint32_t item) noexcept {
     wake();
 }
 
+void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
+    if (item != 0) {
+        queued_.set(item);
+    }
+}
+
 void DeferralQueue::wake() noexcept {
     signal_.fetch_add(1, std::memory_order_seq_cst);
     // The first of several wakers pays for the system call.

@@ -281,6 +281,9 @@ void close_process(std::uint16_t owner) {
         Task& task = table.task_at(index);
         word = sync::Pool::load(&task);
         if (word.owner() == owner && word.state() >= sync::kStateUser) {
+            if (word.state() != kTaskExited) {
+                sync::Pool::transition(&task, word, word.with_state(kTaskExited));
+            }
             close_dead(task);
         }
     }
@@ -314,9 +317,6 @@ void bury_process(std::uint16_t owner) {
         }
         if (word.owner() != owner || word.state() < sync::kStateUser) {
             continue;
-        }
-        if (word.state() == kTaskBorn || word.state() == kTaskAlive) {
-            sync::Pool::transition(&task, word, word.with_state(kTaskExited));
         }
         bury_task(task);
     }
