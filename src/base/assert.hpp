@@ -14,9 +14,9 @@ namespace taskwork {
 }  // namespace taskwork
 
 /// States an invariant. The text should say the invariant, not repeat the code.
-#define TW_ASSERT(condition, text)                                     \
-    do {                                                               \
-        if (__builtin_expect(!(condition), 0)) {                       \
-            ::taskwork::assertion_failed((text), __FILE__, __LINE__);  \
-        }                                                              \
+#define TW_ASSERT(condition, text)                                                                 \
+    do {                                                                                           \
+        if (__builtin_expect(!(condition), 0)) {                                                   \
+            ::taskwork::assertion_failed((text), __FILE__, __LINE__);                              \
+        }                                                                                          \
     } while (false)

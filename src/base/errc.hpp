@@ -25,8 +25,6 @@ inline constexpr std::errc errc_kernel_notsupp = static_cast<std::errc>(524);
 
 /// The errno of the last failed libc call as an std::errc.
 /// Context: any.
-[[nodiscard]] inline std::errc last_errc() noexcept {
-    return static_cast<std::errc>(errno);
-}
+[[nodiscard]] inline std::errc last_errc() noexcept { return static_cast<std::errc>(errno); }
 
 }  // namespace taskwork

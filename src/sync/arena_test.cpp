@@ -91,9 +91,9 @@ TEST_F(ArenaTest, the_file_size_limit_is_an_error_and_not_a_signal) {
                   const rlimit limit{1 << 20, 1 << 20};
                   ::setrlimit(RLIMIT_FSIZE, &limit);
                   const auto created = Arena::create(kSize);
-                  return created.has_value()                                   ? 1
+                  return created.has_value()                                 ? 1
                          : created.error().code != std::errc::file_too_large ? 2
-                                                                               : 0;
+                                                                             : 0;
               }),
               0);
 }
@@ -104,9 +104,9 @@ TEST_F(ArenaTest, the_address_space_limit_is_an_error_and_not_a_signal) {
                   const rlimit limit{std::size_t{256} << 20, std::size_t{256} << 20};
                   ::setrlimit(RLIMIT_AS, &limit);
                   const auto created = Arena::create(std::size_t{1} << 30);
-                  return created.has_value()                                      ? 1
+                  return created.has_value()                                    ? 1
                          : created.error().code != std::errc::not_enough_memory ? 2
-                                                                                  : 0;
+                                                                                : 0;
               }),
               0);
 }

@@ -59,10 +59,9 @@ public:
     /// Context: any. At most one system call, and only if the worker sleeps.
     void queue(std::uint32_t item) noexcept;
 
-    /// As queue(), but leaves a sleeping worker asleep: it looks when it wakes for other reasons, or
-    /// after the time it gave itself. For a process that is about to end: the filter of a program
-    /// that exits may allow nothing but that.
-    /// Context: any. No system call.
+    /// As queue(), but leaves a sleeping worker asleep: it looks when it wakes for other reasons,
+    /// or after the time it gave itself. For a process that is about to end: the filter of a
+    /// program that exits may allow nothing but that. Context: any. No system call.
     void queue_quietly(std::uint32_t item) noexcept;
 
     /// Sets this process's handler for a kind. Host only, before the worker starts.

@@ -72,8 +72,7 @@ TEST_F(DeferralTest, K118_every_request_of_every_thread_is_preserved) {
     std::vector<std::vector<std::uint32_t>> items(kThreads);
     for (std::uint32_t thread = 0; thread < kThreads; ++thread) {
         for (std::uint32_t index = 0; index < kEach; ++index) {
-            items[thread].push_back(
-                queue().add_item(DeferralKind::test, thread * kEach + index));
+            items[thread].push_back(queue().add_item(DeferralKind::test, thread * kEach + index));
         }
     }
     platform::Atomic<std::uint32_t> running(kThreads);

@@ -74,8 +74,8 @@ TEST_F(GraceTest, a_reset_slot_holds_nothing_up_and_a_late_exit_is_harmless) {
     EXPECT_FALSE(slots[0].is_open());
 }
 
-// The age of what a reader sees, as rcutorture measures it: an object seen inside a section may have
-// been unlinked, but never be released.
+// The age of what a reader sees, as rcutorture measures it: an object seen inside a section may
+// have been unlinked, but never be released.
 TEST_F(GraceTest, a_reader_never_sees_an_object_past_its_grace_period) {
     struct Object {
         platform::Atomic<std::uint32_t> released;

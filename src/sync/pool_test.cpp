@@ -89,8 +89,8 @@ TEST_F(PoolTest, retiring_twice_is_retiring_once) {
     EXPECT_EQ(pool.take_retired(), nullptr);
 }
 
-// A claimer killed between clearing the hint and changing the word leaves an object that is free but
-// not hinted at.
+// A claimer killed between clearing the hint and changing the word leaves an object that is free
+// but not hinted at.
 TEST_F(PoolTest, a_sweep_finds_the_object_whose_claimer_died_half_way) {
     Pool& pool = make(100);
     // The hint alone is taken, as the dying claimer does first.
