@@ -145,9 +145,9 @@ MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
     if (!owns_dispositions()) {
         return;
     }
-    blocks_ = contains_ours(mask);
+    ours_ = bits_of(*mask) & bit_of(kSignal);
     set_ours(mask_, false);
-    if (blocks_ || !application_blocks_here()) {
+    if (ours_ != 0 || !application_blocks_here()) {
         return;
     }
     // The mask admits what has been blocked up to now: no foreign signal may slip in between our
@@ -172,7 +172,7 @@ MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
 }
 
 void MaskedWait::end() {
-    if (!guarded_ && !(blocks_ && any_pending())) {
+    if (!guarded_ && !(ours_ != 0 && any_pending())) {
         return;
     }
     const int error = errno;

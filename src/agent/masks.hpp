@@ -56,15 +56,21 @@ public:
     /// To be called after the wait; not a destructor, see thread_signals.hpp.
     /// Context: task, task_work.
     void end();
+    /// What to call libc with.
+    /// Context: task, task_work.
     [[nodiscard]] const sigset_t* mask() const noexcept { return given_ ? &mask_ : nullptr; }
+    /// What the application called us with.
+    /// Context: task, task_work.
+    [[nodiscard]] SignalBits asked() const noexcept { return bits_of(mask_) | ours_; }
+    /// A handler has run already.
+    /// Context: task, task_work.
     [[nodiscard]] bool interrupted() const noexcept { return interrupted_; }
-    [[nodiscard]] bool blocks() const noexcept { return blocks_; }
 
 private:
     sigset_t mask_;
+    SignalBits ours_ = 0;  // the bit of kSignal, if the application's mask has it
     int waiting_ = -1;
     bool given_;
-    bool blocks_ = false;
     bool guarded_ = false;
     bool interrupted_ = false;
 };

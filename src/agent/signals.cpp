@@ -52,11 +52,29 @@ bool deliver(siginfo_t* info, ucontext_t* context) {
     kernel_sigmask(SIG_SETMASK, kHandlerMask | bit_of(kSignal));
     mine.handler_frame = outer;
     mine.blocked = blocked;
+    mine.wait.delivered = true;
     siginfo_t next;
     if (!application_blocks(*context) && take_pending(next)) {
         queue_to_self(kSignal, next);
     }
     return true;
+}
+
+// The end of a handler that the application is not to notice. If it has interrupted a wait, a
+// foreign signal may have arrived on top of it, and been kept since the code that it met is not the
+// wait: it is for the wait if its mask admits it.
+void end_unnoticed(ucontext_t* context) {
+    if (!in_marked_wait(*context)) {
+        return;
+    }
+    // What comes from here on meets the wait itself.
+    kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    siginfo_t kept;
+    if (any_pending() && !application_blocks(*context) && take_pending(kept) &&
+        deliver(&kept, context)) {
+        return;
+    }
+    note_interrupted_wait(context);
 }
 
 void handle_signal(int signal, siginfo_t* info, void* ucontext) {
@@ -67,7 +85,7 @@ void handle_signal(int signal, siginfo_t* info, void* ucontext) {
         kernel_sigmask(SIG_UNBLOCK, faults);
     }
     if (serving.on_signal(signal, info, ucontext) || !deliver(info, context)) {
-        note_interrupted_wait(context);
+        end_unnoticed(context);
     }
     errno = error;
 }
@@ -132,14 +150,16 @@ std::errc install_handlers(const SignalHooks& hooks) noexcept {
 }
 
 void note_interrupted_wait(const ucontext_t* context) noexcept {
-    if (thread_signals.wait.frame == 0 || !in_marked_wait(*context)) {
+    if (!in_marked_wait(*context)) {
         return;
     }
-    // A call that brings its own mask has another one in the context than it waits with. Asked
-    // again, it opens that mask itself, and what is pending interrupts it.
+    // What the mask of the context admits is delivered when we return, and interrupts the wait if
+    // its own mask, where it has one, admits it too. What only that one admits interrupts the
+    // repeated call.
+    const WaitMark& mark = thread_signals.wait;
     SignalBits pending = 0;
     kernel_call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), sizeof pending);
-    pending &= ~(saved_mask(*context) | bit_of(kSignal));
+    pending &= ~(saved_mask(*context) | (mark.has_mask ? mark.mask : 0) | bit_of(kSignal));
     for (int signal = 1; pending != 0 && signal <= kSignalMax; ++signal) {
         if ((pending & bit_of(signal)) != 0 && has_handler(signal)) {
             return;

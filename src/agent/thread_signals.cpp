@@ -85,7 +85,7 @@ bool application_blocks(const ucontext_t& context) noexcept {
         return true;
     }
     if (mine.wait.has_mask && in_marked_wait(context)) {
-        return mine.wait.mask_blocks;
+        return (mine.wait.mask & bit_of(kSignal)) != 0;
     }
     return mine.blocked || in_application_handler(stack_pointer(context));
 }

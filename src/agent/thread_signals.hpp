@@ -11,7 +11,7 @@
 // |------------------|----------------------------------------------|----------------------------|
 // | blocked, hold    | own thread, mask and wait functions          | own thread and its handler |
 // | handler_frame    | own thread's handler, mask functions         | same                       |
-// | wait             | own thread, wait wrappers; resume: handler   | same                       |
+// | wait             | own thread, wait wrappers; two bits: handler | same                       |
 // | pending          | own thread's handler fills, own thread takes | same                       |
 //
 // All of it is initial-exec, constant-initialised and trivially destructible, for a handler may be
@@ -52,9 +52,10 @@ private:
 /// The blocking libc call that a wrapper of ours is in.
 struct WaitMark {
     std::uintptr_t frame = 0;  // an address in the wrapper's frame; 0: none
-    bool resume = false;       // our signal, and nothing else, interrupted it
-    bool has_mask = false;     // the call brings a mask of its own ...
-    bool mask_blocks = false;  // ... which contains kSignal
+    bool resume = false;       // our signal has interrupted it, and no other will
+    bool delivered = false;    // the application's handler for kSignal has run meanwhile
+    bool has_mask = false;     // the call brings a mask of its own:
+    SignalBits mask = 0;       // as the application gave it
 };
 
 struct ThreadSignals {

@@ -98,11 +98,12 @@ auto resume_wait(const MaskedWait* masked, Call&& call, Failed&& failed) {
     bool again = false;
     for (;;) {
         mark.resume = false;
+        mark.delivered = false;
         mark.has_mask = masked != nullptr && masked->mask() != nullptr;
-        mark.mask_blocks = mark.has_mask && masked->blocks();
+        mark.mask = mark.has_mask ? masked->asked() : 0;
         mark.frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
         const auto result = call(again);
-        const bool repeat = failed(result) && mark.resume;
+        const bool repeat = failed(result) && mark.resume && !mark.delivered;
         if (!repeat) {
             mark = outer;
             return result;

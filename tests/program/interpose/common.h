@@ -28,8 +28,9 @@ struct test_agent {
     atomic_long* threads_exiting;
     atomic_long* forked_children;
     atomic_long* faults_recovered;
-    const char* _Atomic* reads; /* what its hook reads when it serves one of ours */
-    int (*probe)(const char*);  /* reads a byte: 0, or -1 if that faulted */
+    const char* _Atomic* reads;   /* what its hook reads when it serves one of ours */
+    void (*_Atomic* calls)(void); /* what it calls then */
+    int (*probe)(const char*);    /* reads a byte: 0, or -1 if that faulted */
 };
 
 static struct test_agent test_agent;
@@ -50,6 +51,7 @@ __attribute__((constructor)) static void find_agent(void) {
     test_agent.forked_children = agent_symbol("test_agent_forked_children");
     test_agent.faults_recovered = agent_symbol("test_agent_faults_recovered");
     test_agent.reads = agent_symbol("test_agent_reads");
+    test_agent.calls = agent_symbol("test_agent_calls");
     test_agent.probe = (int (*)(const char*))agent_symbol("test_agent_probe");
 }
 
@@ -91,12 +93,17 @@ struct flood {
     pthread_t thread;
     pid_t target;
     atomic_int stop;
+    atomic_int quiet; /* 1: asked for, 2: it is */
 };
 
 static inline void* flood_main(void* argument) {
     struct flood* flood = argument;
     while (!flood->stop) {
-        send_ours(flood->target);
+        if (flood->quiet) {
+            flood->quiet = 2;
+        } else {
+            send_ours(flood->target);
+        }
         pass_ns(200000);
     }
     return NULL;
@@ -106,6 +113,7 @@ static inline void* flood_main(void* argument) {
 static inline void flood_begin(struct flood* flood) {
     flood->target = (pid_t)syscall(SYS_gettid);
     flood->stop = 0;
+    flood->quiet = 0;
     CHECK(pthread_create(&flood->thread, NULL, flood_main, flood) == 0);
 }
 
@@ -120,6 +128,28 @@ static inline void await_served(long count) {
     while (*test_agent.served < until) {
         pass_ns(100000);
     }
+}
+
+/* Holds the flood back, until `quiet` is set to 0. */
+static inline void flood_hold(struct flood* flood) {
+    flood->quiet = 1;
+    while (flood->quiet != 2) {
+        pass_ns(100000);
+    }
+}
+
+/* Waits until a thread sleeps in one of the waits under test. */
+static inline void await_wait(pid_t tid) {
+    char path[64], text[16];
+    int number;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)tid);
+    do {
+        FILE* file = fopen(path, "r");
+        CHECK(file != NULL && fgets(text, sizeof text, file) != NULL);
+        fclose(file);
+        number = atoi(text); /* or "running" */
+    } while (number != SYS_poll && number != SYS_ppoll && number != SYS_pselect6 &&
+             number != SYS_rt_sigsuspend && number != SYS_pause && number != SYS_clock_nanosleep);
 }
 
 struct test_case {

@@ -324,16 +324,7 @@ static void check_opened(int number) {
 }
 
 static void* send_into_ppoll(void* pipe_end) {
-    char path[64], text[16];
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)waiter);
-    for (;;) { /* until it sleeps there */
-        FILE* file = fopen(path, "r");
-        CHECK(file != NULL && fgets(text, sizeof text, file) != NULL);
-        fclose(file);
-        if (atoi(text) == SYS_ppoll) {
-            break;
-        }
-    }
+    await_wait(waiter);
     const long served = *test_agent.served;
     CHECK(send_foreign(waiter) == 0);
     while (*test_agent.served < served + 20) {

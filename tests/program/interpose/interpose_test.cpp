@@ -84,6 +84,8 @@ TW_WAITS(aio_suspend_times_out_under_our_signals, "aio_suspend")
 TW_WAITS(epoll_wait_is_interrupted_as_by_the_kernel_s_own_task_work_K60, "epoll_is_interrupted")
 TW_WAITS(a_handler_may_leave_a_wait_by_longjmp, "longjmp")
 TW_WAITS(a_wait_in_a_handler_does_not_resume_the_outer_one, "nested_wait")
+TW_WAITS(a_signal_that_comes_while_ours_is_served_ends_the_wait, "a_signal_on_top_of_ours")
+TW_WAITS(a_signal_that_the_mask_keeps_out_does_not, "a_closed_mask_on_top_of_ours")
 TW_WAITS(pthread_cancel_ends_poll, "cancel")
 TW_WAITS(asynchronous_cancellation_ends_poll, "cancel_asynchronous")
 

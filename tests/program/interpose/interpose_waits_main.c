@@ -165,11 +165,15 @@ static void handle(int number) {
     CHECK(sigaction(number, &action, NULL) == 0);
 }
 
-/* Ends a wait that has been interrupted by ours often enough. */
+/* Ends a wait that has been interrupted by ours often enough; not at the very moment when one of
+ * ours is served, for pause would be called again after it. */
 static void* end_by_signal(void* unused) {
     (void)unused;
     await_served(50);
+    flood_hold(&flood);
+    await_wait(waiter);
     syscall(SYS_tgkill, getpid(), waiter, SIGUSR1);
+    flood.quiet = 0;
     return NULL;
 }
 
@@ -362,6 +366,7 @@ static void leave(int number) {
 static void* leave_later(void* unused) {
     (void)unused;
     await_served(20);
+    await_wait(waiter);
     syscall(SYS_tgkill, getpid(), waiter, SIGALRM);
     return NULL;
 }
@@ -409,6 +414,94 @@ static void case_nested_wait(void) {
     CHECK(poll(NULL, 0, 60000) == -1 && errno == EINTR && handled == 1);
     pthread_join(thread, NULL);
     end_after(20 * MS);
+}
+
+/* While ours is served on top of a wait, another signal comes: the wait ends if the application
+ * handles that one and the wait admits it, and only then. */
+static atomic_int tell;
+static void send_usr1_once(void) {
+    if (tell) {
+        tell = 0;
+        syscall(SYS_tgkill, getpid(), waiter, SIGUSR1);
+    }
+}
+
+static void send_foreign_once(void) {
+    if (tell) {
+        tell = 0;
+        send_foreign(waiter);
+    }
+}
+
+static void* send_ours_until_told(void* unused) {
+    (void)unused;
+    await_wait(waiter);
+    while (tell) {
+        send_ours(waiter);
+        pass_ns(2000000);
+    }
+    return NULL;
+}
+
+static int wait_in_poll(const sigset_t* mask) {
+    (void)mask;
+    return poll(NULL, 0, 10000);
+}
+static int wait_in_ppoll(const sigset_t* mask) {
+    return ppoll(NULL, 0, &(struct timespec){10, 0}, mask);
+}
+static int wait_in_pselect(const sigset_t* mask) {
+    return pselect(0, NULL, NULL, NULL, &(struct timespec){10, 0}, mask);
+}
+static int wait_in_sigsuspend(const sigset_t* mask) { return sigsuspend(mask); }
+
+static void interrupt_each(int number, void (*send)(void)) {
+    static int (*const waits[])(const sigset_t*) = {wait_in_poll, wait_in_ppoll, wait_in_pselect,
+                                                    wait_in_sigsuspend};
+    sigset_t one, none;
+    sigemptyset(&none);
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    handle(number);
+    for (int blocked = 0; blocked < 2; ++blocked) {
+        for (int i = blocked; i < 4; ++i) { /* poll has no mask to open it */
+            for (int repeated = 0; repeated < 20; ++repeated) {
+                CHECK(sigprocmask(SIG_SETMASK, blocked ? &one : &none, NULL) == 0);
+                waiter = (pid_t)syscall(SYS_gettid);
+                handled = 0;
+                tell = 1;
+                *test_agent.calls = send;
+                pthread_t thread = later(send_ours_until_told);
+                const int result = waits[i](&none);
+                if (result != -1 || errno != EINTR || handled != 1) {
+                    fprintf(stderr, "signal %d, wait %d, blocked %d: %d, handled %d\n", number, i,
+                            blocked, result, handled);
+                    exit(1);
+                }
+                *test_agent.calls = NULL;
+                pthread_join(thread, NULL);
+            }
+        }
+    }
+}
+
+static void case_a_signal_on_top_of_ours(void) {
+    interrupt_each(SIGUSR1, send_usr1_once);
+    interrupt_each(SIGURG, send_foreign_once);
+}
+
+/* What the mask of the call keeps out does not end it. */
+static void case_a_closed_mask_on_top_of_ours(void) {
+    sigset_t all;
+    handle(SIGUSR1);
+    sigfillset(&all);
+    tell = 1;
+    *test_agent.calls = send_usr1_once;
+    pthread_t thread = later(send_ours_until_told);
+    const long long start = now_ns();
+    CHECK(ppoll(NULL, 0, &(struct timespec){0, kWait}, &all) == 0);
+    CHECK(now_ns() - start >= kWait && handled == 1);
+    pthread_join(thread, NULL);
 }
 
 static atomic_int cleaned;
@@ -481,6 +574,8 @@ int main(int argc, char** argv) {
         {"epoll_is_interrupted", case_epoll_is_interrupted},
         {"longjmp", case_longjmp},
         {"nested_wait", case_nested_wait},
+        {"a_signal_on_top_of_ours", case_a_signal_on_top_of_ours},
+        {"a_closed_mask_on_top_of_ours", case_a_closed_mask_on_top_of_ours},
         {"cancel", case_cancel},
         {"cancel_asynchronous", case_cancel_asynchronous},
         {NULL, NULL},

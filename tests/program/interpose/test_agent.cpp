@@ -20,6 +20,8 @@ std::atomic<long> test_agent_forked_children{0};
 std::atomic<long> test_agent_faults_recovered{0};
 // What the hook is to read when it serves one of ours, as a program in nmi reads user memory.
 std::atomic<const char*> test_agent_reads{nullptr};
+// What the hook is to call then.
+std::atomic<void (*)()> test_agent_calls{nullptr};
 // Reads a byte: 0, or -1 if that faulted.
 int test_agent_probe(const char* address);
 }
@@ -58,6 +60,9 @@ bool on_signal(int, siginfo_t* info, void*) noexcept {
     ++test_agent_served;
     if (const char* address = test_agent_reads; address != nullptr) {
         test_agent_probe(address);
+    }
+    if (void (*function)() = test_agent_calls; function != nullptr) {
+        function();
     }
     return true;
 }
