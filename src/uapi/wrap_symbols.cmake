@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The libc symbols through which libbpf 1.1.2 and its users reach the kernel. A program linked with
-# taskwork_libbpf_wrapped calls __wrap_<name> in their place, which this layer defines; the
+# taskwork_libbpf_wrapped calls __wrap_<name> in their place, which this layer defines (wrap.cpp); the
 # original is __real_<name>.
 set(TASKWORK_WRAP_SYMBOLS
-    syscall
+    syscall     # bpf(2), perf_event_open
     ioctl
+    mmap
     mmap64
     munmap
     close
+    dup
+    dup2
+    dup3
+    fcntl
+    fcntl64
+    fopen
     fopen64
+    open
     open64
     faccessat
-    dup3)
+    access
+    epoll_wait
+    epoll_pwait
+    poll
+    ppoll)

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "uapi/btf_object.hpp"
+
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "bpf/program.hpp"
+
+namespace taskwork::uapi {
+namespace {
+
+struct Registry {
+    std::mutex lock;
+    std::map<std::uint32_t, std::weak_ptr<BtfObject>> loaded;
+    std::uint32_t last_id = BtfObject::kKernelId;
+};
+
+// Never destroyed: descriptors may be closed while the process exits.
+Registry& registry() {
+    static auto* instance = new Registry;
+    return *instance;
+}
+
+/// Walks a value's type in search of special fields (kernel/bpf/btf.c, btf_parse_fields).
+class FieldSearch {
+public:
+    explicit FieldSearch(const btf* types) : types_(types) {}
+
+    SpecialFields run(std::uint32_t type_id) {
+        const btf_type* type = btf__type_by_id(types_, type_id);
+        if (type == nullptr) {
+            return {};
+        }
+        if (btf_is_struct(type)) {
+            visit_struct(type, 0, 0);
+        } else if (btf_is_datasec(type)) {
+            visit_section(type);
+        }
+        return repeated_ ? SpecialFields{} : fields_;
+    }
+
+private:
+    // A cycle cannot be in a struct by value, but could be in malformed BTF.
+    static constexpr unsigned kDepthMax = 32;
+
+    void visit_struct(const btf_type* type, std::uint32_t offset, unsigned depth) {
+        if (depth > kDepthMax) {
+            return;
+        }
+        const btf_member* members = btf_members(type);
+        for (std::uint32_t index = 0; index < btf_vlen(type); ++index) {
+            const std::uint32_t bits = btf_member_bit_offset(type, index);
+            if (bits % 8 != 0) {
+                continue;  // a bit-field
+            }
+            visit_field(members[index].type, offset + bits / 8, depth);
+        }
+    }
+
+    void visit_section(const btf_type* type) {
+        const btf_var_secinfo* variables = btf_var_secinfos(type);
+        for (std::uint32_t index = 0; index < btf_vlen(type); ++index) {
+            const btf_type* variable = btf__type_by_id(types_, variables[index].type);
+            if (variable != nullptr && btf_is_var(variable)) {
+                visit_field(variable->type, variables[index].offset, 0);
+            }
+        }
+    }
+
+    void visit_field(std::uint32_t type_id, std::uint32_t offset, unsigned depth) {
+        // Modifiers are not looked through: what a typedef names is not recognised there either.
+        const btf_type* type = btf__type_by_id(types_, type_id);
+        std::uint64_t count = 1;
+        while (type != nullptr && btf_is_array(type)) {
+            count *= btf_array(type)->nelems;
+            type = btf__type_by_id(types_, btf_array(type)->type);
+        }
+        if (type == nullptr || !btf_is_struct(type) || count == 0) {
+            return;
+        }
+        const char* name = btf__name_by_offset(types_, type->name_off);
+        const std::string_view kind = name == nullptr ? "" : name;
+        if (kind == "bpf_task_work") {
+            found(fields_.task_work, type->size == 8, offset, 8, count);
+        } else if (kind == "bpf_spin_lock") {
+            found(fields_.spin_lock, type->size == 4, offset, 4, count);
+        } else {
+            // An array of structs repeats whatever they hold.
+            for (std::uint64_t element = 0; element < count && element < 2; ++element) {
+                visit_struct(type, offset + static_cast<std::uint32_t>(element * type->size),
+                             depth + 1);
+            }
+        }
+    }
+
+    void found(std::int32_t& field, bool right_size, std::uint32_t offset, std::uint32_t align,
+               std::uint64_t count) {
+        if (!right_size || offset % align != 0) {
+            return;
+        }
+        repeated_ = repeated_ || field != map::kNoField || count > 1;
+        field = static_cast<std::int32_t>(offset);
+    }
+
+    const btf* types_;
+    SpecialFields fields_;
+    bool repeated_ = false;
+};
+
+}  // namespace
+
+BtfObject::BtfObject(std::vector<std::byte> raw, btf* types, std::uint32_t id) noexcept
+    : raw_(std::move(raw)), types_(types), id_(id) {}
+
+BtfObject::~BtfObject() { btf__free(types_); }
+
+std::shared_ptr<BtfObject> BtfObject::load(std::vector<std::byte> raw) {
+    btf* types = btf__new(raw.data(), static_cast<std::uint32_t>(raw.size()));
+    if (types == nullptr) {
+        return nullptr;
+    }
+    Registry& all = registry();
+    const std::lock_guard guard(all.lock);
+    std::erase_if(all.loaded, [](const auto& entry) { return entry.second.expired(); });
+    const std::uint32_t id = ++all.last_id;
+    std::shared_ptr<BtfObject> object(new BtfObject(std::move(raw), types, id));
+    all.loaded[id] = object;
+    return object;
+}
+
+std::shared_ptr<BtfObject> BtfObject::kernel() {
+    static const auto* instance = [] {
+        const bpf::Bytes bytes = bpf::kernel_btf();
+        const auto* begin = static_cast<const std::byte*>(bytes.data);
+        std::vector<std::byte> raw(begin, begin + bytes.size);
+        btf* types = btf__new(raw.data(), static_cast<std::uint32_t>(raw.size()));
+        TW_ASSERT(types != nullptr, "our own kernel BTF parses");
+        return new std::shared_ptr<BtfObject>(new BtfObject(std::move(raw), types, kKernelId));
+    }();
+    return *instance;
+}
+
+std::shared_ptr<BtfObject> BtfObject::by_id(std::uint32_t id) {
+    if (id == kKernelId) {
+        return kernel();
+    }
+    Registry& all = registry();
+    const std::lock_guard guard(all.lock);
+    const auto found = all.loaded.find(id);
+    return found == all.loaded.end() ? nullptr : found->second.lock();
+}
+
+std::uint32_t BtfObject::next_id(std::uint32_t id) {
+    if (id < kKernelId) {
+        return kKernelId;
+    }
+    Registry& all = registry();
+    const std::lock_guard guard(all.lock);
+    for (auto next = all.loaded.upper_bound(id); next != all.loaded.end(); ++next) {
+        if (!next->second.expired()) {
+            return next->first;
+        }
+    }
+    return 0;
+}
+
+std::int64_t BtfObject::size_of(std::uint32_t type_id) const {
+    return type_id == 0 ? -1 : btf__resolve_size(types_, type_id);
+}
+
+std::string BtfObject::function_name(std::uint32_t type_id) const {
+    const btf_type* type = btf__type_by_id(types_, type_id);
+    if (type == nullptr || !btf_is_func(type)) {
+        return {};
+    }
+    const char* name = btf__name_by_offset(types_, type->name_off);
+    return name == nullptr ? std::string() : std::string(name);
+}
+
+SpecialFields BtfObject::special_fields(std::uint32_t value_type_id) const {
+    return FieldSearch(types_).run(value_type_id);
+}
+
+}  // namespace taskwork::uapi

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BTF: the types of an object, as BPF_BTF_LOAD brings them, and those of our own kernel. Parsing is
+// libbpf's; what is ours is what the kernel does with the result: sizes of keys and values, and the
+// special fields of a value (struct bpf_task_work, struct bpf_spin_lock), which other code must
+// neither see nor copy.
+#pragma once
+
+#include <bpf/btf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "map/map.hpp"
+
+namespace taskwork::uapi {
+
+/// Where the special fields of a value lie, in bytes; map::kNoField for none.
+struct SpecialFields {
+    std::int32_t task_work = map::kNoField;
+    std::int32_t spin_lock = map::kNoField;
+    [[nodiscard]] bool any() const noexcept {
+        return task_work != map::kNoField || spin_lock != map::kNoField;
+    }
+};
+
+class BtfObject {
+public:
+    /// Id of our own kernel's BTF, as in the kernel; loaded objects follow.
+    static constexpr std::uint32_t kKernelId = 1;
+
+    /// Parses raw BTF and gives it an id; nullptr if it is malformed.
+    /// Context: task.
+    static std::shared_ptr<BtfObject> load(std::vector<std::byte> raw);
+    /// The types and functions of our kernel (bpf::kernel_btf()).
+    /// Context: task.
+    static std::shared_ptr<BtfObject> kernel();
+    /// The loaded object with this id, or nullptr.
+    /// Context: task.
+    static std::shared_ptr<BtfObject> by_id(std::uint32_t id);
+    /// The lowest id above `id`; 0 if none.
+    /// Context: task.
+    static std::uint32_t next_id(std::uint32_t id);
+
+    ~BtfObject();
+    BtfObject(const BtfObject&) = delete;
+    BtfObject& operator=(const BtfObject&) = delete;
+
+    [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
+    [[nodiscard]] bool is_kernel() const noexcept { return id_ == kKernelId; }
+    [[nodiscard]] const std::vector<std::byte>& raw() const noexcept { return raw_; }
+    [[nodiscard]] const btf* types() const noexcept { return types_; }
+
+    /// Size of a value of the type in bytes; negative if it has none.
+    /// Context: task.
+    [[nodiscard]] std::int64_t size_of(std::uint32_t type_id) const;
+    /// Name of the function with this id; empty if there is none.
+    /// Context: task.
+    [[nodiscard]] std::string function_name(std::uint32_t type_id) const;
+    /// The special fields of a value, nested structs included. None at all if one kind occurs twice
+    /// (an array of them counts), as in the kernel; misaligned ones are plain data.
+    /// Context: task.
+    [[nodiscard]] SpecialFields special_fields(std::uint32_t value_type_id) const;
+
+private:
+    BtfObject(std::vector<std::byte> raw, btf* types, std::uint32_t id) noexcept;
+
+    std::vector<std::byte> raw_;
+    btf* types_;
+    std::uint32_t id_;
+};
+
+}  // namespace taskwork::uapi

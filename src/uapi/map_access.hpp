@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What every operation of a user on elements begins with: the map behind the descriptor, whether
+// the descriptor permits it, and a span in which elements stay memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "uapi/object.hpp"
+#include "uapi/thread.hpp"
+
+namespace taskwork::uapi {
+
+class MapAccess {
+public:
+    static constexpr unsigned read = 1;
+    static constexpr unsigned write = 2;
+
+    /// Context: task.
+    MapAccess(std::uint32_t descriptor, unsigned wanted);
+    /// 0, or -EBADF, -EINVAL (not a map), -EPERM (frozen, or opened otherwise), -ENOTSUPP (524, the
+    /// kind has no elements), -ESRCH (domain closed). The others need 0.
+    [[nodiscard]] int error() const noexcept { return error_; }
+    [[nodiscard]] map::Map& map() const noexcept { return object_->map(); }
+
+private:
+    int error_ = 0;
+    // In this order: the span ends before the reference goes, since that may free the map.
+    std::shared_ptr<MapObject> object_;
+    std::optional<ElementSection> section_;
+};
+
+/// Installs a descriptor of the kind that the map wants. Descriptor or negative errno.
+/// Context: task.
+long install_map(std::shared_ptr<MapObject> object);
+
+}  // namespace taskwork::uapi
