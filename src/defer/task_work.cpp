@@ -168,6 +168,9 @@ void retire_if_unreferenced(WorkContext& context, Word now) noexcept {
 
 /// The drainer has claimed the node.
 void run(Task& self, task::WorkNode& node) noexcept {
+    // Opened before `running` is set: a canceller either finds the work not running, or a grace
+    // period that it starts waits for the callback and what its value lies in (K51, K99).
+    const task::ReadSection sleepable(self, sync::Flavour::sleepable);
     WorkContext& context = context_of(node);
     Word word = Pool::load(&context);
     const std::uint32_t round = word.round();

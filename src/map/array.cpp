@@ -75,7 +75,8 @@ void* array_lookup(Map& map, const void* key) noexcept {
 }
 
 std::errc array_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
-    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) {
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
+        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
         return std::errc::invalid_argument;
     }
     const std::uint32_t index = index_of(key);
@@ -88,9 +89,6 @@ std::errc array_update(Map& map, const void* key, const void* value, std::uint64
     std::byte* const into = value_at(map, index);
     if ((flags & BPF_F_LOCK) != 0) {
         std::uint16_t owner = 0;
-        if (map.spin_lock_offset == kNoField) {
-            return std::errc::invalid_argument;
-        }
         if (!current_owner(&owner)) {
             return std::errc::no_such_process;
         }

@@ -28,7 +28,7 @@ std::uint64_t bucket_count(const Map& map) noexcept {
 }
 
 std::uint32_t element_count(const Map& map) noexcept {
-    return map.max_entries + spares_of(map.max_entries);
+    return map.max_entries + spares_of(map.max_entries, element_bytes(map));
 }
 
 constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t round) noexcept {

@@ -120,7 +120,14 @@ Result<Map*> create(const MapSpec& spec) {
                          " is not supported (hash, array and ring buffer are)"};
     }
     std::string why;
-    std::errc error = ops->check(spec, &why);
+    std::errc error = no_error;
+    if ((spec.flags & BPF_F_RDONLY) != 0 && (spec.flags & BPF_F_WRONLY) != 0) {
+        error = std::errc::invalid_argument;
+        why = "BPF_F_RDONLY and BPF_F_WRONLY exclude each other";
+    }
+    if (error == no_error) {
+        error = ops->check(spec, &why);
+    }
     if (error == no_error) {
         error = check_special_fields(spec, *ops, &why);
     }
@@ -203,7 +210,7 @@ std::errc freeze(Map& map) noexcept {
     std::uint32_t open = 0;
     return map.frozen.compare_exchange(open, 1, std::memory_order_acq_rel)
                ? no_error
-               : std::errc::device_or_resource_busy;
+               : std::errc::operation_not_permitted;
 }
 
 bool is_map(const void* pointer) noexcept {

@@ -102,7 +102,7 @@ void get_user(Map& map) noexcept;
 void put_user(Map& map) noexcept;
 
 /// Refuses later writes by users (the caller asks `frozen` before it serves them); programs go on.
-/// Errors: errc_kernel_notsupp (special fields), device_or_resource_busy (frozen already).
+/// Errors: errc_kernel_notsupp (special fields), operation_not_permitted (frozen already).
 /// Context: task.
 std::errc freeze(Map& map) noexcept;
 
