@@ -147,7 +147,9 @@ void unregister_thread(bool process_ends) noexcept {
     if (task == nullptr) {
         return;
     }
-    event::disarm_timer(*task);
+    if (!process_ends) {  // timers end with the process, and a filter may forbid more
+        event::disarm_timer(*task);
+    }
     task::exit_current(process_ends);
 }
 
@@ -265,7 +267,8 @@ void start() noexcept {
 
 void leave_domain() noexcept {
     task::Process* process = task::current_process();
-    if (!sync::Arena::present() || process == nullptr) {
+    // The child of a vfork lives in its parent's memory, and will exec.
+    if (!sync::Arena::present() || process == nullptr || process->pid != platform::process_id()) {
         return;
     }
     const auto index =
