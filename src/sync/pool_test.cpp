@@ -93,8 +93,6 @@ TEST_F(PoolTest, retiring_twice_is_retiring_once) {
 // but not hinted at.
 TEST_F(PoolTest, a_sweep_finds_the_object_whose_claimer_died_half_way) {
     Pool& pool = make(100);
-    // The hint alone is taken, as the dying claimer does first.
-    HintMap hints;
     std::vector<void*> all;
     while (void* object = pool.claim(1, kMine)) {
         all.push_back(object);
