@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "bpf/kernel_btf/task_struct.h"
 #include "bpf/test_program.hpp"
 
 namespace taskwork::bpf {
@@ -17,18 +18,18 @@ protected:
     /// `a` op `b` by register and, where `b` fits an immediate, by immediate, in both widths.
     std::uint64_t compute(unsigned width, int operation, std::uint64_t a, std::uint64_t b,
                           int off = 0) {
-        const bpf_insn insn = width == 64 ? alu(operation, R0, R1, off)
-                                          : alu32(operation, R0, R1, off);
-        const std::uint64_t result = domain.run(
-            domain.load({wide(R0, a), wide(R1, b), insn, leave()}));
+        const bpf_insn insn =
+            width == 64 ? alu(operation, R0, R1, off) : alu32(operation, R0, R1, off);
+        const std::uint64_t result =
+            domain.run(domain.load({wide(R0, a), wide(R1, b), insn, leave()}));
         const auto imm = static_cast<std::int32_t>(b);
         const bool fits = width == 32 || static_cast<std::uint64_t>(std::int64_t{imm}) == b;
         const bool shift = operation == BPF_LSH || operation == BPF_RSH || operation == BPF_ARSH;
         const bool zero_divisor = (operation == BPF_DIV || operation == BPF_MOD) && imm == 0;
         const bool sign_move = operation == BPF_MOV && off != 0;
         if (fits && !zero_divisor && !sign_move && !(shift && b >= width)) {
-            const bpf_insn by_immediate = width == 64 ? alu(operation, R0, imm, off)
-                                                      : alu32(operation, R0, imm, off);
+            const bpf_insn by_immediate =
+                width == 64 ? alu(operation, R0, imm, off) : alu32(operation, R0, imm, off);
             EXPECT_EQ(domain.run(domain.load({wide(R0, a), by_immediate, leave()})), result)
                 << "by immediate: operation " << operation << " width " << width;
         }
@@ -166,35 +167,23 @@ TEST_F(Interpreter, compares_unsigned_and_signed_in_both_widths) {
     };
     const std::uint64_t high = 0x100000000;
     const Case cases[] = {
-        {BPF_JEQ, 7, 7, true, true},
-        {BPF_JEQ, high | 7, 7, false, true},
-        {BPF_JNE, 7, 7, false, false},
-        {BPF_JNE, high | 7, 7, true, false},
-        {BPF_JGT, 7, 7, false, false},
-        {BPF_JGT, kMinus1, 7, true, true},
-        {BPF_JGT, high, 7, true, false},
-        {BPF_JGE, 7, 7, true, true},
-        {BPF_JGE, 6, 7, false, false},
-        {BPF_JLT, 6, 7, true, true},
-        {BPF_JLT, 7, 7, false, false},
-        {BPF_JLT, high, 7, false, true},
-        {BPF_JLE, 7, 7, true, true},
-        {BPF_JLE, 8, 7, false, false},
-        {BPF_JSET, 6, 2, true, true},
-        {BPF_JSET, 4, 3, false, false},
-        {BPF_JSET, high, high, true, false},
-        {BPF_JSGT, kMinus1, 0, false, false},
-        {BPF_JSGT, 1, kMinus1, true, true},
-        {BPF_JSGT, 0x80000000, 0, true, false},
-        {BPF_JSGE, 0, 0, true, true},
-        {BPF_JSGE, kMinus1, 0, false, false},
-        {BPF_JSLT, kMinus1, 0, true, true},
-        {BPF_JSLT, 0x80000000, 0, false, true},
-        {BPF_JSLE, 0, 0, true, true},
-        {BPF_JSLE, 1, kMinus1, false, false},
+        {BPF_JEQ, 7, 7, true, true},         {BPF_JEQ, high | 7, 7, false, true},
+        {BPF_JNE, 7, 7, false, false},       {BPF_JNE, high | 7, 7, true, false},
+        {BPF_JGT, 7, 7, false, false},       {BPF_JGT, kMinus1, 7, true, true},
+        {BPF_JGT, high, 7, true, false},     {BPF_JGE, 7, 7, true, true},
+        {BPF_JGE, 6, 7, false, false},       {BPF_JLT, 6, 7, true, true},
+        {BPF_JLT, 7, 7, false, false},       {BPF_JLT, high, 7, false, true},
+        {BPF_JLE, 7, 7, true, true},         {BPF_JLE, 8, 7, false, false},
+        {BPF_JSET, 6, 2, true, true},        {BPF_JSET, 4, 3, false, false},
+        {BPF_JSET, high, high, true, false}, {BPF_JSGT, kMinus1, 0, false, false},
+        {BPF_JSGT, 1, kMinus1, true, true},  {BPF_JSGT, 0x80000000, 0, true, false},
+        {BPF_JSGE, 0, 0, true, true},        {BPF_JSGE, kMinus1, 0, false, false},
+        {BPF_JSLT, kMinus1, 0, true, true},  {BPF_JSLT, 0x80000000, 0, false, true},
+        {BPF_JSLE, 0, 0, true, true},        {BPF_JSLE, 1, kMinus1, false, false},
     };
     for (const Case& c : cases) {
-        SCOPED_TRACE(::testing::Message() << "operation " << c.operation << " " << c.a << " " << c.b);
+        SCOPED_TRACE(::testing::Message()
+                     << "operation " << c.operation << " " << c.a << " " << c.b);
         EXPECT_EQ(jumps(jump_if(c.operation, R1, R2, 2), c.a, c.b), c.wide);
         EXPECT_EQ(jumps(jump32_if(c.operation, R1, R2, 2), c.a, c.b), c.narrow);
         const auto imm = static_cast<std::int32_t>(c.b);
@@ -219,22 +208,39 @@ TEST_F(Interpreter, jumps_forward_backward_and_far) {
 
 TEST_F(Interpreter, calls_functions_that_keep_the_callers_registers_and_frame) {
     Program& program = domain.load({
-        set(R6, 1), set(R7, 2), set(R8, 3), set(R9, 4),                            // 0
-        store_imm(BPF_DW, R10, -8, 77), set(R1, 5), set(R2, 6), call_function(8),  // 4
-        alu(BPF_ADD, R0, R6), alu(BPF_ADD, R0, R7), alu(BPF_ADD, R0, R8),          // 8
-        alu(BPF_ADD, R0, R9), load(BPF_DW, R1, R10, -8),                           // 11
-        alu(BPF_ADD, R0, R1), leave(), leave(),                                    // 13
-        set(R6, 100), set(R7, 100), set(R8, 100), set(R9, 100),                    // 16
-        store_imm(BPF_DW, R10, -8, 1000), copy(R0, R1), alu(BPF_ADD, R0, R2), leave(),
+        set(R6, 1),
+        set(R7, 2),
+        set(R8, 3),
+        set(R9, 4),  // 0
+        store_imm(BPF_DW, R10, -8, 77),
+        set(R1, 5),
+        set(R2, 6),
+        call_function(8),  // 4
+        alu(BPF_ADD, R0, R6),
+        alu(BPF_ADD, R0, R7),
+        alu(BPF_ADD, R0, R8),  // 8
+        alu(BPF_ADD, R0, R9),
+        load(BPF_DW, R1, R10, -8),  // 11
+        alu(BPF_ADD, R0, R1),
+        leave(),
+        leave(),  // 13
+        set(R6, 100),
+        set(R7, 100),
+        set(R8, 100),
+        set(R9, 100),  // 16
+        store_imm(BPF_DW, R10, -8, 1000),
+        copy(R0, R1),
+        alu(BPF_ADD, R0, R2),
+        leave(),
     });
     EXPECT_EQ(domain.run(program), 11u + 10 + 77);
 }
 
 TEST_F(Interpreter, lets_a_function_use_its_callers_frame_through_a_pointer) {
-    Program& program = domain.load({store_imm(BPF_DW, R10, -8, 20), copy(R1, R10), add(R1, -8),
-                                    call_function(2), load(BPF_DW, R0, R10, -8), leave(),
-                                    load(BPF_DW, R2, R1, 0), add(R2, 1), store(BPF_DW, R1, 0, R2),
-                                    leave()});
+    Program& program =
+        domain.load({store_imm(BPF_DW, R10, -8, 20), copy(R1, R10), add(R1, -8), call_function(2),
+                     load(BPF_DW, R0, R10, -8), leave(), load(BPF_DW, R2, R1, 0), add(R2, 1),
+                     store(BPF_DW, R1, 0, R2), leave()});
     EXPECT_EQ(domain.run(program), 21u);
 }
 
@@ -258,8 +264,8 @@ TEST_F(Interpreter, ends_a_program_that_runs_too_long) {
 
     // Both sides of the limit: `count` loops of two instructions, three around them.
     const auto count_down = [&](std::int64_t count) -> Program& {
-        return domain.load({set(R1, count), add(R1, -1),
-                            jump_if(BPF_JNE, R1, std::int64_t{0}, -2), set(R0, 1), leave()});
+        return domain.load({set(R1, count), add(R1, -1), jump_if(BPF_JNE, R1, std::int64_t{0}, -2),
+                            set(R0, 1), leave()});
     };
     const auto loops = static_cast<std::int64_t>(kInsnsMax[static_cast<int>(Level::nmi)] - 3) / 2;
     EXPECT_EQ(domain.run_in_nmi(count_down(loops)), 1u);
@@ -292,8 +298,8 @@ TEST_F(Interpreter, loads_and_stores_every_size_and_extends) {
         leave(),
     });
     EXPECT_EQ(domain.run(program), 0u);
-    const auto* top = reinterpret_cast<const std::uint64_t*>(task::current()->bpf_stack[0] +
-                                                             kFrameBytes);
+    const auto* top =
+        reinterpret_cast<const std::uint64_t*>(task::current()->bpf_stack[0] + kFrameBytes);
     EXPECT_EQ(top[-2], 0xf8u);
     EXPECT_EQ(top[-3], 0xf7f8u);
     EXPECT_EQ(top[-4], 0xf5f6f7f8u);
@@ -304,9 +310,9 @@ TEST_F(Interpreter, loads_and_stores_every_size_and_extends) {
 
 TEST_F(Interpreter, stores_immediates_sign_extended_and_only_the_bytes_of_their_size) {
     const auto stored = [&](int size, std::int64_t imm) {
-        return domain.run(domain.load({wide(R1, 0), store(BPF_DW, R10, -8, R1),
-                                       store_imm(size, R10, -8, imm), load(BPF_DW, R0, R10, -8),
-                                       leave()}));
+        return domain.run(
+            domain.load({wide(R1, 0), store(BPF_DW, R10, -8, R1), store_imm(size, R10, -8, imm),
+                         load(BPF_DW, R0, R10, -8), leave()}));
     };
     EXPECT_EQ(stored(BPF_DW, -2), static_cast<std::uint64_t>(-2));
     EXPECT_EQ(stored(BPF_W, -2), 0xfffffffeu);
@@ -321,8 +327,8 @@ TEST_F(Interpreter, accesses_unaligned_memory) {
 }
 
 TEST_F(Interpreter, keeps_a_program_inside_its_own_frame) {
-    EXPECT_EQ(domain.run(domain.load({store_imm(BPF_B, R10, -512, 9), load(BPF_B, R0, R10, -512),
-                                      leave()})),
+    EXPECT_EQ(domain.run(domain.load(
+                  {store_imm(BPF_B, R10, -512, 9), load(BPF_B, R0, R10, -512), leave()})),
               9u);
     domain.expect_fault(domain.load({load(BPF_B, R0, R10, -513), leave()}), FaultKind::bad_load, 0);
     domain.expect_fault(domain.load({store_imm(BPF_B, R10, -513, 1), leave()}),
@@ -331,9 +337,9 @@ TEST_F(Interpreter, keeps_a_program_inside_its_own_frame) {
     domain.expect_fault(domain.load({load(BPF_B, R0, R10, 0), leave()}), FaultKind::bad_load, 0);
     domain.expect_fault(domain.load({load(BPF_DW, R0, R10, -7), leave()}), FaultKind::bad_load, 0);
     // A frame that a callee had is gone.
-    domain.expect_fault(domain.load({call_function(2), load(BPF_DW, R1, R0, -8), leave(),
-                                     copy(R0, R10), leave()}),
-                        FaultKind::bad_load, 1);
+    domain.expect_fault(
+        domain.load({call_function(2), load(BPF_DW, R1, R0, -8), leave(), copy(R0, R10), leave()}),
+        FaultKind::bad_load, 1);
 }
 
 TEST_F(Interpreter, faults_on_null_wild_and_overflowing_addresses) {
@@ -379,17 +385,17 @@ TEST_F(Interpreter, does_every_atomic_operation_in_both_widths) {
             }
             SCOPED_TRACE(::testing::Message() << "operation " << c.operation << " fetch " << fetch);
             const auto run = [&](int size, bool result) {
-                return domain.run(domain.load(
-                    {wide(R1, a), wide(R2, b), store(BPF_DW, R10, -8, R1),
-                     atomic(size, R10, -8, R2, c.operation | fetch),
-                     result ? load(BPF_DW, R0, R10, -8) : copy(R0, R2), leave()}));
+                return domain.run(
+                    domain.load({wide(R1, a), wide(R2, b), store(BPF_DW, R10, -8, R1),
+                                 atomic(size, R10, -8, R2, c.operation | fetch),
+                                 result ? load(BPF_DW, R0, R10, -8) : copy(R0, R2), leave()}));
             };
             EXPECT_EQ(run(BPF_DW, true), c.wanted);
             EXPECT_EQ(run(BPF_DW, false), fetch != 0 ? a : b);
             // In 32 bits the upper half stays, and what is fetched is extended with zeros.
-            const std::uint64_t low = c.operation == BPF_ADD
-                                          ? static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b)
-                                          : c.wanted;
+            const std::uint64_t low = c.operation == BPF_ADD ? static_cast<std::uint32_t>(a) +
+                                                                   static_cast<std::uint32_t>(b)
+                                                             : c.wanted;
             EXPECT_EQ(run(BPF_W, true), (a & 0xffffffff00000000) | (low & 0xffffffff));
             EXPECT_EQ(run(BPF_W, false), fetch != 0 ? (a & 0xffffffff) : b);
         }
@@ -398,10 +404,10 @@ TEST_F(Interpreter, does_every_atomic_operation_in_both_widths) {
 
 TEST_F(Interpreter, compares_and_exchanges) {
     const auto run = [&](int size, std::uint64_t expected, bool result) {
-        return domain.run(domain.load(
-            {wide(R0, 0xaaaaaaaabbbbbbbb), store(BPF_DW, R10, -8, R0), wide(R0, expected),
-             set(R2, 5), atomic(size, R10, -8, R2, BPF_CMPXCHG),
-             result ? load(BPF_DW, R0, R10, -8) : copy(R0, R0), leave()}));
+        return domain.run(
+            domain.load({wide(R0, 0xaaaaaaaabbbbbbbb), store(BPF_DW, R10, -8, R0),
+                         wide(R0, expected), set(R2, 5), atomic(size, R10, -8, R2, BPF_CMPXCHG),
+                         result ? load(BPF_DW, R0, R10, -8) : copy(R0, R0), leave()}));
     };
     EXPECT_EQ(run(BPF_DW, 0xaaaaaaaabbbbbbbb, true), 5u);
     EXPECT_EQ(run(BPF_DW, 0xaaaaaaaabbbbbbbb, false), 0xaaaaaaaabbbbbbbbu);
@@ -431,20 +437,22 @@ TEST_F(Interpreter, refuses_misaligned_atomics_and_atomics_on_the_context) {
 }
 
 TEST_F(Interpreter, reads_task_and_process_but_writes_neither) {
-    Program& reads = domain.load({call(BPF_FUNC_get_current_task), load(BPF_W, R0, R0, 8), leave()});
+    constexpr int pid = offsetof(task_struct, pid);
+    Program& reads =
+        domain.load({call(BPF_FUNC_get_current_task), load(BPF_W, R0, R0, pid), leave()});
     EXPECT_EQ(domain.run(reads), static_cast<std::uint32_t>(task::current()->tid));
-    Program& follows = domain.load({call(BPF_FUNC_get_current_task), load(BPF_DW, R0, R0, 16),
-                                    load(BPF_DW, R0, R0, 56), leave()});
-    EXPECT_NE(domain.run(follows), 0u);  // mm->arg_start
-    domain.expect_fault(domain.load({call(BPF_FUNC_get_current_task), load(BPF_DW, R0, R0, 80),
-                                     leave()}),
-                        FaultKind::bad_load, 1);
-    domain.expect_fault(domain.load({call(BPF_FUNC_get_current_task), load(BPF_W, R0, R0, -4),
-                                     leave()}),
-                        FaultKind::bad_load, 1);
-    domain.expect_fault(domain.load({call(BPF_FUNC_get_current_task),
-                                     store_imm(BPF_W, R0, 8, 1), leave()}),
-                        FaultKind::bad_store, 1);
+    Program& follows = domain.load({call(BPF_FUNC_get_current_task),
+                                    load(BPF_DW, R0, R0, offsetof(task_struct, mm)),
+                                    load(BPF_DW, R0, R0, offsetof(mm_struct, arg_start)), leave()});
+    EXPECT_NE(domain.run(follows), 0u);
+    for (const int outside : {static_cast<int>(sizeof(task_struct)), -4}) {
+        domain.expect_fault(
+            domain.load({call(BPF_FUNC_get_current_task), load(BPF_W, R0, R0, outside), leave()}),
+            FaultKind::bad_load, 1);
+    }
+    domain.expect_fault(
+        domain.load({call(BPF_FUNC_get_current_task), store_imm(BPF_W, R0, pid, 1), leave()}),
+        FaultKind::bad_store, 1);
 }
 
 TEST_F(Interpreter, touches_values_of_its_maps_and_nothing_beside_them) {
@@ -489,12 +497,12 @@ TEST_F(Interpreter, keeps_programs_off_the_slot_in_a_value) {
 
 TEST_F(Interpreter, lets_programs_read_but_not_write_read_only_maps) {
     map::Map& map = domain.array(16, 1, BPF_F_RDONLY_PROG);
-    EXPECT_EQ(domain.run(domain.load({domain.wide_value(R1, map, 8), load(BPF_DW, R2, R1, 0),
-                                      set(R0, 1), leave()})),
+    EXPECT_EQ(domain.run(domain.load(
+                  {domain.wide_value(R1, map, 8), load(BPF_DW, R2, R1, 0), set(R0, 1), leave()})),
               1u);
-    domain.expect_fault(domain.load({domain.wide_value(R1, map, 8), store_imm(BPF_DW, R1, 0, 1),
-                                     leave()}),
-                        FaultKind::bad_store, 2);
+    domain.expect_fault(
+        domain.load({domain.wide_value(R1, map, 8), store_imm(BPF_DW, R1, 0, 1), leave()}),
+        FaultKind::bad_store, 2);
     // Also when the read came first and the value is known.
     domain.expect_fault(domain.load({domain.wide_value(R1, map, 8), load(BPF_DW, R2, R1, 0),
                                      store_imm(BPF_DW, R1, 0, 1), leave()}),
@@ -505,9 +513,9 @@ TEST_F(Interpreter, runs_at_nmi_level_inside_an_execution_at_task_level) {
     // The outer program leaves a mark in its frame, an event interrupts it (through a callback of
     // the host: here between two runs of the same frame), the mark is still there.
     map::Map& map = domain.array(8, 1);
-    Program& inner = domain.load({store_imm(BPF_DW, R10, -8, 99), domain.wide_value(R1, map, 0),
-                                  set(R2, 1), atomic(BPF_DW, R1, 0, R2, BPF_ADD), set(R0, 0),
-                                  leave()});
+    Program& inner =
+        domain.load({store_imm(BPF_DW, R10, -8, 99), domain.wide_value(R1, map, 0), set(R2, 1),
+                     atomic(BPF_DW, R1, 0, R2, BPF_ADD), set(R0, 0), leave()});
     Program& outer = domain.load({store_imm(BPF_DW, R10, -8, 5), call(BPF_FUNC_ktime_get_ns),
                                   load(BPF_DW, R0, R10, -8), leave()});
     task::Task& task = *task::current();

@@ -574,11 +574,11 @@ Loader::Check Loader::rewrite_map(std::uint32_t index, Pseudo pseudo) {
     void* base = nullptr;
     std::size_t bytes = 0;
     const std::string name = (*map)->name;
-    if (map::direct_values(**map, &base, &bytes) != no_error) {
+    if ((*map)->max_entries != 1 || map::direct_values(**map, &base, &bytes) != no_error) {
         return refuse(index, "map '" + name + "' has no direct value access");
     }
     const auto offset = static_cast<std::uint32_t>(insns_[index + 1].imm);
-    if (offset >= bytes) {
+    if (offset >= (*map)->value_size) {
         return refuse(index, "direct value offset of " + std::to_string(offset) +
                                  " is not allowed in map '" + name + "'");
     }

@@ -105,51 +105,50 @@ void read_user_ids(const task::Task& task) noexcept {
     process.gid = static_cast<std::uint32_t>(status_field(status.text(), "\nGid:\t"));
 }
 
+/// Identity and times of the thread `tid`, from its stat and comm files.
+void describe_thread(task_struct& view, std::int32_t pid, std::int32_t tid,
+                     const ProcFile& stat) noexcept {
+    view.pid = tid;
+    view.tgid = pid;
+    // In clock ticks of 1/100 s since boot, on every x86-64 Linux.
+    constexpr std::uint64_t kTickNs = 10'000'000;
+    const std::uint64_t now = platform::now_ns();
+    const std::uint64_t suspended = platform::boot_ns() - now;
+    view.start_boottime = stat_field(stat.text(), 22) * kTickNs;
+    view.start_time = view.start_boottime > suspended ? view.start_boottime - suspended : 0;
+    const ProcFile name(pid, tid, "comm");
+    set_name(view, name.text());
+}
+
 void describe_process(const task::Task& task, const task::Process& process) noexcept {
     ProcessView& view = process_view(task);
-    const ProcFile file(task.pid, task.pid, "stat");
-    const char* stat = file.text();
-    view.mm = mm_struct{
-        .start_code = stat_field(stat, 26),
-        .end_code = stat_field(stat, 27),
-        .start_data = stat_field(stat, 45),
-        .end_data = stat_field(stat, 46),
-        .start_brk = stat_field(stat, 47),
-        .brk = static_cast<std::uint64_t>(raw_system_call(SYS_brk, 0)),
-        .start_stack = stat_field(stat, 28),
-        .arg_start = stat_field(stat, 48),
-        .arg_end = stat_field(stat, 49),
-        .env_start = stat_field(stat, 50),
-        .env_end = stat_field(stat, 51),
-    };
+    {
+        const ProcFile file(task.pid, task.pid, "stat");
+        const char* stat = file.text();
+        view.mm = mm_struct{
+            .start_code = stat_field(stat, 26),
+            .end_code = stat_field(stat, 27),
+            .start_data = stat_field(stat, 45),
+            .end_data = stat_field(stat, 46),
+            .start_brk = stat_field(stat, 47),
+            .brk = static_cast<std::uint64_t>(raw_system_call(SYS_brk, 0)),
+            .start_stack = stat_field(stat, 28),
+            .arg_start = stat_field(stat, 48),
+            .arg_end = stat_field(stat, 49),
+            .env_start = stat_field(stat, 50),
+            .env_end = stat_field(stat, 51),
+        };
+    }
+    const auto parent = static_cast<std::int32_t>(raw_system_call(SYS_getppid));
+    const ProcFile parent_stat(parent, parent, "stat");
+    describe_thread(view.outside_parent, parent, parent, parent_stat);
+    view.outside_parent.mm = nullptr;
+    view.outside_parent.group_leader = &view.outside_parent;
+    view.outside_parent.real_parent = &view.outside_parent;
+    view.outside_parent.parent = &view.outside_parent;
     view.uid = static_cast<std::uint32_t>(raw_system_call(SYS_getuid));
     view.gid = static_cast<std::uint32_t>(raw_system_call(SYS_getgid));
     view.described_ns = process.start_ns;
-}
-
-/// In clock ticks of 1/100 s since boot, on every x86-64 Linux.
-void set_start_time(task_struct& view, const char* stat) noexcept {
-    constexpr std::uint64_t kTickNs = 10'000'000;
-    view.start_boottime = stat_field(stat, 22) * kTickNs;
-    const std::uint64_t now = platform::now_ns();
-    const std::uint64_t suspended = platform::boot_ns() - now;
-    view.start_time = view.start_boottime > suspended ? view.start_boottime - suspended : 0;
-}
-
-/// Its threads may do so at the same time, and write the same.
-task_struct& describe_outside_parent(const task::Task& task, std::int32_t pid) noexcept {
-    task_struct& view = process_view(task).outside_parent;
-    const ProcFile stat(pid, pid, "stat");
-    const ProcFile name(pid, pid, "comm");
-    view.pid = pid;
-    view.tgid = pid;
-    view.mm = nullptr;
-    view.real_parent = &view;
-    view.parent = &view;
-    view.group_leader = &view;
-    set_start_time(view, stat.text());
-    set_name(view, name.text());
-    return view;
 }
 
 }  // namespace
@@ -167,27 +166,19 @@ task::Task* task_of_view(std::uint64_t address) noexcept {
 void describe_task(task::Task& task) noexcept {
     task::TaskTable& table = task::TaskTable::get();
     const task::Process& process = table.process_at(task.process);
-    if (process_view(task).described_ns != process.start_ns) {
+    ProcessView& process_seen = process_view(task);
+    if (process_seen.described_ns != process.start_ns) {
         describe_process(task, process);
     }
-    const ProcFile file(task.pid, task.tid, "stat");
-    const char* stat = file.text();
-
     task_struct& view = task_view(task);
-    view.pid = task.tid;
-    view.tgid = task.pid;
-    view.mm = &process_view(task).mm;
+    const ProcFile stat(task.pid, task.tid, "stat");
+    describe_thread(view, task.pid, task.tid, stat);
+    view.mm = &process_seen.mm;
     task::Task* leader = task.tid == task.pid ? &task : table.find(task.pid);
     view.group_leader = &task_view(leader != nullptr ? *leader : task);
-    const auto parent = static_cast<std::int32_t>(stat_field(stat, 4));
-    task::Task* parent_task = parent > 0 ? table.find(parent) : nullptr;
-    view.real_parent =
-        parent_task != nullptr ? &task_view(*parent_task) : &describe_outside_parent(task, parent);
+    task::Task* parent = table.find(process_seen.outside_parent.pid);
+    view.real_parent = parent != nullptr ? &task_view(*parent) : &process_seen.outside_parent;
     view.parent = view.real_parent;
-    set_start_time(view, stat);
-
-    const ProcFile name(task.pid, task.tid, "comm");
-    set_name(view, name.text());
 }
 
 void refresh_task(task::Task& task) noexcept {

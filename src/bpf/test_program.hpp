@@ -242,8 +242,8 @@ public:
         return bpf::run(execution);
     }
     /// Runs it, expecting this fault at this instruction.
-    void expect_fault(Program& program, FaultKind kind, std::uint64_t insn,
-                      void* context = nullptr, std::size_t context_size = 0) {
+    void expect_fault(Program& program, FaultKind kind, std::uint64_t insn, void* context = nullptr,
+                      std::size_t context_size = 0) {
         const std::uint64_t faults = program.faults.load(std::memory_order_relaxed);
         EXPECT_EQ(run(program, context, context_size), 0u);
         EXPECT_TRUE(execution.faulted);
