@@ -101,11 +101,16 @@ std::size_t stack_left(const Task& task, std::uintptr_t stack_pointer,
     return SIZE_MAX;
 }
 
+/// A closed list holds nothing, and must never be taken: that would open it again.
+bool has_works(const Task& task) noexcept {
+    const std::uint64_t head = task.works.load(std::memory_order_acquire);
+    return head != 0 && head != kListClosed;
+}
+
 /// Whether there is anything to look at. The flag counts too: it may be set by a pusher whose node
 /// an earlier drain has run already, and left set it would silence the next pusher.
 bool has_pending(const Task& task) noexcept {
-    return task.works.load(std::memory_order_acquire) != 0 ||
-           task.pending.load(std::memory_order_relaxed) != kToldNothing;
+    return has_works(task) || task.pending.load(std::memory_order_relaxed) != kToldNothing;
 }
 
 void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
@@ -113,6 +118,9 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
         // Clear first, then take: a pusher that finds the flag clear notifies, one that finds it
         // set pushed before this take.
         task.pending.store(kToldNothing, std::memory_order_seq_cst);
+        if (!has_works(task)) {
+            continue;
+        }
         task.draining.enter(stack_pointer);
         WorkNode* nodes = take_list(task, 0);
         if (nodes != nullptr) {
@@ -123,7 +131,7 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
         // The loop looks again after exit(): an event that nested before it has left its works to
         // us, one that nests after it drains by itself.
     }
-    if (task.works.load(std::memory_order_acquire) != 0) {
+    if (has_works(task)) {
         // Budget used up. The program goes on; its next run point must come without its help.
         task.statistics.drains_cut.increment();
         sync::DeferralQueue::get().queue(task.kick_item);

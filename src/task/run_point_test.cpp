@@ -11,6 +11,7 @@
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
 #include "sync/signal.hpp"
+#include "task/lists.hpp"
 #include "task/test_domain.hpp"
 
 namespace taskwork::task {
@@ -285,6 +286,22 @@ TEST_F(RunPointTest, a_push_onto_an_exited_task_is_refused) {
     std::thread thread = task_thread([&] { target.store(current(), std::memory_order_release); });
     thread.join();
     EXPECT_FALSE(push_to(*target.load(std::memory_order_acquire), 0));
+}
+
+// A notification that came between the closing of the list and the end of the thread drained the
+// closed list, which opened it again: what was pushed then was never run.
+TEST_F(RunPointTest, a_drain_after_the_closing_does_not_open_the_list_again) {
+    platform::Atomic<std::uint32_t> refused;
+    std::thread([&] {
+        ASSERT_EQ(register_current(0, 0), no_error);
+        Task& me = *current();
+        close_and_run(me);
+        me.pending.store(2, std::memory_order_seq_cst);
+        drain(me);
+        refused.store(push_to(me, 0) ? 0 : 1, std::memory_order_release);
+        exit_current();
+    }).join();
+    EXPECT_EQ(refused.load(std::memory_order_acquire), 1U);
 }
 
 TEST_F(RunPointTest, control_blocks_of_dead_threads_are_used_again) {

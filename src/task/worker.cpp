@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -69,8 +70,10 @@ struct State {
     std::uint64_t rounds_wanted = 0;
     std::uint64_t rounds_done = 0;
 
-    std::vector<Sweeper> sweepers;
-    LifeHooks hooks;
+    /// Added to while the worker runs: the count is published last.
+    std::array<Sweeper, 8> sweepers{};
+    std::atomic<unsigned> sweeper_count{0};
+    LifeHooks life_hooks;  ///< Under `lock`; see hooks().
     std::thread thread;
     std::atomic<bool> stopping{false};
     bool running = false;
@@ -87,6 +90,24 @@ struct State {
 State& state() {
     static State& instance = *new State;
     return instance;
+}
+
+LifeHooks hooks() {
+    State& s = state();
+    const std::scoped_lock guard(s.lock);
+    return s.life_hooks;
+}
+
+/// Every layer's part, also where one has not decided yet.
+bool sweep_layers(std::uint16_t owner) noexcept {
+    State& s = state();
+    bool done = true;
+    // Acquire: pairs with the release in add_sweeper; the layer's tables are there.
+    const unsigned count = s.sweeper_count.load(std::memory_order_acquire);
+    for (unsigned index = 0; index < count; ++index) {
+        done = s.sweepers[index](owner) && done;
+    }
+    return done;
 }
 
 bool any_reader_open(sync::Flavour flavour, std::uint64_t epoch) noexcept {
@@ -225,8 +246,8 @@ void watch(std::uint64_t index) {
         return;
     }
     s.watched.push_back({owner, pidfd});
-    if (s.hooks.process_joined != nullptr) {
-        s.hooks.process_joined(process);
+    if (const auto hook = hooks().process_joined; hook != nullptr) {
+        hook(process);
     }
 }
 
@@ -235,9 +256,8 @@ void task_born(std::uint64_t address) {
     if (sync::Pool::load(&task).state() != kTaskAlive) {
         return;
     }
-    State& s = state();
-    if (s.hooks.task_born != nullptr) {
-        s.hooks.task_born(task);
+    if (const auto hook = hooks().task_born; hook != nullptr) {
+        hook(task);
     }
     // The process may be waiting for its first thread's events.
     Process& process = TaskTable::get().process_at(task.process);
@@ -247,9 +267,8 @@ void task_born(std::uint64_t address) {
 }
 
 void bury_task(Task& task) {
-    State& s = state();
-    if (s.hooks.task_exited != nullptr) {
-        s.hooks.task_exited(task);
+    if (const auto hook = hooks().task_exited; hook != nullptr) {
+        hook(task);
     }
     TaskTable::get().tasks.retire(&task);
 }
@@ -263,9 +282,9 @@ void task_exited(std::uint64_t address) {
 
 void task_kick(std::uint64_t address) {
     auto& task = *reinterpret_cast<Task*>(address);
-    State& s = state();
-    if (s.hooks.kick != nullptr && sync::Pool::load(&task).state() == kTaskAlive) {
-        s.hooks.kick(task);
+    const auto hook = hooks().kick;
+    if (hook != nullptr && sync::Pool::load(&task).state() == kTaskAlive) {
+        hook(task);
     }
 }
 
@@ -320,8 +339,8 @@ void bury_process(std::uint16_t owner) {
         }
         bury_task(task);
     }
-    if (s.hooks.process_died != nullptr) {
-        s.hooks.process_died(process);
+    if (const auto hook = hooks().process_died; hook != nullptr) {
+        hook(process);
     }
     table.processes.retire(&process);
 }
@@ -331,11 +350,7 @@ void sweep_dying() {
     std::vector<std::uint16_t> undecided;
     for (const std::uint16_t owner : s.dying) {
         close_process(owner);
-        bool done = true;
-        for (const Sweeper sweeper : s.sweepers) {
-            done = sweeper(owner) && done;
-        }
-        if (done) {
+        if (sweep_layers(owner)) {
             bury_process(owner);
         } else {
             undecided.push_back(owner);
@@ -386,9 +401,7 @@ void look_for_vanished() {
         if (word.state() == kTaskAlive && is_gone(task.pid, task.tid)) {
             if (sync::Pool::transition(&task, word, word.with_state(kTaskExited))) {
                 close_dead(task);
-                for (const Sweeper sweeper : s.sweepers) {
-                    sweeper(kOwnerNone);
-                }
+                sweep_layers(kOwnerNone);
                 bury_task(task);
             }
         }
@@ -509,18 +522,27 @@ void Worker::stop() noexcept {
     s.adopted.clear();
     s.fresh.clear();
     s.collected.clear();
-    s.sweepers.clear();
-    s.hooks = {};
+    s.sweeper_count.store(0, std::memory_order_relaxed);
+    s.life_hooks = {};
 }
 
 void Worker::add_sweeper(Sweeper sweeper) noexcept {
     State& s = state();
-    if (std::find(s.sweepers.begin(), s.sweepers.end(), sweeper) == s.sweepers.end()) {
-        s.sweepers.push_back(sweeper);
+    const std::scoped_lock guard(s.lock);
+    const unsigned count = s.sweeper_count.load(std::memory_order_relaxed);
+    if (std::find(s.sweepers.begin(), s.sweepers.begin() + count, sweeper) ==
+        s.sweepers.begin() + count) {
+        TW_ASSERT(count < s.sweepers.size(), "there are fewer layers than sweepers");
+        s.sweepers[count] = sweeper;
+        s.sweeper_count.store(count + 1, std::memory_order_release);
     }
 }
 
-void Worker::set_life_hooks(const LifeHooks& hooks) noexcept { state().hooks = hooks; }
+void Worker::set_life_hooks(const LifeHooks& given) noexcept {
+    State& s = state();
+    const std::scoped_lock guard(s.lock);
+    s.life_hooks = given;
+}
 
 std::uint32_t Worker::adopt_pool(sync::Pool& pool, void (*finish)(sync::Pool&, void*) noexcept,
                                  bool brief_only) {
