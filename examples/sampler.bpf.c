@@ -209,8 +209,7 @@ static int describe_process(struct bpf_map* map, void* key, void* value) {
     return 0;
 }
 
-// ---- The event: on top of anything, waits for nobody
-// ---------------------------------------------
+// ---- The event: on top of anything, waits for nobody --------------------------------------------
 
 static __always_inline void count_thread(__u32 tgid, __u32 tid) {
     struct thread* thread = bpf_map_lookup_elem(&threads, &tid);

@@ -36,8 +36,7 @@
         (void)frame_;                                                                              \
     } while (0)
 
-// ---- words: count words in a made-up text
-// --------------------------------------------------------
+// ---- words: count words in a made-up text -------------------------------------------------------
 
 FRAME uint64_t hash_word(const char* word, size_t size) {
     KEEP_FRAME();
@@ -82,8 +81,7 @@ FRAME uint64_t serve_words(uint64_t unit) {
     return sum;
 }
 
-// ---- matrix: solve a system of equations
-// ---------------------------------------------------------
+// ---- matrix: solve a system of equations --------------------------------------------------------
 
 #define ORDER 48
 
@@ -120,8 +118,7 @@ FRAME uint64_t solve_system(uint64_t unit) {
     return bits;
 }
 
-// ---- primes: count primes
-// ------------------------------------------------------------------------
+// ---- primes: count primes -----------------------------------------------------------------------
 
 FRAME uint64_t power_modulo(uint64_t base, uint64_t exponent, uint64_t modulus) {
     KEEP_FRAME();
@@ -170,8 +167,7 @@ FRAME uint64_t search_primes(uint64_t unit) {
     return count_primes(from, from + 200);
 }
 
-// ---- trees: build and drop search trees, on malloc
-// -----------------------------------------------
+// ---- trees: build and drop search trees, on malloc ----------------------------------------------
 
 struct node {
     uint64_t key;
@@ -217,8 +213,7 @@ FRAME uint64_t plant_trees(uint64_t unit) {
     return drop_tree(root, 1);
 }
 
-// ---- Threads
-// -------------------------------------------------------------------------------------
+// ---- Threads ------------------------------------------------------------------------------------
 
 static const struct chain {
     const char* name;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whether the kernel under us can be the reference: Linux 6.18 or later with BTF, as root. Tests
-// that need it begin with SKIP_WITHOUT_REFERENCE(), which says what is missing.
+// Whether the kernel under us can be the reference: Linux 6.18 or later with BTF, as root.
 #pragma once
 
 #include <linux/capability.h>
@@ -45,7 +44,3 @@ inline std::string no_reference_because() {
 }
 
 }  // namespace taskwork::test
-
-#define SKIP_WITHOUT_REFERENCE()                                                                   \
-    if (std::string reason = taskwork::test::no_reference_because(); !reason.empty())              \
-    GTEST_SKIP() << "no reference here: " << reason

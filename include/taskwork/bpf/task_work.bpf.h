@@ -43,7 +43,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-// ---- Types -------------------------------------------------------------------------------------
+// ---- Types --------------------------------------------------------------------------------------
 
 #if defined(TASKWORK_OLD_VMLINUX) ||                                                               \
     (!defined(__VMLINUX_H__) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0))
@@ -107,7 +107,7 @@ struct bpf_map {};
 /// int.
 typedef int (*taskwork_callback_t)(struct bpf_map* map, void* key, void* value);
 
-// ---- Kernel functions --------------------------------------------------------------------------
+// ---- Kernel functions ---------------------------------------------------------------------------
 //
 // All weak: test one with taskwork_ksym_exists() before calling it, or the load fails where it does
 // not exist. Prototypes are those of the kernel; argument names with a suffix in `__` tell its
@@ -144,7 +144,7 @@ extern void bpf_task_release(struct task_struct* p) __ksym __weak;
 extern void bpf_rcu_read_lock(void) __ksym __weak;
 extern void bpf_rcu_read_unlock(void) __ksym __weak;
 
-// ---- Wrappers ----------------------------------------------------------------------------------
+// ---- Wrappers -----------------------------------------------------------------------------------
 
 #ifndef TASKWORK_EOPNOTSUPP
 #define TASKWORK_EOPNOTSUPP 95  // <errno.h> is not for BPF programs
