@@ -56,7 +56,7 @@ private:
         std::memcpy(to, digits + at, sizeof(digits) - at);
         return to + (sizeof(digits) - at);
     }
-    char text_[2048] = {};
+    char text_[1024] = {};
 };
 
 std::uint64_t parse_number(const char* text) noexcept {

@@ -101,7 +101,8 @@ constexpr Piece wide(Register dst, std::uint64_t value, unsigned pseudo = 0) {
     return {make(kLoadImmediate64, dst, pseudo, 0, static_cast<std::int32_t>(value)),
             make(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32))};
 }
-/// The function that begins `distance` instructions behind the first half of this pair.
+/// The function that begins `distance` instructions behind the second half of this pair, which
+/// counts: 1 is what follows it.
 constexpr Piece function(Register dst, int distance) {
     return wide(dst, static_cast<std::uint32_t>(distance), BPF_PSEUDO_FUNC);
 }
