@@ -17,9 +17,11 @@ namespace {
 
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
-int check_flags(const map::Map& map, const union bpf_attr& attr) {
+/// `flags` is looked at by the hash's lookups only, as in the kernel.
+int check_flags(const map::Map& map, const union bpf_attr& attr, bool is_lookup) {
     const auto lock = static_cast<std::uint64_t>(BPF_F_LOCK);
-    if ((attr.batch.elem_flags & ~lock) != 0 || attr.batch.flags != 0) {
+    if ((attr.batch.elem_flags & ~lock) != 0 ||
+        (is_lookup && map.type == BPF_MAP_TYPE_HASH && attr.batch.flags != 0)) {
         return -EINVAL;
     }
     const bool locked = (attr.batch.elem_flags & lock) != 0;
@@ -113,7 +115,7 @@ long lookup_batch(const Command& command, bool and_delete) {
     if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
         return kNotSupported;
     }
-    if (const int error = check_flags(map, attr); error != 0) {
+    if (const int error = check_flags(map, attr, true); error != 0) {
         return error;
     }
     if (attr.batch.count == 0) {
@@ -161,7 +163,7 @@ long map_update_batch(const Command& command) {
         return access.error();
     }
     map::Map& map = access.map();
-    if (const int error = check_flags(map, attr); error != 0) {
+    if (const int error = check_flags(map, attr, false); error != 0) {
         return error;
     }
     if (attr.batch.count == 0) {
@@ -201,7 +203,7 @@ long map_delete_batch(const Command& command) {
     if (map.type != BPF_MAP_TYPE_HASH) {
         return kNotSupported;
     }
-    if (const int error = check_flags(map, attr); error != 0) {
+    if (const int error = check_flags(map, attr, false); error != 0) {
         return error;
     }
     if (attr.batch.count == 0) {

@@ -229,7 +229,8 @@ long get_info_by_fd(const Command& command) {
     }
     const std::shared_ptr<Object> object = object_of(static_cast<int>(request.bpf_fd));
     if (object == nullptr) {
-        return wrong_descriptor(static_cast<int>(request.bpf_fd));
+        const int error = wrong_descriptor(static_cast<int>(request.bpf_fd));
+        return error == -EBADF ? -EBADFD : error;  // EBADFD: so says the kernel, here alone
     }
     switch (object->kind()) {
     case Object::Kind::map:

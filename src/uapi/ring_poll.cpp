@@ -58,7 +58,8 @@ void submitted(map::Map& map) noexcept {
     for_each_descriptor(
         [](int descriptor, Object& object, void* argument) {
             MapObject* ring = as_ring(object);
-            if (ring != nullptr && &ring->map() == argument) {
+            // The worker may be late: a consumer that was woken otherwise has it all by now.
+            if (ring != nullptr && &ring->map() == argument && holds_data(*ring)) {
                 make_readable(descriptor, *ring);
             }
         },
