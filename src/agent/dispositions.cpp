@@ -23,10 +23,11 @@ constinit std::atomic<bool> alternate_stacks{false};
 constinit std::atomic<SignalBits> asked{0};
 constinit std::atomic<bool> locked{false};
 
-// Handlers cannot interrupt the holder on its own thread: it has all signals blocked.
+// Handlers cannot interrupt the holder on its own thread: it has all signals blocked, but for the
+// trap of a program that single-steps itself, which would die of it.
 class WriterLock {
 public:
-    WriterLock() noexcept : mask_(kernel_sigmask(SIG_SETMASK, ~SignalBits{0})) {
+    WriterLock() noexcept : mask_(kernel_sigmask(SIG_SETMASK, ~bit_of(SIGTRAP))) {
         while (locked.exchange(true, std::memory_order_acquire)) {
             kernel_call(SYS_sched_yield);
         }

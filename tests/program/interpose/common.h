@@ -149,7 +149,8 @@ static inline void await_wait(pid_t tid) {
         fclose(file);
         number = atoi(text); /* or "running" */
     } while (number != SYS_poll && number != SYS_ppoll && number != SYS_pselect6 &&
-             number != SYS_rt_sigsuspend && number != SYS_pause && number != SYS_clock_nanosleep);
+             number != SYS_rt_sigsuspend && number != SYS_rt_sigtimedwait && number != SYS_pause &&
+             number != SYS_clock_nanosleep);
 }
 
 struct test_case {

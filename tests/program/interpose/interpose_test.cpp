@@ -58,6 +58,8 @@ void passes(const char* program, const char* test_case) {
     TEST(Masks, name) { passes("interpose_masks", test_case); }
 #define TW_HANDLERS(name, test_case)                                                               \
     TEST(Handlers, name) { passes("interpose_handlers", test_case); }
+#define TW_STEPS(name, test_case)                                                                  \
+    TEST(Steps, name) { passes("interpose_steps", test_case); }
 #define TW_THREADS(name, test_case)                                                                \
     TEST(Threads, name) { passes("interpose_threads", test_case); }
 
@@ -88,6 +90,7 @@ TW_WAITS(a_signal_that_comes_while_ours_is_served_ends_the_wait, "a_signal_on_to
 TW_WAITS(a_signal_that_the_mask_keeps_out_does_not, "a_closed_mask_on_top_of_ours")
 TW_WAITS(pthread_cancel_ends_poll, "cancel")
 TW_WAITS(asynchronous_cancellation_ends_poll, "cancel_asynchronous")
+TW_WAITS(asynchronous_cancellation_waits_for_our_handler, "cancel_waits_for_our_handler")
 
 TW_MASKS(no_way_of_blocking_keeps_ours_out, "every_way_of_blocking")
 TW_MASKS(foreign_ones_wait_until_the_mask_opens, "foreign_ones_wait_until_the_mask_opens")
@@ -95,6 +98,7 @@ TW_MASKS(sigwait_takes_foreign_ones_only, "sigwait_takes_foreign_ones_only")
 TW_MASKS(sigwait_finds_a_foreign_one_in_a_flood_of_ours, "sigwait_under_a_flood")
 TW_MASKS(a_waiting_thread_gets_those_sent_to_the_process,
          "a_waiting_thread_gets_those_of_the_process")
+TW_MASKS(sigwait_takes_a_foreign_one_that_is_not_blocked, "sigwait_with_an_open_mask")
 TW_MASKS(sigsuspend_admits_foreign_ones, "sigsuspend_admits")
 TW_MASKS(ppoll_admits_foreign_ones, "ppoll_admits")
 TW_MASKS(pselect_admits_foreign_ones, "pselect_admits")
@@ -130,6 +134,16 @@ TW_THREADS(the_application_s_destructors_are_covered, "destructors_are_covered")
 TW_THREADS(a_thousand_threads_are_told_of, "a_thousand_threads")
 TW_THREADS(a_thread_that_cannot_be_made_is_not_told_of, "refused")
 
+TW_STEPS(sigsuspend_loses_none_at_any_instruction, "sigsuspend_thread")
+TW_STEPS(sigsuspend_loses_none_of_the_process_at_any_instruction, "sigsuspend_process")
+TW_STEPS(ppoll_loses_none_at_any_instruction, "ppoll_thread")
+TW_STEPS(ppoll_loses_none_of_the_process_at_any_instruction, "ppoll_process")
+TW_STEPS(sigwait_loses_none_at_any_instruction, "sigwait_thread")
+TW_STEPS(sigwait_loses_none_of_the_process_at_any_instruction, "sigwait_process")
+TW_STEPS(masks_lose_none_at_any_instruction, "masks")
+TW_STEPS(masks_lose_none_of_the_process_at_any_instruction, "masks_process")
+TW_STEPS(ours_may_come_at_any_instruction, "ours")
+
 void tells_exit_once(const char* test_case) {
     const Outcome outcome = run("interpose_threads", test_case);
     EXPECT_EQ(outcome.status, 0);
@@ -138,6 +152,16 @@ void tells_exit_once(const char* test_case) {
 
 TEST(Threads, exit_is_told_once) { tells_exit_once("exit"); }
 TEST(Threads, the_end_of_the_last_thread_is_an_exit) { tells_exit_once("main_leaves_first"); }
+
+TEST(Masks, one_that_a_program_inherits_is_its_wish) {
+    sigset_t urgent;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    sigset_t before;
+    ASSERT_EQ(sigprocmask(SIG_BLOCK, &urgent, &before), 0);
+    passes("interpose_masks", "inherited");
+    ASSERT_EQ(sigprocmask(SIG_SETMASK, &before, nullptr), 0);
+}
 
 TEST(Programs, fail_without_the_agent) {
     const std::string path = TASKWORK_TEST_PROGRAM_DIR "/interpose_waits poll 2>/dev/null";

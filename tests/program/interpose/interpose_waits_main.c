@@ -549,6 +549,42 @@ static void cancel_poll(int type) {
 static void case_cancel(void) { cancel_poll(PTHREAD_CANCEL_DEFERRED); }
 static void case_cancel_asynchronous(void) { cancel_poll(PTHREAD_CANCEL_ASYNCHRONOUS); }
 
+static atomic_int serving, served_to_the_end;
+static void serve_slowly(void) {
+    serving = 1;
+    for (int i = 0; i < 20; ++i) {
+        pass_ns(1000000);
+    }
+    served_to_the_end = 1;
+}
+
+static void* spin(void* unused) {
+    int old;
+    (void)unused;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+    target_tid = (int)syscall(SYS_gettid);
+    for (;;) {
+    }
+    return NULL;
+}
+
+/* glibc's own signal for it, which no set of libc's contains, does not cut our handler. */
+static void case_cancel_waits_for_our_handler(void) {
+    pthread_t thread;
+    void* result;
+    CHECK(pthread_create(&thread, NULL, spin, NULL) == 0);
+    while (target_tid == 0) {
+        pass_ns(10000);
+    }
+    *test_agent.calls = serve_slowly;
+    CHECK(send_ours(target_tid) == 0);
+    while (!serving) {
+        pass_ns(10000);
+    }
+    CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0);
+    CHECK(result == PTHREAD_CANCELED && served_to_the_end == 1);
+}
+
 int main(int argc, char** argv) {
     static const struct test_case cases[] = {
         {"poll", case_poll},
@@ -578,6 +614,7 @@ int main(int argc, char** argv) {
         {"a_closed_mask_on_top_of_ours", case_a_closed_mask_on_top_of_ours},
         {"cancel", case_cancel},
         {"cancel_asynchronous", case_cancel_asynchronous},
+        {"cancel_waits_for_our_handler", case_cancel_waits_for_our_handler},
         {NULL, NULL},
     };
     return run_case(cases, argc, argv);
