@@ -53,7 +53,7 @@ struct alignas(64) WorkContext {
     RoundCount ran;
     RoundCount dropped;
     RoundCount refused;
-    std::uint32_t first_round;  ///< Round of the word when this life began.
+    platform::Atomic<std::uint32_t> first_round;  ///< Round of the word when this life began.
     task::Notify mode;
 
     alignas(64) task::WorkNode node;
@@ -67,6 +67,15 @@ struct alignas(64) WorkContext {
     std::uint64_t scheduled_ns;
 };
 static_assert(sizeof(WorkContext) % 64 == 0);
+
+/// Forgets the counts of an earlier life. Done before a context becomes free, for the next claim
+/// (whose round is known), so that one whose claimer dies at once counts nothing.
+inline void begin_life(WorkContext& context, std::uint32_t round) noexcept {
+    context.first_round.store(round, std::memory_order_relaxed);
+    context.ran.reset();
+    context.dropped.reset();
+    context.refused.reset();
+}
 
 inline WorkContext& context_of(task::WorkNode& node) noexcept {
     return *reinterpret_cast<WorkContext*>(reinterpret_cast<std::byte*>(&node) -
@@ -99,9 +108,9 @@ void put_node(WorkContext& context, std::uint32_t round) noexcept;
 /// Context: irq.
 bool sweep(std::uint16_t owner) noexcept;
 
-/// Adds what a context that ended has counted to its owner's totals, once.
+/// Adds what a context that ended has counted to its owner's totals, and makes it free.
 /// Context: irq.
-void fold(WorkContext& context) noexcept;
+void fold_and_release(WorkContext& context) noexcept;
 
 /// What the context has counted so far.
 WorkCounts counts_of(const WorkContext& context) noexcept;

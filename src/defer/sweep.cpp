@@ -210,7 +210,8 @@ bool sweep(std::uint16_t owner) noexcept {
 WorkCounts counts_of(const WorkContext& context) noexcept {
     WorkCounts counts;
     const Word word = Pool::load(&context);
-    const std::uint32_t attempts = word.round() - context.first_round;
+    const std::uint32_t attempts =
+        word.round() - context.first_round.load(std::memory_order_relaxed);
     const WorkState state = word.state() == sync::kStateRetired ? WorkState::freed : state_of(word);
     const bool undecided = state == WorkState::pending || state == WorkState::scheduling;
     counts.scheduled = attempts - context.refused.count() - (undecided ? 1 : 0);
@@ -227,17 +228,32 @@ WorkCounts counts_of(const WorkContext& context) noexcept {
     return counts;
 }
 
-void fold(WorkContext& context) noexcept {
+void fold_and_release(WorkContext& context) noexcept {
+    WorkTable& table = WorkTable::get();
+    // A sequence lock against counts(): the worker is the only one who folds.
+    table.folds.fetch_add(1, std::memory_order_seq_cst);
     WorkTotals* owner = context.totals.exchange(nullptr, std::memory_order_acq_rel);
-    const WorkCounts counts = counts_of(context);
-    for (WorkTotals* totals : {owner, &WorkTable::get().domain}) {
+    const WorkCounts ended = counts_of(context);
+    for (WorkTotals* totals : {owner, &table.domain}) {
         if (totals != nullptr) {
-            totals->scheduled.fetch_add(counts.scheduled, std::memory_order_relaxed);
-            totals->ran.fetch_add(counts.ran, std::memory_order_relaxed);
-            totals->cancelled.fetch_add(counts.cancelled, std::memory_order_relaxed);
-            totals->dropped.fetch_add(counts.dropped, std::memory_order_relaxed);
+            totals->scheduled.fetch_add(ended.scheduled, std::memory_order_relaxed);
+            totals->ran.fetch_add(ended.ran, std::memory_order_relaxed);
+            totals->cancelled.fetch_add(ended.cancelled, std::memory_order_relaxed);
+            totals->dropped.fetch_add(ended.dropped, std::memory_order_relaxed);
         }
     }
+    begin_life(context, Pool::load(&context).round() + 1);
+    table.contexts.release(&context);
+    table.folds.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void forget_totals(const WorkTotals& totals) noexcept {
+    for_each_context([&](WorkContext& context, Word) {
+        WorkTotals* held = context.totals.load(std::memory_order_relaxed);
+        if (held == &totals) {
+            context.totals.compare_exchange(held, nullptr, std::memory_order_acq_rel);
+        }
+    });
 }
 
 bool references_program(const void* program) noexcept {
@@ -257,7 +273,9 @@ bool references_map(const void* map) noexcept {
     return found;
 }
 
-WorkCounts counts(const WorkTotals& totals) noexcept {
+namespace {
+
+WorkCounts counts_now(const WorkTotals& totals) noexcept {
     WorkCounts sum;
     sum.scheduled = totals.scheduled.load(std::memory_order_relaxed);
     sum.ran = totals.ran.load(std::memory_order_relaxed);
@@ -277,6 +295,23 @@ WorkCounts counts(const WorkTotals& totals) noexcept {
             sum.in_flight += one.in_flight;
         }
     });
+    return sum;
+}
+
+}  // namespace
+
+WorkCounts counts(const WorkTotals& totals) noexcept {
+    const WorkTable& table = WorkTable::get();
+    // The worker folds in short steps; a look that met one is taken again.
+    constexpr unsigned kLooksMax = 1000;
+    WorkCounts sum;
+    for (unsigned look = 0; look < kLooksMax; ++look) {
+        const std::uint32_t before = table.folds.load(std::memory_order_seq_cst);
+        sum = counts_now(totals);
+        if (before % 2 == 0 && table.folds.load(std::memory_order_seq_cst) == before) {
+            break;
+        }
+    }
     return sum;
 }
 

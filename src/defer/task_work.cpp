@@ -55,15 +55,13 @@ WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
         }
         fresh->slot.store(&slot, std::memory_order_relaxed);
         fresh->totals.store(totals, std::memory_order_relaxed);
-        fresh->ran.reset();
-        fresh->dropped.reset();
-        fresh->refused.reset();
-        fresh->first_round = Pool::load(fresh).round();
+        begin_life(*fresh, Pool::load(fresh).round());
         // Release: pairs with the acquire load above; the loser takes its own back (R1).
         if (slot.word.compare_exchange(seen, reinterpret_cast<std::uint64_t>(fresh),
                                        std::memory_order_acq_rel)) {
             seen = reinterpret_cast<std::uint64_t>(fresh);
         } else {
+            begin_life(*fresh, Pool::load(fresh).round() + 1);
             WorkTable::get().contexts.release(fresh);
         }
     }
@@ -221,9 +219,8 @@ void drop(task::WorkNode& node) noexcept {
 }
 
 /// The worker has waited out the grace period.
-void finish(sync::Pool& pool, void* object) noexcept {
-    fold(*static_cast<WorkContext*>(object));
-    pool.release(object);
+void finish(sync::Pool&, void* object) noexcept {
+    fold_and_release(*static_cast<WorkContext*>(object));
 }
 
 /// Empties the slot, leaving `left` in it, and detaches what was there. A slot marked dead stays
@@ -304,6 +301,9 @@ std::errc WorkTable::create(std::uint32_t contexts_max) noexcept {
     auto* table = new (memory) WorkTable;
     table->contexts.init(contexts, contexts_max, sizeof(WorkContext),
                          task::Worker::adopt_pool(table->contexts, finish, true));
+    for (std::uint32_t index = 0; index < contexts_max; ++index) {
+        begin_life(*static_cast<WorkContext*>(table->contexts.at(index)), 1);
+    }
     sync::Arena::set_root(sync::Root::works, table);
     task::Worker::add_sweeper(sweep);
     join();

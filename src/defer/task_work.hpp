@@ -110,6 +110,7 @@ public:
 
     sync::Pool contexts;
     WorkTotals domain;
+    platform::Atomic<std::uint32_t> folds;  ///< Odd while the worker moves counts into totals.
 };
 
 /// Sets this process's runner for a kind.
@@ -142,8 +143,13 @@ void reset(Slot& slot) noexcept;
 bool references_program(const void* program) noexcept;
 bool references_map(const void* map) noexcept;
 
+/// Before the memory of `totals` goes: what still carries counts for it (cancelled nodes on the
+/// list of a sleeping task) will count for the domain alone. Nothing of the owner is in flight any
+/// more. Context: irq.
+void forget_totals(const WorkTotals& totals) noexcept;
+
 /// Totals of a map (or of the domain: WorkTable::get().domain) with live contexts added. Exact when
-/// nothing moves.
+/// nothing is scheduled, runs or is cancelled meanwhile.
 /// Context: task, irq.
 WorkCounts counts(const WorkTotals& totals) noexcept;
 

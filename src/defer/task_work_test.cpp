@@ -511,8 +511,7 @@ TEST_F(TaskWorkTest, K122_with_deleters_every_schedule_ran_or_was_cancelled) {
                 random = random * 1664525U + 1013904223U;
                 Value& value = shared_->values[(random >> 16) % 16];
                 if (random >> 30 == 0) {
-                    (random & 0x8000) != 0 ? cancel(value.slot) : cancel_dead(value.slot);
-                    reset(value.slot);
+                    cancel(value.slot);
                     continue;
                 }
                 Task* target = tasks[(random >> 8) % kThreads].load(std::memory_order_acquire);
@@ -536,6 +535,7 @@ TEST_F(TaskWorkTest, K122_with_deleters_every_schedule_ran_or_was_cancelled) {
     for (auto& value : shared_->values) {
         ran += value.runs.load(std::memory_order_acquire);
     }
+    task::Worker::synchronize();
     const WorkCounts sum = totals();
     EXPECT_EQ(sum.scheduled, scheduled.load(std::memory_order_relaxed));
     EXPECT_EQ(sum.ran, ran);
@@ -615,6 +615,32 @@ TEST_F(TaskWorkTest, works_on_a_killed_process_are_dropped_and_counted) {
     EXPECT_EQ(totals().cancelled, 1U);
     EXPECT_EQ(schedule_on(value), no_error) << "the slot is idle again";
     expect_balance("after the sweep");
+}
+
+// A scheduler that died between claiming a context and publishing it left the counts of the
+// context's previous life to be added a second time.
+TEST_F(TaskWorkTest, a_context_claimed_and_never_published_counts_nothing) {
+    sync::Pool& pool = WorkTable::get().contexts;
+    for (int round = 0; round < 3; ++round) {
+        // All contexts have a life behind them.
+        for (auto& value : shared_->values) {
+            ASSERT_EQ(schedule_on(value), no_error);
+            cancel(value.slot);
+        }
+        task::Worker::synchronize();
+    }
+    const WorkCounts before = counts(WorkTable::get().domain);
+    constexpr std::uint16_t kDead = 4000;  // An owner that no process has.
+    for (std::uint32_t claimed = 0; claimed < 300; ++claimed) {
+        ASSERT_NE(pool.claim(kDead, kStateAttaching), nullptr);
+    }
+    EXPECT_TRUE(sweep(kDead));
+    task::Worker::synchronize();
+    task::Worker::synchronize();
+    const WorkCounts after = counts(WorkTable::get().domain);
+    EXPECT_EQ(after.scheduled, before.scheduled);
+    EXPECT_EQ(after.ran, before.ran);
+    EXPECT_EQ(pool.count_free(), pool.count());
 }
 
 // A member killed at random instants of schedule, cancel and drain: the counts balance, no context

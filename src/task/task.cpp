@@ -132,9 +132,10 @@ std::errc join_process(const char* command_name) noexcept {
     copy_name(process->command, sizeof(process->command), command_name);
     sync::Word word = sync::Pool::load(process);
     const auto index = static_cast<std::uint16_t>(table.processes.index_of(process));
-    TW_ASSERT(
-        sync::Pool::transition(process, word, word.with_state(kProcessAlive).with_owner(index)),
-        "nobody else moves a joining process");
+    if (word.state() != kProcessJoining ||
+        !sync::Pool::transition(process, word, word.with_state(kProcessAlive).with_owner(index))) {
+        return std::errc::no_such_process;  // Stopped so long that the worker took it for dead.
+    }
     self = Self{platform::fork_cookie(), process};
     sync::DeferralQueue::get().queue(process->joined_item);
     return no_error;

@@ -33,6 +33,8 @@ constexpr std::uint64_t kPollNs = 20'000'000;
 constexpr std::uint64_t kGracePollNs = 500'000;
 /// How often live tasks are checked for threads that vanished without saying so.
 constexpr std::uint64_t kVanishedNs = 1'000'000'000;
+/// A process that has been joining for this many such looks is dead.
+constexpr unsigned kJoiningLooks = 3;
 
 struct AdoptedPool {
     sync::Pool* pool;
@@ -61,6 +63,12 @@ struct Watched {
     int pidfd;
 };
 
+/// A process seen joining, and for how many looks.
+struct Joining {
+    std::uint32_t round = 0;
+    unsigned looks = 0;
+};
+
 struct State {
     std::mutex lock;  ///< Of `adopted`, `fresh`, and the counts of synchronize().
     std::condition_variable settled;
@@ -83,6 +91,7 @@ struct State {
     std::deque<Batch> batches;
     std::vector<Watched> watched;
     std::vector<std::uint16_t> dying;
+    std::array<Joining, TaskTable::kProcessesMax> joining{};
     std::uint64_t looked_for_vanished_ns = 0;
 };
 
@@ -232,6 +241,9 @@ void watch(std::uint64_t index) {
         return;
     }
     for (const Watched& one : std::vector<Watched>(s.watched)) {
+        if (one.process == owner) {
+            return;  // Heard of twice.
+        }
         if (TaskTable::get().process_at(one.process).pid == process.pid) {
             give_up(one.process);
         }
@@ -386,6 +398,37 @@ void look_for_deaths() {
     }
 }
 
+/// A member may die before the worker heard of it: while joining, or between joining and saying so.
+void look_for_unwatched() {
+    State& s = state();
+    TaskTable& table = TaskTable::get();
+    for (std::uint32_t index = 0; index < table.processes.count(); ++index) {
+        Process& process = table.process_at(index);
+        const sync::Word word = sync::Pool::load(&process);
+        Joining& joining = s.joining[index];
+        if (word.state() != kProcessJoining) {
+            joining = {};
+        } else if (joining.round != word.round()) {
+            joining = {word.round(), 1};
+        } else if (++joining.looks > kJoiningLooks) {
+            // Joining is a few hundred instructions; one that was merely stopped finds itself
+            // refused.
+            sync::Word expected = word;
+            if (sync::Pool::transition(&process, expected, word.with_state(kProcessDead))) {
+                table.processes.release(&process);
+            }
+        }
+        const auto owner = static_cast<std::uint16_t>(index);
+        const bool known = process.pid == platform::process_id() ||
+                           std::find(s.dying.begin(), s.dying.end(), owner) != s.dying.end() ||
+                           std::any_of(s.watched.begin(), s.watched.end(),
+                                       [&](const Watched& one) { return one.process == owner; });
+        if (word.state() == kProcessAlive && !known) {
+            sync::DeferralQueue::get().queue(process.joined_item);
+        }
+    }
+}
+
 /// A thread may end by a raw system call, without its last run point.
 void look_for_vanished() {
     State& s = state();
@@ -394,6 +437,7 @@ void look_for_vanished() {
         return;
     }
     s.looked_for_vanished_ns = now;
+    look_for_unwatched();
     TaskTable& table = TaskTable::get();
     for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
         Task& task = table.task_at(index);
