@@ -288,7 +288,11 @@ std::errc HashTable::update(std::uint32_t hash, const void* key, const void* val
         if (!present && claims.ticket == nullptr) {
             claims.ticket = claim_ticket(claims.owner);
             if (claims.ticket == nullptr) {
-                return std::errc::argument_list_too_long;
+                // Full; but perhaps because somebody has inserted this very key meanwhile.
+                if (seek(hash, key).current == nullptr) {
+                    return std::errc::argument_list_too_long;
+                }
+                continue;
             }
         }
         if (claims.element == nullptr && !build(hash, key, value, claims)) {

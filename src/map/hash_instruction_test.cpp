@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A handler after every instruction of an operation of a hash, and a death there. The outcome of
+// both operations and the content of the map have to be those of the two done one after the other,
+// in one order or the other; a death in between has to leave the map as before or as after.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "map/hash_table.hpp"
+#include "map/test_map.hpp"
+#include "task/single_step.hpp"
+
+namespace taskwork::map {
+namespace {
+
+constexpr std::uint64_t kA = 11;
+constexpr std::uint64_t kB = 22;
+constexpr std::uint64_t kC = 33;
+constexpr std::uint32_t kEntries = 2;
+constexpr std::uint64_t kAbsent = UINT64_MAX;
+
+/// Every so many instructions are tried, each combination from another start. AddressSanitizer
+/// makes about six instructions of one.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::uint64_t kStride = 397;
+constexpr std::uint64_t kDeathStride = 211;
+#else
+constexpr std::uint64_t kStride = 37;
+constexpr std::uint64_t kDeathStride = 23;
+#endif
+
+struct Operation {
+    enum class Kind { put, put_new, put_present, erase, get } kind;
+    std::uint64_t key;
+    std::uint64_t value = 0;  ///< Of puts.
+    std::uint64_t outcome = 0;
+
+    /// The element operation itself, on the real map; legal in a handler.
+    void run(Map& map) noexcept {
+        const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
+        switch (kind) {
+        case Kind::put:
+        case Kind::put_new:
+        case Kind::put_present:
+            outcome = static_cast<std::uint64_t>(update(map, &key, &value, flags()));
+            break;
+        case Kind::erase:
+            outcome = static_cast<std::uint64_t>(remove(map, &key));
+            break;
+        case Kind::get: {
+            auto* found = static_cast<platform::Atomic<std::uint64_t>*>(lookup(map, &key));
+            outcome = found == nullptr ? kAbsent : found->load(std::memory_order_relaxed);
+        }
+        }
+    }
+    std::uint64_t flags() const noexcept {
+        return kind == Kind::put_new       ? BPF_NOEXIST
+               : kind == Kind::put_present ? BPF_EXIST
+                                           : BPF_ANY;
+    }
+};
+
+using Content = std::map<std::uint64_t, std::uint64_t>;
+
+/// The specification.
+std::uint64_t specify(Content& content, const Operation& operation) {
+    const auto found = content.find(operation.key);
+    const bool present = found != content.end();
+    const auto result = [](std::errc error) { return static_cast<std::uint64_t>(error); };
+    switch (operation.kind) {
+    case Operation::Kind::get:
+        return present ? found->second : kAbsent;
+    case Operation::Kind::erase:
+        if (!present) {
+            return result(std::errc::no_such_file_or_directory);
+        }
+        content.erase(found);
+        return 0;
+    default:
+        break;
+    }
+    if (present && operation.kind == Operation::Kind::put_new) {
+        return result(std::errc::file_exists);
+    }
+    if (!present && operation.kind == Operation::Kind::put_present) {
+        return result(std::errc::no_such_file_or_directory);
+    }
+    if (!present && content.size() == kEntries) {
+        return result(std::errc::argument_list_too_long);
+    }
+    content[operation.key] = operation.value;
+    return 0;
+}
+
+class EveryInstruction : public MapTest {
+protected:
+    void SetUp() override {
+        if (!task::kCanSingleStep) {
+            GTEST_SKIP() << "no single step under this sanitizer";
+        }
+        for (Map*& map : maps_) {
+            map = &make(hash(kEntries));
+        }
+        map_ = maps_[0];
+    }
+    void fill(const Content& content) {
+        map_ = maps_[turn_++ % maps_.size()];
+        for (std::uint64_t key : {kA, kB, kC}) {
+            erase(*map_, key);
+        }
+        if (usage(*map_).waiting > 32) {
+            task::wait_until([&] { return usage(*map_).waiting == 0; });
+        }
+        for (const auto& [key, value] : content) {
+            ASSERT_EQ(put(*map_, key, value), no_error);
+        }
+    }
+    Content content() {
+        Content found;
+        for (std::uint64_t key : {kA, kB, kC}) {
+            if (const std::uint64_t value = get(*map_, key); value != kAbsent) {
+                found[key] = value;
+            }
+        }
+        return found;
+    }
+    /// What the map says of itself agrees with what is in it.
+    void expect_whole() {
+        const Content found = content();
+        EXPECT_EQ(usage(*map_).elements, found.size());
+        const Sections sections;
+        std::size_t visited = 0;
+        std::uint64_t key = 0;
+        const void* from = nullptr;
+        while (next_key(*map_, from, &key) == no_error && visited < 10) {
+            EXPECT_EQ(found.count(key), 1U);
+            from = &key;
+            ++visited;
+        }
+        EXPECT_EQ(visited, found.size());
+    }
+    /// Taken in turn: spares of one come back while the others are tried.
+    std::vector<Map*> maps_{16, nullptr};
+    Map* map_ = nullptr;
+    std::size_t turn_ = 0;
+};
+
+struct Stepped {
+    Map* map;
+    Operation* operation;
+};
+
+void run_stepped(void* argument) {
+    auto* stepped = static_cast<Stepped*>(argument);
+    stepped->operation->run(*stepped->map);
+}
+
+TEST_F(EveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_other) {
+    using Kind = Operation::Kind;
+    const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}, {}};
+    const std::vector<Operation> bodies = {
+        {Kind::put, kA, 100}, {Kind::put_new, kA, 101}, {Kind::erase, kA}, {Kind::get, kA}};
+    const std::vector<Operation> events = {{Kind::put, kA, 200},     {Kind::erase, kA},
+                                           {Kind::get, kA},          {Kind::put, kC, 201},
+                                           {Kind::put_new, kB, 202}, {Kind::erase, kB}};
+    std::uint64_t points = 0;
+    unsigned combination = 0;
+    for (const Content& start : starts) {
+        for (const Operation& body : bodies) {
+            for (const Operation& event : events) {
+                for (std::uint64_t at = 1 + combination++ % kStride;; at += kStride) {
+                    fill(start);
+                    Operation x = body;
+                    Operation y = event;
+                    y.outcome = 12345;
+                    Stepped stepped_x{map_, &x};
+                    Stepped stepped_y{map_, &y};
+                    const std::uint64_t steps =
+                        task::single_step(run_stepped, &stepped_x, run_stepped, &stepped_y, at, 0);
+                    if (steps < at) {
+                        break;
+                    }
+                    ++points;
+                    Content event_first = start;
+                    const std::uint64_t y1 = specify(event_first, y);
+                    const std::uint64_t x1 = specify(event_first, x);
+                    Content body_first = start;
+                    const std::uint64_t x2 = specify(body_first, x);
+                    const std::uint64_t y2 = specify(body_first, y);
+                    const Content found = content();
+                    const bool as_first =
+                        x.outcome == x1 && y.outcome == y1 && found == event_first;
+                    const bool as_second =
+                        x.outcome == x2 && y.outcome == y2 && found == body_first;
+                    // HT.2: an insertion in progress holds the room that it is about to use.
+                    Content refused = start;
+                    const bool as_refused =
+                        x.kind <= Operation::Kind::put_present && x.outcome == 0 &&
+                        y.kind <= Operation::Kind::put_present && start.count(x.key) == 0 &&
+                        start.size() == kEntries - 1 &&
+                        y.outcome ==
+                            static_cast<std::uint64_t>(std::errc::argument_list_too_long) &&
+                        specify(refused, x) == x.outcome && found == refused;
+                    ASSERT_TRUE(as_first || as_second || as_refused)
+                        << "start of " << start.size() << ", body " << int(x.kind) << " -> "
+                        << x.outcome << ", event " << int(y.kind) << " of " << y.key << " -> "
+                        << y.outcome << " after instruction " << at << "; waiting "
+                        << usage(*map_).waiting;
+                    expect_whole();
+                }
+            }
+        }
+    }
+    EXPECT_GT(points, 100U);
+    RecordProperty("points", static_cast<int>(points));
+}
+
+// Deaths. The child is a member of the domain; the worker sweeps after it.
+
+class Death : public EveryInstruction {
+protected:
+    /// Runs `body` in a child that is killed after instruction `at`; false if there were fewer.
+    bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
+        task::TaskTable& table = task::TaskTable::get();
+        const std::uint32_t before = table.processes.count_free();
+        const pid_t child = ::fork();
+        if (child == 0) {
+            if (task::join_process("victim") != no_error ||
+                task::register_current(0, 0) != no_error) {
+                ::_exit(3);
+            }
+            task::single_step(
+                body, argument, [](void*) { ::kill(::getpid(), SIGKILL); }, nullptr, at, 0, false);
+            ::_exit(4);
+        }
+        int status = 0;
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 4);
+        task::wait_until([&] { return table.processes.count_free() == before; });
+        return WIFSIGNALED(status);
+    }
+};
+
+TEST_F(Death, at_any_instruction_leaves_the_map_as_before_or_as_after) {
+    using Kind = Operation::Kind;
+    const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}};
+    const std::vector<Operation> bodies = {{Kind::put, kA, 100}, {Kind::erase, kA}};
+    std::uint64_t deaths = 0;
+    unsigned combination = 0;
+    for (const Content& start : starts) {
+        for (const Operation& body : bodies) {
+            for (std::uint64_t at = 1 + 4 * combination++;; at += kDeathStride) {
+                fill(start);
+                Operation x = body;
+                Stepped stepped{map_, &x};
+                if (!die_in(run_stepped, &stepped, at)) {
+                    break;
+                }
+                ++deaths;
+                Content after = start;
+                specify(after, x);
+                const Content found = content();
+                ASSERT_TRUE(found == start || found == after) << "after instruction " << at;
+                expect_whole();
+                // Room and memory are all there again.
+                for (std::uint64_t key : {kA, kB, kC}) {
+                    erase(*map_, key);
+                }
+                task::wait_until([&] { return usage(*map_).waiting == 0; });
+                ASSERT_EQ(usage(*map_).elements, 0U);
+                ASSERT_EQ(put(*map_, kA, 1), no_error);
+                ASSERT_EQ(put(*map_, kB, 1), no_error);
+                ASSERT_EQ(put(*map_, kC, 1), std::errc::argument_list_too_long);
+            }
+        }
+    }
+    EXPECT_GT(deaths, 20U);
+    RecordProperty("deaths", static_cast<int>(deaths));
+}
+
+}  // namespace
+}  // namespace taskwork::map
