@@ -162,6 +162,33 @@ std::string what_is_wrong(const std::vector<char>& bytes) {
     return {};
 }
 
+/// A ring buffer has no type for its records in BTF. By convention: the struct with the map's name,
+/// or that name and "_record"; 0 if there is neither.
+std::uint32_t record_type(const btf* types, const std::string& map) {
+    for (const std::string& candidate : {map + "_record", map}) {
+        const int id = btf__find_by_name_kind(types, candidate.c_str(), BTF_KIND_STRUCT);
+        if (id > 0) {
+            return static_cast<std::uint32_t>(id);
+        }
+    }
+    return 0;
+}
+
+/// Else: the one named struct of the record's size, if there is exactly one.
+std::uint32_t record_type_by_size(const btf* types, std::size_t size) {
+    std::uint32_t found = 0;
+    for (std::uint32_t id = 1; id < btf__type_cnt(types); ++id) {
+        const btf_type* type = btf__type_by_id(types, id);
+        if (btf_is_struct(type) && type->name_off != 0 && type->size == size) {
+            if (found != 0) {
+                return 0;
+            }
+            found = id;
+        }
+    }
+    return found;
+}
+
 perf_event_attr to_perf(const event::EventAttributes& attributes) {
     perf_event_attr attr{};
     attr.size = sizeof attr;
@@ -277,15 +304,7 @@ Result<void> Object::load() {
         State::Ring ring;
         ring.map = map;
         ring.ring = uapi::map_of(bpf_map__fd(map));
-        const btf* types = bpf_object__btf(state_->object);
-        const std::string name = bpf_map__name(map);
-        for (const std::string& candidate : {name + "_record", name}) {
-            const int id = btf__find_by_name_kind(types, candidate.c_str(), BTF_KIND_STRUCT);
-            if (id > 0) {
-                ring.type_id = static_cast<std::uint32_t>(id);
-                break;
-            }
-        }
+        ring.type_id = record_type(bpf_object__btf(state_->object), bpf_map__name(map));
         state_->rings.push_back(ring);
     }
     return {};
@@ -344,8 +363,11 @@ void Object::consume_rings(bool print) {
                 to.ring->report.records += 1;
                 to.ring->report.bytes += size;
                 if (to.print) {
+                    const std::uint32_t type = to.ring->type_id != 0
+                                                   ? to.ring->type_id
+                                                   : record_type_by_size(to.types, size);
                     fmt::print(stderr, "{}: {}\n", bpf_map__name(to.ring->map),
-                               to_json_text(btf_value(to.types, to.ring->type_id, data, size)));
+                               to_json_text(btf_value(to.types, type, data, size)));
                 }
                 return 0;
             },
@@ -367,6 +389,8 @@ std::vector<ProgramReport> Object::program_reports() const {
         report.events = event::counts(*loaded);
         report.runs = loaded->runs.load(std::memory_order_relaxed);
         report.run_ns = loaded->run_ns.load(std::memory_order_relaxed);
+        report.callbacks = loaded->callbacks.load(std::memory_order_relaxed);
+        report.callback_ns = loaded->callback_ns.load(std::memory_order_relaxed);
         for (unsigned result = 0; result < kScheduleResults; ++result) {
             report.schedules[result] =
                 loaded->schedule_results[result].load(std::memory_order_relaxed);

@@ -28,7 +28,9 @@ struct ProgramReport {
     std::string name;
     event::EventCounts events;
     std::uint64_t runs = 0;
-    std::uint64_t run_ns = 0;  ///< Time in the program and, callbacks included, its functions.
+    std::uint64_t run_ns = 0;  ///< Time in these.
+    std::uint64_t callbacks = 0;
+    std::uint64_t callback_ns = 0;
     std::array<std::uint64_t, kScheduleResults> schedules{};
     std::string last_fault;  ///< What and where; empty: none.
 };

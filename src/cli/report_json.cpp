@@ -21,6 +21,8 @@ Json programs_json(const Report& report) {
         one.update(events_json(program.events));
         one["runs"] = program.runs;
         one["run_ns"] = program.run_ns;
+        one["callbacks"] = program.callbacks;
+        one["callback_ns"] = program.callback_ns;
         Json schedules = Json::object();
         for (unsigned result = 0; result < kScheduleResults; ++result) {
             schedules[kScheduleResultNames[result]] = program.schedules[result];

@@ -41,8 +41,12 @@ void add_programs(std::string& text, const Report& report) {
             text += fmt::format("  last fault {}\n", program.last_fault);
         }
         if (program.runs != 0) {
-            text += fmt::format("  run time   {} on average\n",
+            text += fmt::format("  run time   {} on average",
                                 duration_text(program.run_ns / program.runs));
+            text += program.callbacks == 0
+                        ? "\n"
+                        : fmt::format("; callbacks {}\n",
+                                      duration_text(program.callback_ns / program.callbacks));
         }
         text += fmt::format("  schedules  {}\n", schedules_text(program));
     }

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `taskwork run` from outside: exit statuses, streams, signals, the report.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "tests/program/cli_command.hpp"
+
+namespace taskwork::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+/// Says that it is there, then computes until it is ended.
+constexpr char kForever[] = "echo ready; while :; do :; done";
+/// Computes for about a second on this class of machine, at least some tenths on any.
+constexpr char kSomeTime[] = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done";
+
+void expect_balance(const json& report) {
+    const json& counters = report.at("counters");
+    EXPECT_EQ(counters.at("scheduled"), counters.at("ran").get<std::uint64_t>() +
+                                            counters.at("cancelled").get<std::uint64_t>() +
+                                            counters.at("dropped").get<std::uint64_t>())
+        << counters;
+    EXPECT_EQ(counters.at("in_flight"), 0);
+}
+
+std::vector<std::string> run_words(std::vector<std::string> options, const std::string& script) {
+    std::vector<std::string> words = {"run"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {object_path("hash_resume"), "--", "sh", "-c", script});
+    return taskwork_words(words);
+}
+
+TEST(CliRun, exit_status_is_the_commands) {
+    json report;
+    EXPECT_EQ(run_with_report({}, "hash_resume", {"sh", "-c", "exit 0"}, &report).exit_status, 0);
+    EXPECT_EQ(run_with_report({}, "hash_resume", {"sh", "-c", "exit 7"}, &report).exit_status, 7);
+    EXPECT_EQ(report.at("exit_status"), 7);
+    EXPECT_EQ(report.at("signal"), 0);
+}
+
+TEST(CliRun, a_command_ended_by_a_signal_is_128_and_the_signal) {
+    json report;
+    const Outcome outcome =
+        run_with_report({}, "hash_resume", {"sh", "-c", "kill -KILL $$"}, &report);
+    EXPECT_EQ(outcome.exit_status, 128 + SIGKILL);
+    EXPECT_EQ(report.at("signal"), SIGKILL);
+    expect_balance(report);
+    EXPECT_THAT(outcome.error, HasSubstr("ended by signal 9"));
+}
+
+TEST(CliRun, streams_are_the_commands_own) {
+    RunningCommand command(run_words({}, "read line; echo \"out $line\"; echo \"err $line\" >&2"),
+                           "hello\n");
+    const Outcome outcome = command.wait();
+    EXPECT_EQ(outcome.out, "out hello\n");
+    EXPECT_THAT(outcome.error, HasSubstr("err hello\n"));
+    EXPECT_THAT(outcome.error, HasSubstr("taskwork: sh -c"));
+}
+
+TEST(CliRun, events_schedule_works_and_each_ends_exactly_once) {
+    json report;
+    const Outcome outcome = run_with_report({}, "hash_resume", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    expect_balance(report);
+    ASSERT_EQ(report.at("programs").size(), 1u);
+    const json& program = report["programs"][0];
+    EXPECT_EQ(program.at("name"), "on_event");
+    EXPECT_GT(program.at("fired"), 20);
+    EXPECT_EQ(program.at("faulted"), 0);
+    EXPECT_EQ(program.at("schedules").at("ok"), report["counters"]["scheduled"]);
+    // The program's own counts agree.
+    const json& own = report.at("maps").at("hash_res.bss")[0].at("value");
+    EXPECT_EQ(own.at("events"), program.at("fired"));
+    EXPECT_EQ(own.at("scheduled"), report["counters"]["scheduled"]);
+    const json& latency = report.at("latency_ns");
+    EXPECT_EQ(latency.at("count"), report["counters"]["ran"]);
+    EXPECT_GT(latency.at("p50"), 0);
+    EXPECT_LE(latency.at("p50"), latency.at("p99"));
+    EXPECT_LE(latency.at("p99"), latency.at("max"));
+    EXPECT_EQ(report.at("command"), json({"sh", "-c", kSomeTime}));
+    // What the callback copied from user memory.
+    EXPECT_EQ(report["maps"]["values"][0]["value"]["text"], "sh");
+    EXPECT_THAT(outcome.error, HasSubstr("map values (hash)"));
+    EXPECT_THAT(outcome.error, HasSubstr("\"text\": \"sh\""));
+}
+
+TEST(CliRun, values_of_every_kind_of_type_are_typed) {
+    json report;
+    const Outcome outcome = run_with_report({}, "typed_values", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    ASSERT_EQ(report.at("maps").at("typed").size(), 1u);
+    const json& element = report["maps"]["typed"][0];
+    EXPECT_EQ(element.at("key"), json::parse(R"({"name":"first","number":-7})"));
+    EXPECT_EQ(element.at("value"), json::parse(R"({
+        "u8":200, "s8":-100, "u16":60000, "s16":-30000, "u32":4000000000, "s32":-2000000000,
+        "u64":18446744073709551615, "s64":-9223372036854775808, "flag":true, "letter":120,
+        "text":"a \"quoted\"\tline", "full":"12345678", "numbers":[1,-2,3], "grid":[[1,2],[3,4]],
+        "colour":"GREEN", "nested":{"low":5,"high":-3,"wide":1000}, "anonymous":42,
+        "either":{"bits":1065353216,"signed_bits":1065353216}, "pointer":"0x1000", "alias":12})"));
+}
+
+TEST(CliRun, two_programs_have_an_event_each) {
+    json report;
+    const Outcome outcome = run_with_report({}, "two_programs", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    ASSERT_EQ(report.at("programs").size(), 2u);
+    EXPECT_GT(report["programs"][0].at("fired"), 20);
+    EXPECT_GT(report["programs"][1].at("fired"), 20);
+    expect_balance(report);
+}
+
+TEST(CliRun, ring_buffer_records_are_counted_and_printed_typed_when_asked) {
+    json report;
+    Outcome outcome = run_with_report({}, "check_ringbuf", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_GE(report.at("ring_buffers").at("ring").at("records"), 2);
+    EXPECT_THAT(outcome.error, Not(HasSubstr("ring: {")));
+    outcome = run_with_report({"-v"}, "check_ringbuf", {"sh", "-c", kSomeTime}, &report);
+    EXPECT_THAT(outcome.error, HasSubstr("\"text\":\"submit\""));
+}
+
+TEST(CliRun, printk_goes_to_standard_error) {
+    json report;
+    const Outcome outcome = run_with_report({}, "check_printk", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_THAT(outcome.error, HasSubstr("check 2 abc 100%"));
+    EXPECT_EQ(outcome.out, "");
+}
+
+TEST(CliRun, json_goes_to_standard_output_when_asked) {
+    const Outcome outcome =
+        taskwork({"run", "--json=-", object_path("hash_resume"), "--", "sh", "-c", "exit 3"});
+    EXPECT_EQ(outcome.exit_status, 3);
+    const json report = json::parse(outcome.out);
+    EXPECT_EQ(report.at("exit_status"), 3);
+}
+
+TEST(CliRun, duration_ends_sampling_and_not_the_command) {
+    json report;
+    const Outcome outcome =
+        run_with_report({"--duration=0.1"}, "hash_resume",
+                        {"sh", "-c", std::string(kSomeTime) + "; exit 5"}, &report);
+    EXPECT_EQ(outcome.exit_status, 5);
+    // Not more than the 0.1 s can hold, though the command took longer.
+    EXPECT_LE(report.at("counters").at("fired"), 105);
+    EXPECT_GT(report.at("times_ns").at("elapsed"), 100'000'000);
+    expect_balance(report);
+}
+
+TEST(CliRun, period_is_in_nanoseconds_of_the_cpu_clock) {
+    json report;
+    const Outcome outcome =
+        run_with_report({"--period=10000000"}, "hash_resume", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    const double user = report.at("times_ns").at("user").get<double>() / 1e9;
+    const double system = report.at("times_ns").at("system").get<double>() / 1e9;
+    EXPECT_LE(report.at("counters").at("fired").get<double>(), (user + system) * 100 + 2);
+    EXPECT_GE(report.at("counters").at("fired").get<double>(), user * 80 - 2);
+}
+
+TEST(CliRun, cycles_without_counters_fall_back_to_the_clock_and_say_so) {
+    json report;
+    const Outcome outcome =
+        run_with_report({"--event=cpu-cycles"}, "hash_resume", {"sh", "-c", kSomeTime}, &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_GT(report.at("counters").at("fired"), 0);
+    if (report.at("event").get<std::string>().find("cpu-clock") != std::string::npos) {
+        EXPECT_THAT(outcome.error, HasSubstr("no hardware counter"));
+        EXPECT_EQ(report.at("notes").size(), 1u);
+    }
+}
+
+class CliRunSignal : public ::testing::TestWithParam<int> {};
+
+TEST_P(CliRunSignal, to_run_ends_the_command_by_the_same_and_the_report_is_printed) {
+    RunningCommand command(run_words({}, kForever));
+    ASSERT_TRUE(command.wait_for_output("ready"));
+    ASSERT_EQ(::kill(command.pid(), GetParam()), 0);
+    const Outcome outcome = command.wait();
+    EXPECT_EQ(outcome.exit_status, 128 + GetParam());
+    EXPECT_THAT(outcome.error, HasSubstr("ended by signal " + std::to_string(GetParam())));
+    EXPECT_THAT(outcome.error, HasSubstr("program on_event"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CliRunSignal, ::testing::Values(SIGINT, SIGTERM, SIGHUP, SIGQUIT));
+
+TEST(CliRun, sigint_to_the_group_reaches_a_command_that_handles_it_once) {
+    RunningCommand command(run_words(
+        {}, "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n -eq 0 ]; do :; done; exit 9"));
+    ASSERT_TRUE(command.wait_for_output("ready"));
+    ASSERT_EQ(::kill(command.pid(), SIGINT), 0);
+    EXPECT_EQ(command.wait().exit_status, 9);
+}
+
+TEST(CliRun, the_command_runs_to_its_end_when_run_is_killed) {
+    RunningCommand command(
+        run_words({}, "echo ready; read line; " + std::string(kSomeTime) + "; echo finished"), "");
+    ASSERT_TRUE(command.wait_for_output("ready"));
+    ASSERT_EQ(::kill(command.pid(), SIGKILL), 0);
+    EXPECT_TRUE(command.wait_for_output("finished"));
+    EXPECT_EQ(command.wait().exit_status, -SIGKILL);
+}
+
+TEST(CliRun, signals_of_the_command_are_as_they_were) {
+    // What run blocks and takes for itself is not handed on.
+    const Outcome outcome = taskwork({"run", object_path("hash_resume"), "--", "grep", "-E",
+                                      "^Sig(Blk|Ign)", "/proc/self/status"});
+    EXPECT_THAT(outcome.out, HasSubstr("SigBlk:\t0000000000000000\n"));
+}
+
+TEST(CliRun, a_process_without_its_environment_is_listed_as_not_entered) {
+    json report;
+    const Outcome outcome = run_with_report(
+        {}, "hash_resume", {"env", "-i", "sh", "-c", std::string(kSomeTime) + "; exit 4"}, &report);
+    EXPECT_EQ(outcome.exit_status, 4);
+    ASSERT_EQ(report.at("not_entered").size(), 1u) << report.at("not_entered");
+    EXPECT_THAT(report["not_entered"][0].at("reason").get<std::string>(), HasSubstr("environment"));
+    EXPECT_EQ(report.at("counters").at("not_entered"), 1);
+    EXPECT_THAT(outcome.error, HasSubstr("not entered: 1 process"));
+}
+
+TEST(CliRun, children_are_entered) {
+    json report;
+    const Outcome outcome = run_with_report(
+        {}, "hash_resume",
+        {"sh", "-c", "sh -c '" + std::string(kSomeTime) + "' & sh -c '" + kSomeTime + "'; wait"},
+        &report);
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_GE(report.at("processes").size(), 3u);
+    EXPECT_GE(report.at("maps").at("values").size(), 2u);
+    EXPECT_EQ(report.at("not_entered").size(), 0u) << report.at("not_entered");
+    expect_balance(report);
+}
+
+TEST(CliRun, a_terminal_shows_a_status_line) {
+    int terminal = -1;
+    const pid_t pid = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+    ASSERT_GE(pid, 0);
+    if (pid == 0) {
+        const std::string object = object_path("hash_resume");
+        ::execl(TASKWORK_TEST_COMMAND, "taskwork", "run", object.c_str(), "--", "sleep", "1.3",
+                static_cast<char*>(nullptr));
+        ::_exit(127);
+    }
+    std::string text;
+    char buffer[4096];
+    for (ssize_t got = 0; (got = ::read(terminal, buffer, sizeof buffer)) > 0;) {
+        text.append(buffer, static_cast<std::size_t>(got));
+    }
+    ::close(terminal);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_THAT(text, HasSubstr("taskwork: 1 s, "));
+    EXPECT_THAT(text, HasSubstr("program on_event"));
+}
+
+TEST(CliDoctor, says_what_works_a_line_each) {
+    const Outcome outcome = taskwork({"doctor"});
+    EXPECT_EQ(outcome.exit_status, 0) << outcome.out;
+    for (const char* name : {"perf events", "cpu cycles", "executable memfd", "arena address",
+                             "membarrier", "process_vm_readv", "preload library", "kernel's own"}) {
+        EXPECT_THAT(outcome.out, HasSubstr(name));
+    }
+    EXPECT_THAT(outcome.out, HasSubstr("will work here"));
+}
+
+TEST(CliDoctor, says_no_where_run_cannot_work) {
+    const Outcome outcome =
+        taskwork({"doctor"}, [] { ::setenv("TASKWORK_AGENT", "/nowhere/agent.so", 1); });
+    EXPECT_EQ(outcome.exit_status, 1);
+    EXPECT_THAT(outcome.out, HasSubstr("NO  preload library"));
+    EXPECT_THAT(outcome.out, HasSubstr("remedy: "));
+}
+
+TEST(CliVersion, is_printed) {
+    const Outcome outcome = taskwork({"--version"});
+    EXPECT_EQ(outcome.exit_status, 0);
+    EXPECT_EQ(outcome.out, "taskwork " TASKWORK_VERSION "\n");
+}
+
+}  // namespace
+}  // namespace taskwork::test
