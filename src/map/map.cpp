@@ -76,6 +76,8 @@ void destroy(void* argument) noexcept {
         return;
     }
     ops_of(map->type)->destroy(*map);
+    // Nodes of cancelled works may lie on the list of a task that sleeps on.
+    defer::forget_totals(map->works);
     map->impl = nullptr;
     MapTable::get().maps.release(map);
 }
