@@ -164,9 +164,12 @@ void finish(const Waiting& one) noexcept {
 }
 
 void finish_all(std::vector<Waiting>& list) noexcept {
-    std::vector<Waiting> taken;
-    taken.swap(list);
-    for (const Waiting& one : taken) {
+    // One by one off the list itself: a call may disown a pool, and then whatever of it is still to
+    // be finished has to be found there.
+    std::reverse(list.begin(), list.end());
+    while (!list.empty()) {
+        const Waiting one = list.back();
+        list.pop_back();
         finish(one);
     }
 }
