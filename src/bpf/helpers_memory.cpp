@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "bpf/helpers.hpp"
+#include "sync/arena.hpp"
 
 namespace taskwork::bpf {
 
@@ -33,9 +34,14 @@ std::uint64_t cleared_on_error(const std::uint64_t* arguments, long result) noex
     return as_result(result);
 }
 
+/// Why `address` cannot be read as kernel memory: the arena is ours, all else is not kernel memory.
+long not_readable(std::uint64_t address) noexcept {
+    return sync::Arena::contains(address, 1) ? -EFAULT : -ERANGE;
+}
+
 long read_kernel(Machine& machine, void* to, std::uint64_t from, std::size_t size) noexcept {
     if (!machine.may_read(from, size)) {
-        return -EFAULT;
+        return not_readable(from);
     }
     if (size != 0) {
         std::memmove(to, pointer(from), size);
@@ -49,7 +55,7 @@ long read_kernel_string(Machine& machine, char* to, std::uint64_t from, std::siz
     }
     for (std::size_t i = 0; i + 1 < size; ++i) {
         if (!machine.may_read(from + i, 1)) {
-            return -EFAULT;
+            return not_readable(from);
         }
         to[i] = *static_cast<const char*>(pointer(from + i));
         if (to[i] == '\0') {

@@ -404,8 +404,8 @@ TEST_F(HelperTest, takes_what_the_program_may_read_for_kernel_memory_and_nothing
     std::int32_t tid = 0;
     std::memcpy(&tid, pid.bytes.data(), sizeof(tid));
     EXPECT_EQ(tid, task::current()->tid);
-    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, user.at(0)).result, -EFAULT);
-    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, 0).result, -EFAULT);
+    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, user.at(0)).result, -ERANGE);
+    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, 0).result, -ERANGE);
     EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8,
                         reinterpret_cast<std::uint64_t>(task::current()))
                   .result,
@@ -414,7 +414,7 @@ TEST_F(HelperTest, takes_what_the_program_may_read_for_kernel_memory_and_nothing
         read_with(BPF_FUNC_probe_read_kernel_str, 16, task + offsetof(task_struct, comm));
     EXPECT_EQ(name.result,
               static_cast<std::int64_t>(std::strlen(task_view(*task::current()).comm) + 1));
-    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel_str, 8, user.at(0)).result, -EFAULT);
+    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel_str, 8, user.at(0)).result, -ERANGE);
     EXPECT_EQ(read_with(BPF_FUNC_probe_read_user, 4, task).result, -EFAULT);
     // bpf_probe_read finds both.
     EXPECT_EQ(read_with(BPF_FUNC_probe_read, 4, task).result, 0);

@@ -122,7 +122,8 @@ struct check_slot {
     CHECK_CALLBACK(check)                                                                          \
     CHECK_TASK_PROGRAM(check)                                                                      \
     SEC("perf_event") int in_nmi(struct bpf_perf_event_data* event) {                              \
-        if (__sync_fetch_and_add(&result.events, 1) == 0) {                                        \
+        if ((__s32)bpf_get_current_pid_tgid() == input.tid &&                                      \
+            __sync_fetch_and_add(&result.events, 1) == 0) {                                        \
             check(CHECK_NMI);                                                                      \
             CHECK_SCHEDULE_ONCE(check_slots, in_task_work);                                        \
             __sync_fetch_and_add(&result.nmi_runs, 1);                                             \
@@ -135,7 +136,8 @@ struct check_slot {
     CHECK_CALLBACK(check)                                                                          \
     CHECK_TASK_PROGRAM(check)                                                                      \
     SEC("perf_event") int in_nmi(struct bpf_perf_event_data* event) {                              \
-        if (__sync_fetch_and_add(&result.events, 1) == 0) {                                        \
+        if ((__s32)bpf_get_current_pid_tgid() == input.tid &&                                      \
+            __sync_fetch_and_add(&result.events, 1) == 0) {                                        \
             CHECK_SCHEDULE_ONCE(check_slots, in_task_work);                                        \
             __sync_fetch_and_add(&result.nmi_runs, 1);                                             \
         }                                                                                          \

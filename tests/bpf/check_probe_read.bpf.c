@@ -89,6 +89,7 @@ static __always_inline void check_kernel(enum check_context context) {
     CHECK_EQUAL(bpf_probe_read_kernel(&copy, sizeof(copy), NULL), -ERANGE);
     CHECK_EQUAL(copy, 0);
     CHECK_EQUAL(bpf_probe_read_kernel(&copy, sizeof(copy), (void*)input.string), -ERANGE);
+    CHECK_EQUAL(bpf_probe_read_kernel_str(text, sizeof(text), (void*)input.string), -ERANGE);
 }
 
 static __noinline int check(enum check_context context) {

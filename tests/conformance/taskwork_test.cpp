@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "../bpf/conformance.hpp"
+#include "event/event.hpp"
 #include "task/test_domain.hpp"
 #include "uapi/thread.hpp"
 #include "uapi/uapi.hpp"
@@ -17,7 +18,16 @@ std::string backend::unavailable_because() {
     static const Result<void> started = [] {
         static task::TestDomain* domain = new task::TestDomain();
         static_cast<void>(domain);
-        return uapi::start();
+        Result<void> result = uapi::start();
+        if (result.has_value()) {
+            event::EventTable::get().include_host = 1;  // we sample ourselves
+            task::Worker::set_life_hooks({.task_born = event::open_for,
+                                          .task_exited = event::close_for,
+                                          .process_joined = nullptr,
+                                          .process_died = nullptr,
+                                          .kick = event::kick});
+        }
+        return result;
     }();
     // A host that does not start is a failure, not a reason to skip.
     EXPECT_TRUE(started.has_value()) << started.error().text;
