@@ -67,7 +67,8 @@ protected:
         pieces.insert(pieces.end(), {copy(R1, R10), add(R1, -64), wide(R2, size), wide(R3, from),
                                      call(id), leave()});
         const std::uint64_t result = domain.run(load_pieces(pieces));
-        const auto* top = reinterpret_cast<const char*>(task::current()->bpf_stack[0]) + kFrameBytes;
+        const auto* top =
+            reinterpret_cast<const char*>(task::current()->bpf_stack[0]) + kFrameBytes;
         return {static_cast<std::int64_t>(result), std::string(top - 64, 64)};
     }
     void expect_bad_argument(std::initializer_list<Piece> pieces, std::uint64_t insn) {
@@ -82,10 +83,10 @@ protected:
 TEST_F(HelperTest, looks_up_updates_and_deletes_with_the_kernels_results) {
     map::Map& map = domain.hash(8, 8, 2);
     const auto with_key = [&](int id, std::uint64_t key, std::uint64_t flags) {
-        return domain.run(domain.load({wide(R1, key), store(BPF_DW, R10, -8, R1),
-                                       store_imm(BPF_DW, R10, -16, 7), domain.wide_map(R1, map),
-                                       copy(R2, R10), add(R2, -8), copy(R3, R10), add(R3, -16),
-                                       wide(R4, flags), call(id), leave()}));
+        return domain.run(
+            domain.load({wide(R1, key), store(BPF_DW, R10, -8, R1), store_imm(BPF_DW, R10, -16, 7),
+                         domain.wide_map(R1, map), copy(R2, R10), add(R2, -8), copy(R3, R10),
+                         add(R3, -16), wide(R4, flags), call(id), leave()}));
     };
     EXPECT_EQ(with_key(BPF_FUNC_map_lookup_elem, 1, 0), 0u);
     EXPECT_EQ(with_key(BPF_FUNC_map_update_elem, 1, BPF_EXIST), negative(ENOENT));
@@ -103,9 +104,8 @@ TEST_F(HelperTest, faults_on_map_arguments_that_the_verifier_would_refuse) {
     map::Map& map = domain.hash(8, 8, 2);
     map::Map& other = domain.hash(8, 8, 2);
     // Not a map, a map of somebody else, a key that is partly outside of the frame.
-    expect_bad_argument({set(R1, 0), copy(R2, R10), add(R2, -8), call(BPF_FUNC_map_lookup_elem),
-                         leave()},
-                        3);
+    expect_bad_argument(
+        {set(R1, 0), copy(R2, R10), add(R2, -8), call(BPF_FUNC_map_lookup_elem), leave()}, 3);
     expect_bad_argument({wide(R1, reinterpret_cast<std::uint64_t>(&other)), copy(R2, R10),
                          add(R2, -8), call(BPF_FUNC_map_lookup_elem), leave()},
                         4);
@@ -140,11 +140,20 @@ TEST_F(HelperTest, loops_until_the_callback_says_stop) {
     const auto loop_with = [&](std::uint64_t count, std::int64_t stop_at, std::uint64_t flags) {
         // context at R10-16: {sum, stop_at}
         return domain.run(domain.load({
-            store_imm(BPF_DW, R10, -16, 0), store_imm(BPF_DW, R10, -8, stop_at),  // 0
-            wide(R1, count), function(R2, 7), copy(R3, R10), add(R3, -16),        // 2
-            wide(R4, flags), call(BPF_FUNC_loop), leave(),                        // 8
-            set(R0, 0), load(BPF_DW, R3, R2, 8), jump_if(BPF_JNE, R3, R1, 1),     // 12
-            set(R0, 1), leave(),
+            store_imm(BPF_DW, R10, -16, 0),
+            store_imm(BPF_DW, R10, -8, stop_at),  // 0
+            wide(R1, count),
+            function(R2, 7),
+            copy(R3, R10),
+            add(R3, -16),  // 2
+            wide(R4, flags),
+            call(BPF_FUNC_loop),
+            leave(),  // 8
+            set(R0, 0),
+            load(BPF_DW, R3, R2, 8),
+            jump_if(BPF_JNE, R3, R1, 1),  // 12
+            set(R0, 1),
+            leave(),
         }));
     };
     EXPECT_EQ(loop_with(0, -1, 0), 0u);
@@ -156,22 +165,31 @@ TEST_F(HelperTest, loops_until_the_callback_says_stop) {
 
 TEST_F(HelperTest, gives_loop_callbacks_the_index_and_their_context) {
     Program& program = domain.load({
-        store_imm(BPF_DW, R10, -8, 0), set(R1, 100), function(R2, 7), copy(R3, R10),  // 0
-        add(R3, -8), set(R4, 0), call(BPF_FUNC_loop), load(BPF_DW, R0, R10, -8), leave(),
-        load(BPF_DW, R3, R2, 0), alu(BPF_ADD, R3, R1), store(BPF_DW, R2, 0, R3), set(R0, 0),
+        store_imm(BPF_DW, R10, -8, 0),
+        set(R1, 100),
+        function(R2, 7),
+        copy(R3, R10),  // 0
+        add(R3, -8),
+        set(R4, 0),
+        call(BPF_FUNC_loop),
+        load(BPF_DW, R0, R10, -8),
+        leave(),
+        load(BPF_DW, R3, R2, 0),
+        alu(BPF_ADD, R3, R1),
+        store(BPF_DW, R2, 0, R3),
+        set(R0, 0),
         leave(),
     });
     EXPECT_EQ(domain.run(program), 4950u);
 }
 
 TEST_F(HelperTest, ends_the_execution_when_a_callback_faults_or_is_no_function) {
-    domain.expect_fault(domain.load({set(R1, 5), function(R2, 5), set(R3, 0), set(R4, 0),
-                                     call(BPF_FUNC_loop), leave(), load(BPF_B, R0, R2, 0),
-                                     leave()}),
-                        FaultKind::bad_load, 7);
-    expect_bad_argument({set(R1, 5), set(R2, 1), set(R3, 0), set(R4, 0), call(BPF_FUNC_loop),
-                         leave()},
-                        4);
+    domain.expect_fault(
+        domain.load({set(R1, 5), function(R2, 5), set(R3, 0), set(R4, 0), call(BPF_FUNC_loop),
+                     leave(), load(BPF_B, R0, R2, 0), leave()}),
+        FaultKind::bad_load, 7);
+    expect_bad_argument(
+        {set(R1, 5), set(R2, 1), set(R3, 0), set(R4, 0), call(BPF_FUNC_loop), leave()}, 4);
     // A value that looks like a function, of another program or in the middle of one.
     Program& other = domain.load({set(R0, 0), leave()});
     expect_bad_argument({set(R1, 5), wide(R2, function_value(other.id, 0)), set(R3, 0), set(R4, 0),
@@ -209,16 +227,34 @@ TEST_F(HelperTest, walks_the_elements_of_arrays_and_hash_maps) {
         }
         // Sums keys and values, doubles the values.
         Program& program = domain.load({
-            store_imm(BPF_DW, R10, -8, 0), store_imm(BPF_DW, R10, -16, 0),              // 0
-            domain.wide_map(R1, *map), function(R2, 12), copy(R3, R10), add(R3, -16),   // 2
-            set(R4, 0), call(BPF_FUNC_for_each_map_elem),                               // 8
-            load(BPF_DW, R1, R10, -8), alu(BPF_MUL, R1, 1000), alu(BPF_MUL, R0, 1000000),
-            alu(BPF_ADD, R0, R1), load(BPF_DW, R1, R10, -16), alu(BPF_ADD, R0, R1), leave(),
+            store_imm(BPF_DW, R10, -8, 0),
+            store_imm(BPF_DW, R10, -16, 0),  // 0
+            domain.wide_map(R1, *map),
+            function(R2, 12),
+            copy(R3, R10),
+            add(R3, -16),  // 2
+            set(R4, 0),
+            call(BPF_FUNC_for_each_map_elem),  // 8
+            load(BPF_DW, R1, R10, -8),
+            alu(BPF_MUL, R1, 1000),
+            alu(BPF_MUL, R0, 1000000),
+            alu(BPF_ADD, R0, R1),
+            load(BPF_DW, R1, R10, -16),
+            alu(BPF_ADD, R0, R1),
+            leave(),
             // 17: callback(map, key, value, context)
-            load(BPF_DW, R5, R4, 8), load(BPF_W, R0, R2, 0), alu(BPF_ADD, R5, R0),
-            store(BPF_DW, R4, 8, R5), load(BPF_DW, R5, R4, 0), load(BPF_DW, R0, R3, 0),
-            alu(BPF_ADD, R5, R0), store(BPF_DW, R4, 0, R5), alu(BPF_ADD, R0, R0),
-            store(BPF_DW, R3, 0, R0), set(R0, 0), leave(),
+            load(BPF_DW, R5, R4, 8),
+            load(BPF_W, R0, R2, 0),
+            alu(BPF_ADD, R5, R0),
+            store(BPF_DW, R4, 8, R5),
+            load(BPF_DW, R5, R4, 0),
+            load(BPF_DW, R0, R3, 0),
+            alu(BPF_ADD, R5, R0),
+            store(BPF_DW, R4, 0, R5),
+            alu(BPF_ADD, R0, R0),
+            store(BPF_DW, R3, 0, R0),
+            set(R0, 0),
+            leave(),
         });
         EXPECT_EQ(domain.run(program), 4u * 1000000 + 6 * 1000 + 600);
         EXPECT_EQ(domain.run(program), 4u * 1000000 + 6 * 1000 + 1200);
@@ -233,8 +269,9 @@ TEST_F(HelperTest, stops_a_walk_when_the_callback_says_so_and_lets_it_not_write_
         ASSERT_EQ(map::update(map, &key, &value, 0), no_error);
     }
     const auto with = [&](std::uint64_t flags, std::initializer_list<Piece> callback) -> Program& {
-        std::vector<Piece> pieces{domain.wide_map(R1, map), function(R2, 6), set(R3, 0),
-                                  wide(R4, flags), call(BPF_FUNC_for_each_map_elem), leave()};
+        std::vector<Piece> pieces{
+            domain.wide_map(R1, map),         function(R2, 6), set(R3, 0), wide(R4, flags),
+            call(BPF_FUNC_for_each_map_elem), leave()};
         pieces.insert(pieces.end(), callback.begin(), callback.end());
         return load_pieces(pieces);
     };
@@ -263,16 +300,36 @@ std::vector<std::string> consume(map::Map& ring) {
 TEST_F(HelperTest, outputs_reserves_submits_and_discards_ring_records) {
     map::Map& ring = domain.ring(4096);
     Program& program = domain.load({
-        store_imm(BPF_DW, R10, -8, 0x41414141), domain.wide_map(R1, ring), copy(R2, R10),
-        add(R2, -8), set(R3, 4), set(R4, 0), call(BPF_FUNC_ringbuf_output), copy(R8, R0),
+        store_imm(BPF_DW, R10, -8, 0x41414141),
+        domain.wide_map(R1, ring),
+        copy(R2, R10),
+        add(R2, -8),
+        set(R3, 4),
+        set(R4, 0),
+        call(BPF_FUNC_ringbuf_output),
+        copy(R8, R0),
         // Discarded.
-        domain.wide_map(R1, ring), set(R2, 8), set(R3, 0), call(BPF_FUNC_ringbuf_reserve),
-        jump_if(BPF_JEQ, R0, std::int64_t{0}, 14), store_imm(BPF_DW, R0, 0, 0x42424242),
-        copy(R1, R0), set(R2, 0), call(BPF_FUNC_ringbuf_discard),
+        domain.wide_map(R1, ring),
+        set(R2, 8),
+        set(R3, 0),
+        call(BPF_FUNC_ringbuf_reserve),
+        jump_if(BPF_JEQ, R0, std::int64_t{0}, 14),
+        store_imm(BPF_DW, R0, 0, 0x42424242),
+        copy(R1, R0),
+        set(R2, 0),
+        call(BPF_FUNC_ringbuf_discard),
         // Submitted.
-        domain.wide_map(R1, ring), set(R2, 4), set(R3, 0), call(BPF_FUNC_ringbuf_reserve),
-        jump_if(BPF_JEQ, R0, std::int64_t{0}, 4), store_imm(BPF_W, R0, 0, 0x43434343),
-        copy(R1, R0), set(R2, 0), call(BPF_FUNC_ringbuf_submit), copy(R0, R8), leave(),
+        domain.wide_map(R1, ring),
+        set(R2, 4),
+        set(R3, 0),
+        call(BPF_FUNC_ringbuf_reserve),
+        jump_if(BPF_JEQ, R0, std::int64_t{0}, 4),
+        store_imm(BPF_W, R0, 0, 0x43434343),
+        copy(R1, R0),
+        set(R2, 0),
+        call(BPF_FUNC_ringbuf_submit),
+        copy(R0, R8),
+        leave(),
     });
     EXPECT_EQ(domain.run(program), 0u);
     EXPECT_FALSE(domain.execution.faulted);
@@ -345,8 +402,8 @@ TEST_F(HelperTest, reports_ring_errors_as_the_kernel_does) {
 class UserPages {
 public:
     UserPages() {
-        pages_ = static_cast<char*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        pages_ = static_cast<char*>(
+            mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         munmap(pages_ + kPage, kPage);
         std::memcpy(pages_ + kPage - 4, "edge", 4);
         std::strcpy(pages_, "a string");
@@ -406,10 +463,10 @@ TEST_F(HelperTest, takes_what_the_program_may_read_for_kernel_memory_and_nothing
     EXPECT_EQ(tid, task::current()->tid);
     EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, user.at(0)).result, -ERANGE);
     EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8, 0).result, -ERANGE);
-    EXPECT_EQ(read_with(BPF_FUNC_probe_read_kernel, 8,
-                        reinterpret_cast<std::uint64_t>(task::current()))
-                  .result,
-              -EFAULT);
+    EXPECT_EQ(
+        read_with(BPF_FUNC_probe_read_kernel, 8, reinterpret_cast<std::uint64_t>(task::current()))
+            .result,
+        -EFAULT);
     const ReadResult name =
         read_with(BPF_FUNC_probe_read_kernel_str, 16, task + offsetof(task_struct, comm));
     EXPECT_EQ(name.result,
@@ -429,9 +486,8 @@ TEST_F(HelperTest, faults_when_a_destination_is_not_the_programs) {
         SCOPED_TRACE(helper_name(id));
         expect_bad_argument({copy(R1, R10), add(R1, -8), set(R2, 9), set(R3, 0), call(id), leave()},
                             4);
-        expect_bad_argument({copy(R1, R10), add(R1, -8), set(R2, -1), set(R3, 0), call(id),
-                             leave()},
-                            4);
+        expect_bad_argument(
+            {copy(R1, R10), add(R1, -8), set(R2, -1), set(R3, 0), call(id), leave()}, 4);
         expect_bad_argument({set(R1, 0), set(R2, 8), set(R3, 0), call(id), leave()}, 3);
     }
 }
@@ -439,9 +495,19 @@ TEST_F(HelperTest, faults_when_a_destination_is_not_the_programs) {
 TEST_F(HelperTest, refuses_helpers_that_sleep_in_nmi) {
     // Reached through a callback in place, which the loader lets through.
     Program& program = domain.load({
-        set(R1, 1), function(R2, 5), set(R3, 0), set(R4, 0), call(BPF_FUNC_loop), leave(),
-        copy(R1, R10), add(R1, -8), set(R2, 8), set(R3, 0), call(BPF_FUNC_copy_from_user),
-        set(R0, 0), leave(),
+        set(R1, 1),
+        function(R2, 5),
+        set(R3, 0),
+        set(R4, 0),
+        call(BPF_FUNC_loop),
+        leave(),
+        copy(R1, R10),
+        add(R1, -8),
+        set(R2, 8),
+        set(R3, 0),
+        call(BPF_FUNC_copy_from_user),
+        set(R0, 0),
+        leave(),
     });
     EXPECT_EQ(domain.run(program), 1u);
     domain.run_in_nmi(program);
@@ -456,10 +522,9 @@ TEST_F(HelperTest, compares_strings) {
     const std::uint32_t key = 0;
     std::strcpy(static_cast<char*>(map::lookup(map, &key)), "abc");
     const auto compare = [&](std::uint64_t left, std::int64_t size) {
-        return static_cast<std::int64_t>(
-            domain.run(domain.load({wide(R1, left), store(BPF_DW, R10, -8, R1), copy(R1, R10),
-                                    add(R1, -8), set(R2, size), domain.wide_value(R3, map, 0),
-                                    call(BPF_FUNC_strncmp), leave()})));
+        return static_cast<std::int64_t>(domain.run(domain.load(
+            {wide(R1, left), store(BPF_DW, R10, -8, R1), copy(R1, R10), add(R1, -8), set(R2, size),
+             domain.wide_value(R3, map, 0), call(BPF_FUNC_strncmp), leave()})));
     };
     EXPECT_EQ(compare(0x636261, 8), 0);
     EXPECT_LT(compare(0x626261, 8), 0);
@@ -491,20 +556,18 @@ protected:
         for (int i = 1; i <= 8; ++i) {
             pieces.push_back(store(BPF_DW, R10, -8 * i, R1));
         }
-        pieces.insert(pieces.end(),
-                      {copy(R1, R6), copy(R2, R10), add(R2, -64), set(R3, size), wide(R4, flags),
-                       call(BPF_FUNC_get_stack), leave()});
+        pieces.insert(pieces.end(), {copy(R1, R6), copy(R2, R10), add(R2, -64), set(R3, size),
+                                     wide(R4, flags), call(BPF_FUNC_get_stack), leave()});
         const auto result = static_cast<std::int64_t>(
             domain.run_in_nmi(load_pieces(pieces), &context_, sizeof(context_), &registers_));
         EXPECT_FALSE(domain.execution.faulted);
         std::memcpy(stack_,
-                    task::current()->bpf_stack[static_cast<unsigned>(Level::nmi)] + kFrameBytes - 64,
+                    task::current()->bpf_stack[static_cast<unsigned>(Level::nmi)] + kFrameBytes -
+                        64,
                     sizeof(stack_));
         return result;
     }
-    std::vector<std::uint64_t> stack(std::size_t count) const {
-        return {stack_, stack_ + count};
-    }
+    std::vector<std::uint64_t> stack(std::size_t count) const { return {stack_, stack_ + count}; }
 
     ucontext_t registers_{};
     std::uint64_t frames_[16] = {};
@@ -583,18 +646,18 @@ TEST_F(HelperTest, tells_the_name_of_the_thread_cut_and_padded) {
     prctl(PR_SET_NAME, "name-of-thread");
     refresh_task(*task::current());
     const auto name = [&](std::int64_t size) {
-        domain.run(domain.load({set(R1, -1), store(BPF_DW, R10, -8, R1), store(BPF_DW, R10, -16, R1),
-                                store(BPF_DW, R10, -24, R1), copy(R1, R10), add(R1, -24),
-                                set(R2, size), call(BPF_FUNC_get_current_comm), leave()}));
+        domain.run(
+            domain.load({set(R1, -1), store(BPF_DW, R10, -8, R1), store(BPF_DW, R10, -16, R1),
+                         store(BPF_DW, R10, -24, R1), copy(R1, R10), add(R1, -24), set(R2, size),
+                         call(BPF_FUNC_get_current_comm), leave()}));
         return std::string(
             reinterpret_cast<const char*>(task::current()->bpf_stack[0]) + kFrameBytes - 24, 24);
     };
     EXPECT_EQ(name(16), std::string("name-of-thread\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 24));
     EXPECT_EQ(name(5).substr(0, 6), std::string("name\0\xff", 6));
     EXPECT_EQ(name(20).substr(0, 21), std::string("name-of-thread\0\0\0\0\0\0\xff", 21));
-    expect_bad_argument({copy(R1, R10), add(R1, -8), set(R2, 0), call(BPF_FUNC_get_current_comm),
-                         leave()},
-                        3);
+    expect_bad_argument(
+        {copy(R1, R10), add(R1, -8), set(R2, 0), call(BPF_FUNC_get_current_comm), leave()}, 3);
 }
 
 TEST_F(HelperTest, tells_the_time_by_the_clock_asked_for) {

@@ -59,6 +59,8 @@ constexpr std::uintptr_t kUserEnd = std::uintptr_t{1} << 63;
 
 std::atomic<bool> recovery_enabled{false};
 
+[[gnu::tls_model("initial-exec")]] constinit thread_local bool faults_open = false;
+
 constexpr std::uint64_t bit_of(int signal) { return std::uint64_t{1} << (signal - 1); }
 constexpr std::uint64_t kFaultSignals = bit_of(SIGSEGV) | bit_of(SIGBUS);
 
@@ -79,6 +81,12 @@ bool recover_fault(int signal, const siginfo_t* info, void* ucontext) noexcept {
     return true;
 }
 
+FaultWindow::FaultWindow() noexcept : before_(faults_open) { faults_open = true; }
+
+FaultWindow::~FaultWindow() { faults_open = before_; }
+
+void FaultWindow::close() noexcept { faults_open = false; }
+
 UserMemory::Way UserMemory::choose() const noexcept {
     if (!recovery_enabled.load(std::memory_order_relaxed)) {
         return Way::system_call;
@@ -88,6 +96,8 @@ UserMemory::Way UserMemory::choose() const noexcept {
     if (ucontext_ != nullptr) {
         std::memcpy(&blocked, &static_cast<const ucontext_t*>(ucontext_)->uc_sigmask,
                     sizeof(blocked));
+    } else if (faults_open) {
+        return Way::recover;
     } else if (raw_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, reinterpret_cast<long>(&blocked),
                                sizeof(blocked)) != 0) {
         return Way::system_call;

@@ -27,11 +27,30 @@ void enable_fault_recovery() noexcept;
 /// Context: nmi.
 bool recover_fault(int signal, const siginfo_t* info, void* ucontext) noexcept;
 
+/// For the preload library's handler: while it runs, SIGSEGV and SIGBUS are open on this thread (it
+/// has seen to that), so that the callbacks it runs need not ask the kernel for the mask.
+class FaultWindow {
+public:
+    /// Context: nmi.
+    FaultWindow() noexcept;
+    ~FaultWindow();
+    FaultWindow(const FaultWindow&) = delete;
+    FaultWindow& operator=(const FaultWindow&) = delete;
+
+    /// Forgets what a handler that was left by longjmp has set, before works run outside handlers.
+    /// Context: task.
+    static void close() noexcept;
+
+private:
+    bool before_;
+};
+
 /// Reads user memory for one execution of a program, in one of the two ways.
 class UserMemory {
 public:
     /// `ucontext`: registers of the interrupted code, which name the signals that it blocks;
-    /// nullptr outside of an event's handler, where the mask is asked for once, at the first read.
+    /// nullptr outside of an event's handler: there the mask is asked for once, at the first read,
+    /// if no FaultWindow says what it is.
     /// Context: any.
     explicit UserMemory(const void* ucontext) noexcept : ucontext_(ucontext) {}
 

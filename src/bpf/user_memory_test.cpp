@@ -35,7 +35,7 @@ protected:
     void SetUp() override {
         faults_seen = 0;
         if (GetParam()) {
-            struct sigaction action {};
+            struct sigaction action{};
             action.sa_sigaction = on_fault;
             action.sa_flags = SA_SIGINFO;
             sigaction(SIGSEGV, &action, nullptr);
@@ -43,8 +43,8 @@ protected:
             enable_fault_recovery();
         }
         // A page that is there, one that is not, one that cannot be read.
-        pages_ = static_cast<char*>(mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        pages_ = static_cast<char*>(
+            mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         ASSERT_NE(pages_, MAP_FAILED);
         munmap(pages_ + kPage, kPage);
         mprotect(pages_ + 2 * kPage, kPage, PROT_NONE);
@@ -158,13 +158,14 @@ TEST_P(UserMemoryTest, reads_a_string_that_ends_right_before_an_unmapped_page) {
 }
 
 TEST_P(UserMemoryTest, reads_strings_across_pages_and_chunks) {
-    auto* two = static_cast<char*>(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto* two = static_cast<char*>(
+        mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(two, MAP_FAILED);
     const std::string text(3000, 'a');
     std::strcpy(two + kPage - 1500, text.c_str());
     std::string buffer(4000, 'x');
-    EXPECT_EQ(memory_.read_string(buffer.data(), reinterpret_cast<std::uintptr_t>(two) + kPage - 1500,
+    EXPECT_EQ(memory_.read_string(buffer.data(),
+                                  reinterpret_cast<std::uintptr_t>(two) + kPage - 1500,
                                   buffer.size()),
               3001);
     EXPECT_STREQ(buffer.c_str(), text.c_str());
