@@ -12,6 +12,9 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
+
+#include "sync/arena.hpp"
 
 namespace taskwork::uapi {
 namespace {
@@ -36,6 +39,8 @@ Table& table() {
     static auto* instance = new Table;
     return *instance;
 }
+
+bool is_host() noexcept { return sync::Arena::present() && sync::Arena::is_host(); }
 
 void set_hint(int descriptor, bool ours) noexcept {
     if (descriptor >= kHintedMax) {
@@ -91,7 +96,7 @@ int install_descriptor(std::shared_ptr<Object> object, Backing backing, const ch
 }
 
 std::shared_ptr<Object> object_of(int descriptor) {
-    if (!may_be_ours(descriptor)) {
+    if (!may_be_ours(descriptor) || !is_host()) {
         return nullptr;
     }
     struct stat status = {};
@@ -123,7 +128,7 @@ bool may_be_ours(int descriptor) noexcept {
 }
 
 void forget_descriptor(int descriptor) {
-    if (!may_be_ours(descriptor)) {
+    if (!may_be_ours(descriptor) || !is_host()) {
         return;
     }
     Table& all = table();
@@ -132,8 +137,28 @@ void forget_descriptor(int descriptor) {
     old = erase(all, descriptor);
 }
 
+void forget_descriptors(unsigned first, unsigned last) {
+    if (!is_host()) {
+        return;
+    }
+    std::vector<int> ours;
+    {
+        Table& all = table();
+        const std::lock_guard guard(all.lock);
+        for (const auto& [descriptor, entry] : all.entries) {
+            const auto number = static_cast<unsigned>(descriptor);
+            if (number >= first && number <= last) {
+                ours.push_back(descriptor);
+            }
+        }
+    }
+    for (const int descriptor : ours) {
+        forget_descriptor(descriptor);
+    }
+}
+
 void follow_dup(int old_descriptor, int new_descriptor) {
-    if (old_descriptor == new_descriptor) {
+    if (old_descriptor == new_descriptor || !is_host()) {
         return;
     }
     Table& all = table();
@@ -148,6 +173,9 @@ void follow_dup(int old_descriptor, int new_descriptor) {
 }
 
 void for_each_descriptor(void (*function)(int, Object&, void*), void* argument) {
+    if (!is_host()) {
+        return;
+    }
     Table& all = table();
     const std::lock_guard guard(all.lock);
     for (const auto& [descriptor, entry] : all.entries) {

@@ -5,6 +5,9 @@
 // epoll are the kernel's own. This table says what a number means. It follows dup and close through
 // the wrapped libc calls; a number that was closed behind its back (raw system call, close_range)
 // is found out by the identity of the file and forgotten.
+//
+// In a forked child of the host none of its descriptors is ours: what they stand for is the host's,
+// and the table's lock may have been taken by a thread that the child does not have.
 #pragma once
 
 #include <memory>
@@ -43,6 +46,10 @@ bool may_be_ours(int descriptor) noexcept;
 /// Follows close(descriptor), before it: the object is let go, which may destroy it.
 /// Context: task.
 void forget_descriptor(int descriptor);
+
+/// Follows close_range(first, last), before it.
+/// Context: task.
+void forget_descriptors(unsigned first, unsigned last);
 
 /// Follows a dup from `old_descriptor` to `new_descriptor`, after it.
 /// Context: task.

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -400,6 +401,9 @@ TEST_F(Loading, descriptors_are_followed_through_every_kind_of_dup) {
         EXPECT_EQ(close(copy), 0);
         EXPECT_EQ(map_of(copy), nullptr);
     }
+    const int high = dup2(values, 300);
+    ASSERT_EQ(close_range(300, 310, 0), 0);
+    EXPECT_EQ(map_of(high), nullptr);
     // A number that was closed behind our back and means another file now is not taken for ours.
     const int victim = dup(values);
     ASSERT_EQ(syscall(SYS_close, victim), 0);
@@ -408,6 +412,33 @@ TEST_F(Loading, descriptors_are_followed_through_every_kind_of_dup) {
     ASSERT_EQ(fileno(other), victim);
     EXPECT_EQ(map_of(victim), nullptr);
     std::fclose(other);
+}
+
+// A child that closes what it has inherited does not cancel the host's works.
+TEST_F(Loading, a_forked_child_has_no_part_in_the_hosts_descriptors) {
+    TestObject object("uapi_probe");
+    load(object);
+    Target target;
+    Arguments arguments;
+    arguments.target = target.tid();
+    ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
+    const defer::WorkCounts before = domain_counts();
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+        std::uint32_t key = 1;
+        std::uint64_t value[2] = {};
+        const int map = object.map_descriptor("values");
+        const bool refused = bpf_map_lookup_elem(map, &key, value) == -ESRCH;
+        close_range(3, ~0u, 0);
+        _exit(refused ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    EXPECT_EQ(domain_counts().cancelled, before.cancelled);
+    target.release();
+    EXPECT_EQ(domain_counts().ran, before.ran + 1);
 }
 
 }  // namespace

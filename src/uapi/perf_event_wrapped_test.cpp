@@ -77,6 +77,13 @@ bool compute_until(Condition done) {
 
 class PerfEvents : public HostTest {
 protected:
+#ifndef TASKWORK_TEST_REFERENCE
+    void SetUp() override {
+        HostTest::SetUp();
+        event::EventTable::get().include_host = 1;  // the events are to be ours
+    }
+#endif
+
     /// Loads the object; the descriptor of one of its programs.
     static int load_program(TestObject& object, const char* name) {
         EXPECT_EQ(object.load(), 0) << libbpf_log;

@@ -105,6 +105,9 @@ long prog_load(const Command& command) {
     if (attr.insn_cnt == 0 || attr.insn_cnt > kInsnsMax) {
         return -E2BIG;
     }
+    if (!is_probe(attr) && (attr.attach_btf_id != 0 || attr.attach_prog_fd != 0)) {
+        return refuse(-EINVAL, "programs that are attached to other code are not available");
+    }
     std::shared_ptr<BtfObject> btf;
     if (attr.prog_btf_fd != 0) {
         int error = 0;

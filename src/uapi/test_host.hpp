@@ -8,12 +8,15 @@
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
 
+#include "event/event.hpp"
 #include "task/test_domain.hpp"
+#include "task/worker.hpp"
 #include "uapi/uapi.hpp"
 
 namespace taskwork::uapi {
@@ -35,14 +38,31 @@ class HostTest : public testing::Test {
 protected:
     static void SetUpTestSuite() {
         libbpf_set_print(keep_log);
+        task::LifeHooks hooks;
+        hooks.task_born = [](task::Task& task) noexcept { during_events(event::open_for, task); };
+        hooks.task_exited = [](task::Task& task) noexcept {
+            during_events(event::close_for, task);
+        };
+        hooks.kick = event::kick;
+        task::Worker::set_life_hooks(hooks);
         static auto* domain = new task::TestDomain(std::size_t{256} << 20);
         static_cast<void>(domain);
         const Result<void> started = start();
         ASSERT_TRUE(started.has_value()) << started.error().text;
+        events_exist.store(true, std::memory_order_release);
     }
     void SetUp() override {
         libbpf_log.clear();
         clear_diagnosis();
+    }
+
+private:
+    // The test's own thread is born before the table of events is.
+    static inline std::atomic<bool> events_exist{false};
+    static void during_events(void (*function)(task::Task&) noexcept, task::Task& task) noexcept {
+        if (events_exist.load(std::memory_order_acquire)) {
+            function(task);
+        }
     }
 };
 

@@ -15,7 +15,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -34,6 +36,8 @@ void* __real_mmap(void* address, size_t size, int protection, int flags, int des
                   off_t offset);
 int __real_munmap(void* address, size_t size);
 int __real_close(int descriptor);
+int __real_close_range(unsigned first, unsigned last, int flags);
+void __real_closefrom(int first);
 int __real_dup(int descriptor);
 int __real_dup2(int old_descriptor, int new_descriptor);
 int __real_dup3(int old_descriptor, int new_descriptor, int flags);
@@ -179,6 +183,18 @@ int __wrap_close(int descriptor) {
         uapi::forget_descriptor(descriptor);
     }
     return __real_close(descriptor);
+}
+
+int __wrap_close_range(unsigned first, unsigned last, int flags) {
+    if (flags == 0) {
+        uapi::forget_descriptors(first, last);
+    }
+    return __real_close_range(first, last, flags);
+}
+
+void __wrap_closefrom(int first) {
+    uapi::forget_descriptors(static_cast<unsigned>(std::max(first, 0)), UINT_MAX);
+    __real_closefrom(first);
 }
 
 int __wrap_dup(int descriptor) { return duplicated(descriptor, __real_dup(descriptor)); }

@@ -10,6 +10,8 @@ set(TASKWORK_WRAP_SYMBOLS
     mmap64
     munmap
     close
+    close_range
+    closefrom
     dup
     dup2
     dup3
