@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "agent/filters.hpp"
 #include "agent/kernel_signal.hpp"
 #include "agent/launch.hpp"
 #include "agent/signals.hpp"
@@ -150,6 +151,7 @@ void unregister_thread(bool process_ends) noexcept {
     if (!process_ends) {  // timers end with the process, and a filter may forbid more
         event::disarm_timer(*task);
     }
+    bpf::FaultWindow::close();
     task::exit_current(process_ends);
 }
 
@@ -191,6 +193,7 @@ void wait_until_attached() noexcept {
 /// Events that were under way when the thread ceased to be a task (its exit, the domain left) are
 /// ours still, if nobody's any more.
 bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept {
+    const bpf::FaultWindow window;  // the handler that calls us has opened the two signals
     return task::on_signal(signal, info, ucontext) ||
            (task::current() == nullptr && event::is_event_signal(*info));
 }
@@ -249,6 +252,7 @@ void start() noexcept {
         sync::Arena::destroy();
         return;
     }
+    look_for_filter();
     defer::WorkTable::join();
     bpf::join();
     event::join();

@@ -15,6 +15,9 @@ constexpr std::uint8_t kItemUsed = kStateUser;
 /// Of this process; only the host runs items.
 std::array<DeferralHandler, static_cast<std::size_t>(DeferralKind::count)> handlers{};
 
+/// Whether this process may be killed for a system call.
+constinit platform::Atomic<std::uint32_t> quiet{0};
+
 }  // namespace
 
 std::errc DeferralQueue::create() noexcept {
@@ -61,7 +64,9 @@ void DeferralQueue::queue(std::uint32_t item) noexcept {
     }
     // seq_cst in set(): pairs with the take() of run_pending.
     queued_.set(item);
-    wake();
+    if (quiet.load(std::memory_order_relaxed) == 0) {
+        wake();
+    }
 }
 
 void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
@@ -69,6 +74,8 @@ void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
         queued_.set(item);
     }
 }
+
+void DeferralQueue::be_quiet() noexcept { quiet.store(1, std::memory_order_relaxed); }
 
 void DeferralQueue::wake() noexcept {
     signal_.fetch_add(1, std::memory_order_seq_cst);

@@ -63,6 +63,9 @@ public:
     /// or after the time it gave itself. For a process that is about to end: the filter of a
     /// program that exits may allow nothing but that. Context: any. No system call.
     void queue_quietly(std::uint32_t item) noexcept;
+    /// Makes every queue() of this process, and of children that it forks, a queue_quietly().
+    /// Context: any.
+    static void be_quiet() noexcept;
 
     /// Sets this process's handler for a kind. Host only, before the worker starts.
     /// Context: task.

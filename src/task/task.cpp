@@ -54,9 +54,11 @@ std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
     void* tasks = sync::Arena::allocate(sync::Pool::bytes(tasks_max, sizeof(Task)), 64, &why);
     void* processes =
         sync::Arena::allocate(sync::Pool::bytes(kProcessesMax, sizeof(Process)), 64, &why);
-    if (tasks == nullptr || processes == nullptr) {
+    void* tids = sync::Arena::allocate(sizeof(*table->tids) * tasks_max, 64, &why);
+    if (tasks == nullptr || processes == nullptr || tids == nullptr) {
         return why;
     }
+    table->tids = static_cast<platform::Atomic<std::int32_t>*>(tids);
     table->tasks.init(tasks, tasks_max, sizeof(Task), Worker::adopt_pool(table->tasks, nullptr));
     table->processes.init(processes, kProcessesMax, sizeof(Process),
                           Worker::adopt_pool(table->processes, nullptr));
@@ -88,6 +90,10 @@ TaskTable& TaskTable::get() noexcept { return *sync::Arena::root<TaskTable>(sync
 
 Task* TaskTable::find(std::int32_t tid) noexcept {
     for (std::uint32_t index = 0; index < tasks.count(); ++index) {
+        // Acquire: pairs with the release in register_current.
+        if (tids[index].load(std::memory_order_acquire) != tid) {
+            continue;
+        }
         Task& task = task_at(index);
         if (sync::Pool::load(&task).state() == kTaskAlive && task.tid == tid) {
             return &task;
@@ -163,6 +169,7 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) 
     }
     task->pid = process->pid;
     task->tid = platform::thread_id();
+    table.tids[table.tasks.index_of(task)].store(task->tid, std::memory_order_release);
     task->process = owner;
     task->sampled.store(0, std::memory_order_relaxed);
     task->section.reset();

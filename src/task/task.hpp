@@ -184,6 +184,9 @@ public:
 
     sync::Pool tasks;
     sync::Pool processes;
+    /// Thread ids by index of the task; left behind at its end. Apart from the tasks, so that
+    /// find() does not make all their pages resident.
+    platform::Atomic<std::int32_t>* tids;
     platform::Atomic<std::uint64_t> tasks_refused;  ///< Threads that found the table full.
     platform::Atomic<std::uint64_t> processes_refused;
 
