@@ -67,6 +67,46 @@ std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::stri
     return no_error;
 }
 
+/// As bpftool calls the types of maps; "type N" for one that came later.
+std::string type_name(std::uint32_t type) {
+    static constexpr const char* names[] = {"unspec",
+                                            "hash",
+                                            "array",
+                                            "prog_array",
+                                            "perf_event_array",
+                                            "percpu_hash",
+                                            "percpu_array",
+                                            "stack_trace",
+                                            "cgroup_array",
+                                            "lru_hash",
+                                            "lru_percpu_hash",
+                                            "lpm_trie",
+                                            "array_of_maps",
+                                            "hash_of_maps",
+                                            "devmap",
+                                            "sockmap",
+                                            "cpumap",
+                                            "xskmap",
+                                            "sockhash",
+                                            "cgroup_storage",
+                                            "reuseport_sockarray",
+                                            "percpu_cgroup_storage",
+                                            "queue",
+                                            "stack",
+                                            "sk_storage",
+                                            "devmap_hash",
+                                            "struct_ops",
+                                            "ringbuf",
+                                            "inode_storage",
+                                            "task_storage",
+                                            "bloom_filter",
+                                            "user_ringbuf",
+                                            "cgrp_storage",
+                                            "arena",
+                                            "insn_array"};
+    return type < std::size(names) ? names[type] : "type " + std::to_string(type);
+}
+
 /// Last step of a map's life, after a grace period in which nobody could find it any more.
 void destroy(void* argument) noexcept {
     auto* map = static_cast<Map*>(argument);
@@ -118,8 +158,8 @@ Result<Map*> create(const MapSpec& spec) {
     const MapOps* const ops = ops_of(spec.type);
     if (ops == nullptr) {
         return Error{std::errc::invalid_argument,
-                     describe(spec, "?") + ": map type " + std::to_string(spec.type) +
-                         " is not supported (hash, array and ring buffer are)"};
+                     describe(spec, type_name(spec.type).c_str()) +
+                         ": this type of map is not supported (hash, array and ringbuf are)"};
     }
     std::string why;
     std::errc error = no_error;

@@ -274,6 +274,8 @@ public:
         }
     }
 
+    int program_fd(const std::string& program) const { return bpf_program__fd(find(program)); }
+
     bool has(const std::string& program) const {
         return bpf_object__find_program_by_name(object_, program.c_str()) != nullptr;
     }
@@ -313,7 +315,7 @@ public:
             if (clock_ns(CLOCK_MONOTONIC) > deadline) {
                 return false;
             }
-            for (int i = 0; i < 100; ++i) {
+            for (int i = 0; i < 10; ++i) {
                 sink = check_outer(sink);
             }
         }
