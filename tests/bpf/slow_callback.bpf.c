@@ -4,12 +4,12 @@
 // back to its program all the same. Reads spin_ns, the duration of one callback (at most about 10
 // ms).
 //
-// Each event schedules onto the next of 64 slots. observed[0]: schedules that returned 0,
+// Each event schedules onto the next of 4 slots. observed[0]: schedules that returned 0,
 // observed[1]: refused ones; task_work_runs: callbacks.
 
 #include "check.bpf.h"
 
-#define SLOTS 64
+#define SLOTS 4
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
