@@ -17,6 +17,7 @@
 
 #include "agent/launch.hpp"
 #include "bpf/program.hpp"
+#include "bpf/task_view.hpp"
 #include "cli/host.hpp"
 #include "cli/object.hpp"
 #include "cli/processes.hpp"
@@ -35,6 +36,8 @@ constexpr std::uint64_t kMillisecondNs = 1'000'000;
 /// The tree of processes is looked at this often, or less so that it takes 2 % of the time.
 constexpr std::uint64_t kScanNs = 20 * kMillisecondNs;
 constexpr std::uint64_t kScanShare = 50;
+/// Names and user ids of threads are looked up again this often, or less as above.
+constexpr std::uint64_t kRefreshNs = 200 * kMillisecondNs;
 /// Ring buffers are emptied and the trace is printed this often.
 constexpr std::uint64_t kDrainNs = 20 * kMillisecondNs;
 /// How long the end waits for the dead to be swept, and for the works of those that live on.
@@ -189,7 +192,7 @@ public:
 private:
     [[nodiscard]] std::uint64_t next_timeout_ns() const {
         const std::uint64_t now = platform::now_ns();
-        std::uint64_t next = std::min(scan_ns_, drain_ns_);
+        std::uint64_t next = std::min({scan_ns_, drain_ns_, refresh_ns_});
         if (sampling_ && options_.duration_ns) {
             next = std::min(next, start_ns_ + *options_.duration_ns);
         }
@@ -220,6 +223,11 @@ private:
             processes_.scan(::getpid(), now);
             const std::uint64_t taken = platform::now_ns() - now;
             scan_ns_ = now + std::max(kScanNs, taken * kScanShare);
+        }
+        if (now >= refresh_ns_) {
+            bpf::refresh_tasks();
+            const std::uint64_t taken = platform::now_ns() - now;
+            refresh_ns_ = now + std::max(kRefreshNs, taken * kScanShare);
         }
         if (status_line_.is_due(now)) {
             status_line_.update(now, events(), defer::counts(defer::WorkTable::get().domain).ran);
@@ -305,6 +313,7 @@ private:
     const std::uint64_t start_ns_;
     std::uint64_t end_ns_ = 0;
     std::uint64_t scan_ns_ = 0;
+    std::uint64_t refresh_ns_ = 0;
     std::uint64_t drain_ns_ = 0;
     bool sampling_ = true;
     bool ended_ = false;
