@@ -362,6 +362,37 @@ TEST(Preload, does_nothing_where_the_domain_is_not_named_or_not_there) {
     }
 }
 
+TEST(Preload, a_library_of_another_version_refuses_the_domain_with_one_line) {
+    std::string library = read_file(TASKWORK_TEST_AGENT);
+    const std::string version =
+        std::string("\0" TASKWORK_TEST_VERSION "\0", sizeof(TASKWORK_TEST_VERSION) + 1);
+    std::size_t changed = 0;
+    for (std::size_t at = 0; (at = library.find(version, at)) != std::string::npos; ++at) {
+        library[at + 1] = '9';
+        ++changed;
+    }
+    ASSERT_GT(changed, 0U);
+    const std::string other = temporary("other.so");
+    std::ofstream(other, std::ios::binary) << library;
+    ::chmod(other.c_str(), 0755);
+
+    const Words words = program("life_maps");
+    const std::string errors = temporary("stderr");
+    const Outcome plain = run(words);
+    const Outcome refused =
+        run({TASKWORK_TEST_COMMAND, "run", std::string(TASKWORK_TEST_BPF_DIR) + "/lifecycle.bpf.o",
+             "--", words[0]},
+            {"TASKWORK_AGENT=" + other}, errors);
+    const std::string said = read_file(errors);
+    std::remove(other.c_str());
+    std::remove(errors.c_str());
+    EXPECT_EQ(refused.status, 0) << said;
+    EXPECT_EQ(refused.output, plain.output);
+    const std::size_t at = said.find("refuses the domain");
+    ASSERT_NE(at, std::string::npos) << said;
+    EXPECT_EQ(said.find("refuses the domain", at + 1), std::string::npos) << said;
+}
+
 TEST(Preload, a_wrong_cookie_or_inode_is_not_joined) {
     const Membership member;
     const Words words = program("life_maps");
