@@ -26,15 +26,9 @@ constexpr std::uint64_t kC = 33;
 constexpr std::uint32_t kEntries = 2;
 constexpr std::uint64_t kAbsent = UINT64_MAX;
 
-/// Every so many instructions are tried, each combination from another start. AddressSanitizer
-/// makes about six instructions of one.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kStride = 397;
-constexpr std::uint64_t kDeathStride = 211;
-#else
-constexpr std::uint64_t kStride = 37;
-constexpr std::uint64_t kDeathStride = 23;
-#endif
+/// Each combination starts from another instruction.
+constexpr std::uint64_t kStride = 61 * kStepFactor;
+constexpr std::uint64_t kDeathStride = 23 * kStepFactor;
 
 struct Operation {
     enum class Kind { put, put_new, put_present, erase, get } kind;

@@ -50,11 +50,12 @@ inline constexpr std::uint64_t kReplaced = 2;
 inline constexpr std::uint64_t kLinkFlags = 7;
 
 /// Elements beyond max_entries: those that wait for a grace period, and replacements being built.
-/// As many as entries, but 64 to 8192, and no more than fit 4 MiB, but at least 8.
+/// As many as entries, but 1024 to 8192 (a small map that is updated at 10 kHz lives through a
+/// grace period of 100 ms), and no more than fit 4 MiB, but at least 8.
 /// Context: any.
 constexpr std::uint32_t spares_of(std::uint32_t max_entries, std::size_t element_bytes) noexcept {
     const std::size_t fit = (std::size_t{4} << 20) / element_bytes;
-    const std::size_t wanted = max_entries < 64 ? 64 : max_entries > 8192 ? 8192 : max_entries;
+    const std::size_t wanted = max_entries < 1024 ? 1024 : max_entries > 8192 ? 8192 : max_entries;
     return static_cast<std::uint32_t>(wanted < fit ? wanted : fit < 8 ? 8 : fit);
 }
 
