@@ -644,7 +644,6 @@ TEST_F(HelperTest, tells_who_runs) {
 
 TEST_F(HelperTest, tells_the_name_of_the_thread_cut_and_padded) {
     prctl(PR_SET_NAME, "name-of-thread");
-    refresh_task(*task::current());
     const auto name = [&](std::int64_t size) {
         domain.run(
             domain.load({set(R1, -1), store(BPF_DW, R10, -8, R1), store(BPF_DW, R10, -16, R1),

@@ -148,6 +148,9 @@ std::uint64_t run(Execution& execution) noexcept {
     task::Task& task = *execution.task;
     const task::ReadSection section(task, sync::Flavour::sleepable);
     const Level level = task::current_level(task);
+    if (level == Level::task) {
+        refresh_own_name(task);  // Only handlers have to do without system calls.
+    }
     const std::uint64_t start_ns = platform::now_ns();
     std::uint64_t result = 0;
     {

@@ -164,8 +164,8 @@ std::uint64_t run(Execution& execution) noexcept;
 void describe_task(task::Task& task) noexcept;
 
 /// Hands over the lines of bpf_trace_printk() that are ready (trace.hpp), each with its newline.
-/// The worker's deferral handler of DeferralKind::trace is called when there are some. Context:
-/// task (host).
+/// Nobody tells the host of new lines: it looks now and then.
+/// Context: task (host).
 void drain_trace(void (*sink)(void* argument, const char* line, std::size_t size), void* argument);
 
 /// Our own BTF in place of /sys/kernel/btf/vmlinux: raw BTF bytes.

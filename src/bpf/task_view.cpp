@@ -2,6 +2,7 @@
 #include "bpf/task_view.hpp"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -179,6 +180,13 @@ void describe_task(task::Task& task) noexcept {
     task::Task* parent = table.find(process_seen.outside_parent.pid);
     view.real_parent = parent != nullptr ? &task_view(*parent) : &process_seen.outside_parent;
     view.parent = view.real_parent;
+}
+
+void refresh_own_name(task::Task& task) noexcept {
+    char name[sizeof(task_struct::comm)] = {};
+    if (raw_system_call(SYS_prctl, PR_GET_NAME, reinterpret_cast<long>(name)) == 0) {
+        set_name(task_view(task), name);
+    }
 }
 
 void refresh_task(task::Task& task) noexcept {

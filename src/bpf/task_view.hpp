@@ -42,6 +42,9 @@ inline ProcessView& process_view(const task::Task& task) noexcept {
 /// Context: any.
 task::Task* task_of_view(std::uint64_t address) noexcept;
 
+/// Takes over the calling thread's present name, by one system call. `task` is its own.
+/// Context: task, task_work.
+void refresh_own_name(task::Task& task) noexcept;
 /// Reads the task's name and its process's user ids again, from /proc: for a task of any process.
 /// Where they cannot be read they stay as they are.
 /// Context: task, irq. System calls; allocates nothing.

@@ -12,7 +12,6 @@
 #include "bpf/kernel_btf/task_struct.h"
 #include "bpf/program.hpp"
 #include "sync/arena.hpp"
-#include "sync/deferral.hpp"
 #include "task/worker.hpp"
 
 namespace taskwork::bpf {
@@ -45,7 +44,6 @@ TraceRing* TraceRing::create() noexcept {
     }
     auto* ring = new (memory) TraceRing;
     ring->lines.init(pool, kLines, sizeof(TraceLine), 0);
-    ring->item = sync::DeferralQueue::get().add_item(sync::DeferralKind::trace, 0);
     task::Worker::add_sweeper(sweep_lines);
     return ring;
 }
@@ -70,7 +68,6 @@ void TraceRing::commit(TraceLine& line) noexcept {
     // The writer owns the word: nobody else moves it. Pairs with the acquire of drain().
     sync::Word word = sync::Pool::load(&line);
     sync::Pool::transition(&line, word, word.with_state(kLineReady));
-    sync::DeferralQueue::get().queue(item);
 }
 
 void TraceRing::abandon(TraceLine& line) noexcept { lines.release(&line); }

@@ -36,7 +36,6 @@ struct TraceRing {
     sync::Pool lines;
     platform::Atomic<std::uint64_t> next_number;
     platform::Atomic<std::uint64_t> dropped;
-    std::uint32_t item;  ///< Deferral item that tells the host (DeferralKind::trace).
 
     /// Creates in the arena, with a sweeper for the dead. nullptr: no memory. Host only.
     /// Context: task.
@@ -45,8 +44,8 @@ struct TraceRing {
     /// A line to write into, with all but its text filled in; nullptr: none free (counted).
     /// Context: any.
     TraceLine* begin(const task::Task& task) noexcept;
-    /// Lets the host see it.
-    /// Context: any.
+    /// Lets the host see it, when it looks next: nobody is woken, so that a line costs no system
+    /// call. Context: any.
     void commit(TraceLine& line) noexcept;
     /// Gives it back unseen.
     /// Context: any.
