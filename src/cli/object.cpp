@@ -226,21 +226,6 @@ void describe_programs(bpf_object* object, std::string& others, unsigned& perf_e
     }
 }
 
-/// ", map NAME is of type TYPE" for a map that was not created; empty if all were.
-std::string refused_map_type(bpf_object* object) {
-    bpf_map* map = nullptr;
-    while ((map = bpf_object__next_map(object, map)) != nullptr) {
-        const std::string failure = fmt::format("map '{}': failed to create", bpf_map__name(map));
-        for (const std::string& warning : messages().warnings) {
-            const char* type = libbpf_bpf_map_type_str(bpf_map__type(map));
-            if (warning.starts_with(failure) && type != nullptr) {
-                return fmt::format("; {} is of type {}", bpf_map__name(map), type);
-            }
-        }
-    }
-    return {};
-}
-
 }  // namespace
 
 struct Object::State {
@@ -309,8 +294,7 @@ Result<void> Object::load() {
     uapi::clear_diagnosis();
     if (const int error = bpf_object__load(state_->object); error != 0) {
         return Error{static_cast<std::errc>(-error),
-                     state_->path + ": cannot be loaded: " + why_failed(-error) +
-                         refused_map_type(state_->object)};
+                     state_->path + ": cannot be loaded: " + why_failed(-error)};
     }
     bpf_map* map = nullptr;
     while ((map = bpf_object__next_map(state_->object, map)) != nullptr) {

@@ -141,7 +141,7 @@ TEST(CliErrors, too_little_address_space) {
                                     const rlimit limit{512 << 20, 512 << 20};
                                     ::setrlimit(RLIMIT_AS, &limit);
                                 }),
-                    125, {"memory"});
+                    125, {"address space"});
 }
 
 TEST(CliErrors, files_may_not_grow_to_the_size_of_the_arena) {

@@ -120,19 +120,21 @@ TEST(CliRun, two_programs_have_an_event_each) {
 
 TEST(CliRun, ring_buffer_records_are_counted_and_printed_typed_when_asked) {
     json report;
-    Outcome outcome = run_with_report({}, "check_ringbuf", {"sh", "-c", kSomeTime}, &report);
+    Outcome outcome = run_with_report({}, "cli_records", {"sh", "-c", kSomeTime}, &report);
     ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
-    EXPECT_GE(report.at("ring_buffers").at("ring").at("records"), 2);
-    EXPECT_THAT(outcome.error, Not(HasSubstr("ring: {")));
-    outcome = run_with_report({"-v"}, "check_ringbuf", {"sh", "-c", kSomeTime}, &report);
-    EXPECT_THAT(outcome.error, HasSubstr("\"text\":\"submit\""));
+    EXPECT_EQ(report.at("ring_buffers").at("samples").at("records"), 3);
+    EXPECT_EQ(report["ring_buffers"]["samples"].at("bytes"), 3 * 24);
+    EXPECT_EQ(report["ring_buffers"]["samples"].at("dropped"), 0);
+    EXPECT_THAT(outcome.error, Not(HasSubstr("samples: {")));
+    outcome = run_with_report({"-v"}, "cli_records", {"sh", "-c", kSomeTime}, &report);
+    EXPECT_THAT(outcome.error, HasSubstr("samples: {\"number\":2,\"name\":\"sh\"}\n"));
 }
 
 TEST(CliRun, printk_goes_to_standard_error) {
     json report;
-    const Outcome outcome = run_with_report({}, "check_printk", {"sh", "-c", kSomeTime}, &report);
+    const Outcome outcome = run_with_report({}, "cli_records", {"sh", "-c", kSomeTime}, &report);
     ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
-    EXPECT_THAT(outcome.error, HasSubstr("check 2 abc 100%"));
+    EXPECT_THAT(outcome.error, HasSubstr("event 2 of sh\n"));
     EXPECT_EQ(outcome.out, "");
 }
 
