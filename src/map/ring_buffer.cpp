@@ -120,6 +120,7 @@ public:
     std::uint64_t produced() const noexcept {
         return window_->producer.position.load_low(std::memory_order_acquire);
     }
+    void refuse() noexcept { dropped_.fetch_add(1, std::memory_order_relaxed); }
     std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
     Window& window() const noexcept { return *window_; }
     std::uint32_t entry() const noexcept { return entry_; }
@@ -193,7 +194,7 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
         // The kernel's rule, which leaves at least 8 bytes free.
         if (length > kRecordBytesMax || mine.end() - consumed() > mask_ ||
             reservation(number).load().low > produced()) {
-            dropped_.fetch_add(1, std::memory_order_relaxed);
+            refuse();
             return nullptr;
         }
         if (state_.compare_exchange(last.pair, mine.pair)) {
@@ -459,8 +460,12 @@ std::errc ring_buffer_start() noexcept {
 void* ring_reserve(Map& map, std::uint64_t size, std::uint64_t flags,
                    std::uint16_t owner) noexcept {
     Ring& ring = Ring::of(map);
-    // A ring younger than this process's joining is not mapped twice here: refused as full.
-    if (flags != 0 || ring.entry() >= windows_mapped.load(std::memory_order_acquire)) {
+    if (flags != 0) {
+        return nullptr;
+    }
+    if (ring.entry() >= windows_mapped.load(std::memory_order_acquire)) {
+        // The ring is younger than this process's joining, and not mapped twice here.
+        ring.refuse();
         return nullptr;
     }
     return ring.reserve(size, owner);

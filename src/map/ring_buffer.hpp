@@ -6,8 +6,9 @@
 // is contiguous). A record starts with 8 bytes: length with BUSY (bit 31) and DISCARD (bit 30), and
 // a word that is the kernel's own there (page offset) and ours here (lap and owner).
 //
-// Reserving is lock-free; a producer that a handler interrupts half-way is helped by the handler's
-// own reservation, never waited for. A record whose producer died is discarded by the worker.
+// Reserving is lock-free; a handler that interrupts a producer half-way reserves behind it, waits
+// for nothing, and its record is seen once the interrupted producer goes on. A record whose
+// producer died is discarded by the worker.
 //
 //   RB.1  Records are consumed in order of reservation, each once.
 //   RB.2  A reservation that does not fit is refused and counted; nothing is overwritten.

@@ -96,7 +96,7 @@ TEST_F(SpecialFields, array_update_cancels_and_the_slot_can_be_scheduled_at_once
         ASSERT_EQ(update(array_map_, &key, &value, BPF_ANY), no_error);
         EXPECT_EQ(schedule(array_map_, element), no_error);
     }
-    EXPECT_EQ(ran.load(), 1);
+    EXPECT_EQ(runs(), 1);
 }
 
 // K87.
@@ -108,7 +108,7 @@ TEST_F(SpecialFields, array_update_under_the_lock_cancels_too) {
         ASSERT_EQ(schedule(array_map_, lookup(array_map_, &key)), no_error);
         ASSERT_EQ(update(array_map_, &key, &value, BPF_F_LOCK), no_error);
     }
-    EXPECT_EQ(ran.load(), 0);
+    EXPECT_EQ(runs(), 0);
 }
 
 // K88, K91.
@@ -124,7 +124,7 @@ TEST_F(SpecialFields, what_is_refused_cancels_nothing) {
         ASSERT_EQ(schedule(hash_map_, lookup(hash_map_, &key)), no_error);
         EXPECT_EQ(update(hash_map_, &key, &value, BPF_NOEXIST), std::errc::file_exists);
     }
-    EXPECT_EQ(ran.load(), 2);
+    EXPECT_EQ(runs(), 2);
 }
 
 // K89.
@@ -143,7 +143,7 @@ TEST_F(SpecialFields, hash_replacement_cancels_the_old_and_starts_with_an_empty_
         EXPECT_EQ(schedule(hash_map_, old), std::errc::no_such_file_or_directory);
         EXPECT_EQ(schedule(hash_map_, lookup(hash_map_, &key)), no_error);
     }
-    EXPECT_EQ(ran.load(), 1);
+    EXPECT_EQ(runs(), 1);
 }
 
 // K90.
@@ -163,7 +163,7 @@ TEST_F(SpecialFields, hash_update_under_the_lock_is_in_place_and_cancels_nothing
         EXPECT_EQ(lookup(hash_map_, &key), element);
         EXPECT_EQ(schedule(hash_map_, element), std::errc::device_or_resource_busy);
     }
-    EXPECT_EQ(ran.load(), 1);
+    EXPECT_EQ(runs(), 1);
     EXPECT_EQ(out(hash_map_, 2).first, 7U);
 }
 
@@ -206,7 +206,7 @@ TEST_F(SpecialFields, hash_deletion_cancels_and_returns_a_zero_slot) {
             EXPECT_EQ(schedule(hash_map_, element), std::errc::no_such_file_or_directory);
         }
     }
-    EXPECT_EQ(ran.load(), 0);
+    EXPECT_EQ(runs(), 0);
 }
 
 // K94.
@@ -223,7 +223,7 @@ TEST_F(SpecialFields, iteration_and_lookup_leave_works_alone) {
         Value seen{};
         EXPECT_EQ(lookup_copy(hash_map_, &key, &seen, 0), no_error);
     }
-    EXPECT_EQ(ran.load(), 1);
+    EXPECT_EQ(runs(), 1);
 }
 
 // K95.
@@ -243,7 +243,7 @@ TEST_F(SpecialFields, recycled_elements_start_with_an_empty_slot) {
             task::wait_until([&] { return usage(hash_map_).waiting == 0; });
         }
     }
-    EXPECT_EQ(ran.load(), 0);
+    EXPECT_EQ(runs(), 0);
     const defer::WorkCounts counts = defer::counts(hash_map_.works);
     EXPECT_EQ(counts.scheduled, 300U);
     EXPECT_EQ(counts.cancelled + counts.dropped, 300U);
@@ -268,7 +268,7 @@ TEST_F(SpecialFields, the_last_user_takes_all_works_with_him) {
             EXPECT_EQ(schedule(*map, lookup(*map, &key)), no_error);
             put_user(*map);
         }
-        EXPECT_EQ(ran.load(), 0);
+        EXPECT_EQ(runs(), 0);
         EXPECT_EQ(defer::counts(map->works).in_flight, 0U);
         put_reference(*map);
     }
@@ -310,7 +310,7 @@ TEST_F(SpecialFields, the_last_user_beside_schedules_leaves_no_work_behind) {
         put_user(map);
         left.store(true, std::memory_order_release);
         scheduler.join();
-        EXPECT_EQ(ran.load(), 0);
+        EXPECT_EQ(runs(), 0);
         EXPECT_EQ(defer::counts(map.works).in_flight, 0U);
         {
             const Sections sections;

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -110,8 +109,11 @@ protected:
         return defer::schedule(*task_work_slot(map, value), request);
     }
 
+    /// Callbacks run in this process.
+    static int runs() { return ran.load(std::memory_order_relaxed); }
+
     task::TestDomain domain_;
-    static inline std::atomic<int> ran{0};
+    static inline platform::Atomic<int> ran;
 };
 
 }  // namespace taskwork::map
