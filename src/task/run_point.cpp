@@ -80,10 +80,23 @@ bool on_own_stack(const Task& task, std::uintptr_t address) noexcept {
     return address >= task.stack_low && address < task.stack_high;
 }
 
+/// How far above its stamp the code of a live scope may stand: the stamp is taken at a call, for
+/// which arguments may have been pushed, and the caller's own frame may end there.
+constexpr std::uintptr_t kStampSlack = 256;
+
 /// An entry made by a frame deeper than the code now running is no longer there.
 bool is_stale(const Task& task, const Depth& depth, std::uintptr_t stack_pointer) noexcept {
-    return depth.is_open() && depth.stamp() < stack_pointer && on_own_stack(task, depth.stamp()) &&
-           on_own_stack(task, stack_pointer);
+    return depth.is_open() && depth.stamp() + kStampSlack < stack_pointer &&
+           on_own_stack(task, depth.stamp()) && on_own_stack(task, stack_pointer);
+}
+
+/// Brings a thread to a run point without disturbing it in a wait. One that is sampled comes to one
+/// with its next event.
+void kick_if_needed(Task& task) noexcept {
+    const std::uint32_t period_us = task.sampled.load(std::memory_order_relaxed);
+    if (period_us == 0 || period_us > kSampledOftenUs) {
+        sync::DeferralQueue::get().queue(task.kick_item);
+    }
 }
 
 /// Bytes left below `stack_pointer`, as far as known: SIZE_MAX on a stack we know nothing of.
@@ -114,7 +127,13 @@ bool has_pending(const Task& task) noexcept {
 }
 
 void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
+    const std::uint32_t events_before = task.events_in_drains.get();
     for (unsigned pass = 0; pass < kDrainPasses && has_pending(task); ++pass) {
+        // What events have scheduled on top of the callbacks gets one pass of its own: with slow
+        // callbacks each pass would bring more than the last, and the program would stand still.
+        if (pass >= 2 && task.events_in_drains.get() != events_before) {
+            break;
+        }
         // Clear first, then take: a pusher that finds the flag clear notifies, one that finds it
         // set pushed before this take.
         task.pending.store(kToldNothing, std::memory_order_seq_cst);
@@ -134,7 +153,7 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
     if (has_works(task)) {
         // Budget used up. The program goes on; its next run point must come without its help.
         task.statistics.drains_cut.increment();
-        sync::DeferralQueue::get().queue(task.kick_item);
+        kick_if_needed(task);
     }
 }
 
@@ -173,9 +192,9 @@ void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
 
 Section::Section(Task* task) noexcept : task_(task) {
     if (task_ != nullptr) {
-        const std::uintptr_t here = platform::stack_pointer();
-        recover(*task_, here);
-        task_->section.enter(here);
+        const std::uintptr_t scope = platform::caller_stack_pointer();
+        recover(*task_, scope);
+        task_->section.enter(scope);
     }
 }
 
@@ -192,9 +211,12 @@ NmiScope::NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_
     if (!on_alternate_stack) {
         recover(task, interrupted_sp);
     }
+    if (task.draining.is_open()) {
+        task.events_in_drains.increment();
+    }
     entered_ = !task.nmi.is_open();
     if (entered_) {
-        task.nmi.enter(platform::stack_pointer());
+        task.nmi.enter(platform::caller_stack_pointer());
     } else {
         task.statistics.events_nested.increment();
     }
@@ -277,10 +299,7 @@ void notify(Task& target, Notify mode) noexcept {
         }
     } while (!target.pending.compare_exchange(before, told, std::memory_order_seq_cst));
     if (mode == Notify::resume) {
-        const std::uint32_t period_us = target.sampled.load(std::memory_order_relaxed);
-        if (period_us == 0 || period_us > kSampledOftenUs) {
-            sync::DeferralQueue::get().queue(target.kick_item);
-        }
+        kick_if_needed(target);
         return;
     }
     if (self != nullptr) {

@@ -15,8 +15,8 @@
 // the order of addresses says nothing.
 //
 // A drain takes the list whole and runs it newest first, as the kernel does (K55). It has a budget:
-// after kDrainPasses takes, what nested events have scheduled meanwhile waits for the next run
-// point, so that a thread always returns to its program.
+// kDrainPasses takes, but only two once events have nested on its callbacks: what they schedule
+// further waits for the next run point, so that a thread always returns to its program.
 #pragma once
 
 #include <csignal>

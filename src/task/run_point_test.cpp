@@ -121,6 +121,20 @@ TEST_F(RunPointTest, a_drain_ends_when_its_budget_is_used_up_and_the_rest_runs_l
     EXPECT_EQ(order.size(), 21U);
 }
 
+// With 3 ms callbacks and an event each ms every pass brought more works than the one before.
+TEST_F(RunPointTest, what_events_schedule_on_top_of_callbacks_gets_one_pass_of_its_own) {
+    body = [](Task& task, TestNode& node) {
+        const NmiScope event(task, platform::stack_pointer(), false);
+        const ReadSection brief(task, sync::Flavour::brief);
+        push(task, (&node + 1)->node, 1);
+    };
+    ASSERT_TRUE(push_to(*current(), 0));
+    safe_point();
+    EXPECT_EQ(order, (std::vector<int>{0, 1}));
+    safe_point();
+    EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3}));
+}
+
 TEST_F(RunPointTest, works_do_not_run_inside_works) {
     body = [](Task& task, TestNode& node) {
         if (node.number == 0) {
@@ -401,6 +415,10 @@ std::jmp_buf jump;
 
 // An application's handler that longjmps out of our section left it open in 99 of 200 time-outs.
 [[gnu::noinline]] void leave_a_section_by_longjmp() {
+    // Deep enough that the frame cannot be taken for the one that jumps back.
+    volatile char deeper[4096];
+    deeper[0] = 0;
+    static_cast<void>(deeper[0]);
     alignas(Section) unsigned char storage[sizeof(Section)];
     new (storage) Section(current());
     std::longjmp(jump, 1);
@@ -423,6 +441,33 @@ TEST_F(RunPointTest, a_section_left_by_longjmp_is_reset_by_the_next_one) {
     EXPECT_FALSE(me.section.is_open());
     EXPECT_EQ(me.statistics.resets.get(), 1U);
     EXPECT_EQ(order, std::vector<int>{0});
+}
+
+std::uintptr_t real_stack_pointer() {
+    std::uintptr_t pointer = 0;
+    asm volatile("movq %%rsp, %0" : "=r"(pointer));
+    return pointer;
+}
+
+// The stamp was that of the constructor's frame, below the code of the scope it opens: an event
+// there took the section, or the handler it had interrupted, for abandoned.
+TEST_F(RunPointTest, a_scope_is_not_stale_to_the_code_in_it) {
+    Task& me = *current();
+    const std::uintptr_t here = platform::stack_pointer();
+    me.stack_low = here - (std::uintptr_t{1} << 20);
+    me.stack_high = here + (std::uintptr_t{1} << 20);
+    {
+        const Section section(&me);
+        recover(me, real_stack_pointer());
+        EXPECT_TRUE(me.section.is_open());
+    }
+    {
+        const NmiScope scope(me, real_stack_pointer(), false);
+        const NmiScope nested(me, real_stack_pointer(), false);
+        EXPECT_TRUE(scope.entered());
+        EXPECT_FALSE(nested.entered());
+    }
+    EXPECT_EQ(me.statistics.resets.get(), 0U);
 }
 
 TEST_F(RunPointTest, an_open_section_of_a_live_frame_is_not_reset) {

@@ -139,6 +139,7 @@ struct alignas(64) Task {
     alignas(64) Depth section;
     Depth nmi;
     Depth draining;
+    platform::LocalCounter events_in_drains;  ///< Events that came on top of callbacks.
     std::uintptr_t stack_low;  ///< Bounds of the thread's own stack; 0 where unknown.
     std::uintptr_t stack_high;
     sync::ReaderSlot readers[sync::flavour_count];

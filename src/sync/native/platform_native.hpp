@@ -124,9 +124,16 @@ inline void signal_fence() noexcept { std::atomic_signal_fence(std::memory_order
 /// A full hardware fence.
 inline void full_fence() noexcept { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-/// The stack pointer of the caller's frame.
+/// The frame of the function that this is called in: everything that it and those it calls keep on
+/// the stack lies below.
 [[gnu::always_inline]] inline std::uintptr_t stack_pointer() noexcept {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+/// The stack pointer of the *caller* of the function that this is called in, at the call: for
+/// constructors that note where the scope began which they open.
+[[gnu::always_inline]] inline std::uintptr_t caller_stack_pointer() noexcept {
+    return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) + 2 * sizeof(void*);
 }
 
 /// CLOCK_MONOTONIC in nanoseconds (by the vDSO: no system call where the kernel offers it).
