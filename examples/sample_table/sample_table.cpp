@@ -251,6 +251,9 @@ void print_report(const json& report, std::size_t rows) {
             }
             // A return address may lie behind its function's end; the call does not.
             std::string name = names.name(key.at("tgid"), leaf ? at : at - 1);
+            if (name.find("[libtaskwork-agent.so]") != std::string::npos) {
+                continue;  // the preload library starts threads; not the program's own doing
+            }
             name = name.substr(0, name.find(" ["));
             stack += (leaf ? "" : " < ") + name;
             leaf = false;

@@ -38,6 +38,8 @@ constexpr std::uint64_t kScanNs = 20 * kMillisecondNs;
 constexpr std::uint64_t kScanShare = 50;
 /// Names and user ids of threads are looked up again this often, or less as above.
 constexpr std::uint64_t kRefreshNs = 200 * kMillisecondNs;
+/// Names of threads are read again this often, with the same bound: handlers cannot ask for them.
+constexpr std::uint64_t kNamesNs = 100 * kMillisecondNs;
 /// Ring buffers are emptied and the trace is printed this often.
 constexpr std::uint64_t kDrainNs = 20 * kMillisecondNs;
 /// How long the end waits for the dead to be swept, and for the works of those that live on.
@@ -229,6 +231,11 @@ private:
             const std::uint64_t taken = platform::now_ns() - now;
             refresh_ns_ = now + std::max(kRefreshNs, taken * kScanShare);
         }
+        if (now >= names_ns_) {
+            const std::uint64_t begin = platform::now_ns();
+            bpf::refresh_tasks();
+            names_ns_ = now + std::max(kNamesNs, (platform::now_ns() - begin) * kScanShare);
+        }
         if (status_line_.is_due(now)) {
             status_line_.update(now, events(), defer::counts(defer::WorkTable::get().domain).ran);
         }
@@ -315,6 +322,7 @@ private:
     std::uint64_t scan_ns_ = 0;
     std::uint64_t refresh_ns_ = 0;
     std::uint64_t drain_ns_ = 0;
+    std::uint64_t names_ns_ = 0;
     bool sampling_ = true;
     bool ended_ = false;
     int status_ = 0;
