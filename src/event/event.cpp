@@ -111,8 +111,13 @@ void note_refusal(unsigned spec, int error) noexcept {
     }
 }
 
+Delivery delivery_of(const EventTable& table) noexcept {
+    return table.delivery.load(std::memory_order_relaxed);
+}
+
 bool is_ours_to_sample(const task::Task& task) noexcept {
-    return EventTable::get().include_host != 0 || task.pid != sync::Arena::header().host_pid;
+    return EventTable::get().include_host.load(std::memory_order_relaxed) != 0 ||
+           task.pid != sync::Arena::header().host_pid;
 }
 
 void update_sampled(task::Task& task) noexcept {
@@ -121,7 +126,7 @@ void update_sampled(task::Task& task) noexcept {
     for (unsigned spec = 0; spec < table.spec_count.load(std::memory_order_relaxed); ++spec) {
         const TaskEvent& event = table.of(task, spec);
         const bool runs = event.descriptor.load(std::memory_order_relaxed) >= 0 ||
-                          (table.delivery == Delivery::cpu_timer &&
+                          (delivery_of(table) == Delivery::cpu_timer &&
                            event.timer.load(std::memory_order_relaxed) != 0);
         if (!runs || table.specs[spec].enabled.load(std::memory_order_relaxed) == 0) {
             continue;
@@ -142,7 +147,7 @@ void open_event(task::Task& task, unsigned spec) noexcept {
         table.specs[spec].enabled.load(std::memory_order_relaxed) == 0) {
         return;
     }
-    if (table.delivery == Delivery::cpu_timer) {
+    if (delivery_of(table) == Delivery::cpu_timer) {
         return;  // the thread arms it
     }
     const int descriptor = open_perf_within_limit(table.specs[spec].attributes, task.tid);
@@ -225,8 +230,7 @@ std::errc EventTable::create() noexcept {
     }
     table->task_events = events;
     table->kicks = kicks;
-    table->delivery = Delivery::perf;
-    table->timer_frequency = tick_frequency();
+    table->delivery.store(Delivery::perf, std::memory_order_relaxed);
     if (!lock_for_life(table->host_life)) {
         return std::errc::not_enough_memory;
     }
@@ -301,8 +305,10 @@ Result<unsigned> attach(const EventAttributes& attributes, bpf::Program& program
     host().spans.push_back(span);
 
     bpf::get_program(program);
-    spec.attributes = attributes;
-    spec.sample_period = period_of(attributes);
+    if (index == count) {
+        spec.attributes = attributes;
+        spec.sample_period = period_of(attributes);
+    }
     free->cookie = cookie;
     // Release: pairs with the acquire in run_programs().
     free->program.store(&program, std::memory_order_release);
@@ -368,7 +374,8 @@ void open_for(task::Task& task) noexcept {
     for (unsigned spec = 0; spec < table.spec_count.load(std::memory_order_relaxed); ++spec) {
         open_event(task, spec);
     }
-    if (table.delivery == Delivery::perf) {  // else the thread says so itself, once it has a timer
+    if (delivery_of(table) ==
+        Delivery::perf) {  // else the thread says so itself, once it has a timer
         update_sampled(task);
     }
 }
@@ -429,7 +436,7 @@ void stop_all() noexcept {
 
 void arm_timer(task::Task& task) noexcept {
     EventTable& table = EventTable::get();
-    if (table.delivery != Delivery::cpu_timer) {
+    if (delivery_of(table) != Delivery::cpu_timer) {
         return;
     }
     for (unsigned spec = 0; spec < table.spec_count.load(std::memory_order_acquire); ++spec) {
@@ -450,7 +457,7 @@ void arm_timer(task::Task& task) noexcept {
 
 void disarm_timer(task::Task& task) noexcept {
     EventTable& table = EventTable::get();
-    if (table.delivery != Delivery::cpu_timer) {
+    if (delivery_of(table) != Delivery::cpu_timer) {
         return;
     }
     for (unsigned spec = 0; spec < EventTable::kSpecsMax; ++spec) {

@@ -108,11 +108,10 @@ public:
 
     EventSpec specs[kSpecsMax];
     platform::Atomic<std::uint32_t> spec_count;
-    Delivery delivery;                      ///< Set by probe().
-    std::uint32_t include_host;             ///< 1: the host's own threads get events too.
-    std::uint64_t timer_frequency;          ///< The most a CPU timer reaches: the kernel's tick.
-    TaskEvent* task_events;                 ///< [task index * kSpecsMax + spec]
-    platform::Atomic<std::int32_t>* kicks;  ///< [task index]
+    platform::Atomic<Delivery> delivery;           ///< Set by probe().
+    platform::Atomic<std::uint32_t> include_host;  ///< 1: the host's own threads get events too.
+    TaskEvent* task_events;                        ///< [task index * kSpecsMax + spec]
+    platform::Atomic<std::int32_t>* kicks;         ///< [task index]
     pthread_mutex_t host_life;
 };
 
@@ -120,8 +119,8 @@ public:
 /// Context: task; async-signal-safe.
 void join() noexcept;
 
-/// Whether a signal has the looks of an event of ours, whichever thread's and whether it still runs.
-/// For threads that are no tasks any more; the handler of a task knows its events exactly.
+/// Whether a signal has the looks of an event of ours, whichever thread's and whether it still
+/// runs. For threads that are no tasks any more; the handler of a task knows its events exactly.
 /// Context: any.
 bool is_event_signal(const siginfo_t& info) noexcept;
 

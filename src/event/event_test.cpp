@@ -33,7 +33,7 @@ protected:
         EXPECT_EQ(EventTable::create(), no_error);
         bpf::join();
         join();
-        EventTable::get().include_host = 1;
+        EventTable::get().include_host.store(1, std::memory_order_relaxed);
         task::LifeHooks hooks;
         hooks.task_born = open_for;
         hooks.task_exited = close_for;
@@ -99,7 +99,7 @@ TEST_F(EventTest, a_computing_thread_runs_the_program_at_each_event) {
 
 TEST_F(EventTest, a_cpu_timer_stands_in_where_perf_is_forbidden) {
     bpf::Program& program = load();
-    EventTable::get().delivery = Delivery::cpu_timer;
+    EventTable::get().delivery.store(Delivery::cpu_timer, std::memory_order_relaxed);
     ASSERT_TRUE(attach(kOften, program, 0).has_value());
     arm_timer(*task::current());
     EXPECT_TRUE(compute_until([&] { return fired(program) >= 3; }));

@@ -111,8 +111,7 @@ Delivery probe(EventAttributes& wanted, std::string* note) {
 
     if (sync::Arena::present() &&
         sync::Arena::header().roots[static_cast<unsigned>(sync::Root::events)] != nullptr) {
-        EventTable::get().delivery = delivery;
-        EventTable::get().timer_frequency = tick_frequency();
+        EventTable::get().delivery.store(delivery, std::memory_order_relaxed);
     }
     if (note != nullptr) {
         *note = text;

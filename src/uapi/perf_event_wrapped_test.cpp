@@ -80,7 +80,8 @@ protected:
 #ifndef TASKWORK_TEST_REFERENCE
     void SetUp() override {
         HostTest::SetUp();
-        event::EventTable::get().include_host = 1;  // the events are to be ours
+        event::EventTable::get().include_host.store(
+            1, std::memory_order_relaxed);  // the events are to be ours
     }
 #endif
 

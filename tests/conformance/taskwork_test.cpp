@@ -22,7 +22,8 @@ std::string backend::unavailable_because() {
         static_cast<void>(domain);
         Result<void> result = uapi::start();
         if (result.has_value()) {
-            event::EventTable::get().include_host = 1;  // we sample ourselves
+            event::EventTable::get().include_host.store(
+                1, std::memory_order_relaxed);  // we sample ourselves
             task::Worker::set_life_hooks({.task_born = event::open_for,
                                           .task_exited = event::close_for,
                                           .process_joined = nullptr,
