@@ -193,9 +193,10 @@ TEST_F(TaskWorkTest, runs_the_callback_on_another_thread_that_it_names) {
     Program& program = load_pieces(pieces);
     domain.run(program);
     EXPECT_EQ(results(program, ScheduleResult::ok), 1u);
-    task::wait_until(
-        [&] { return __atomic_load_n(&value(map, 0)->seen_ids, __ATOMIC_RELAXED) != 0; });
-    EXPECT_EQ(value(map, 0)->seen_ids & 0xffffffff, static_cast<std::uint64_t>(target.load()));
+    const std::uint64_t* seen = &value(map, 0)->seen_ids;
+    const auto seen_ids = [seen] { return __atomic_load_n(seen, __ATOMIC_RELAXED); };
+    task::wait_until([&] { return seen_ids() != 0; });
+    EXPECT_EQ(seen_ids() & 0xffffffff, static_cast<std::uint64_t>(target.load()));
     stop = true;
     other.join();
 }
