@@ -63,7 +63,7 @@ void on_task_exited(task::Task& task) noexcept {
 void tell(LifeEvent::Kind kind, const task::Process& process) noexcept {
     {
         const std::lock_guard guard(life().lock);
-        life().events.push_back({kind, process.pid, process.command});
+        life().events.push_back({kind, process.pid, process.start_ns, process.command});
     }
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t written =

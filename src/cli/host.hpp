@@ -27,6 +27,7 @@ struct TaskTotals {
 struct LifeEvent {
     enum class Kind { joined, died } kind = Kind::joined;
     pid_t pid = 0;
+    std::uint64_t time_ns = 0;  ///< joined: when, CLOCK_BOOTTIME.
     std::string command;
 };
 

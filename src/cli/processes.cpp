@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "agent/launch.hpp"
+#include "sync/platform.hpp"
 
 namespace taskwork::cli {
 
@@ -88,31 +89,51 @@ std::string read_command_line(pid_t pid) {
     return text;
 }
 
-bool names_domain(pid_t pid) {
-    const std::string environment = '\0' + read_file(fmt::format("/proc/{}/environ", pid));
-    return environment.find(std::string(1, '\0') + agent::kDomainVariable + "=") !=
-               std::string::npos &&
-           environment.find(std::string(1, '\0') + "LD_PRELOAD=") != std::string::npos;
+/// Target of /proc/PID/exe; nothing: errno says why.
+std::optional<std::string> read_program(pid_t pid) {
+    std::array<char, 4096> link{};
+    const ssize_t size =
+        ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), link.data(), link.size() - 1);
+    if (size < 0) {
+        return std::nullopt;
+    }
+    std::string program(link.data(), static_cast<std::size_t>(size));
+    if (constexpr std::string_view suffix = " (deleted)"; program.ends_with(suffix)) {
+        program.resize(program.size() - suffix.size());
+    }
+    return program;
 }
 
-/// Why the preload library is not in there; empty: no reason is known.
-std::string why_not(pid_t pid, const std::string& program) {
+/// Why the preload library is not loaded into a program; empty: no reason is known.
+std::string why_not_by_file(const std::string& program) {
     auto inspection = agent::inspect_command(program);
-    if (inspection && inspection->entry != agent::Entry::yes) {
-        switch (inspection->entry) {
-        case agent::Entry::static_program:
-            return "statically linked";
-        case agent::Entry::foreign_libc:
-            return "not linked with glibc";
-        case agent::Entry::foreign_machine:
-            return "not an x86-64 program";
-        case agent::Entry::privileged:
-            return "set-user-id, set-group-id or with file capabilities";
-        default:
-            return "of an unknown format";
-        }
+    if (!inspection) {
+        return {};
     }
-    return names_domain(pid) ? "" : "its environment does not name the domain";
+    switch (inspection->entry) {
+    case agent::Entry::static_program:
+        return "statically linked";
+    case agent::Entry::foreign_libc:
+        return "not linked with glibc";
+    case agent::Entry::foreign_machine:
+        return "not an x86-64 program";
+    case agent::Entry::privileged:
+        return "set-user-id, set-group-id or with file capabilities";
+    default:
+        return {};
+    }
+}
+
+std::string why_not_by_environment(pid_t pid) {
+    const std::string environment = '\0' + read_file(fmt::format("/proc/{}/environ", pid));
+    const auto names = [&](std::string_view variable) {
+        return environment.find(std::string(1, '\0').append(variable).append("=")) !=
+               std::string::npos;
+    };
+    // Nothing at all: it has ended, or has not begun.
+    return environment.size() == 1 || (names(agent::kDomainVariable) && names("LD_PRELOAD"))
+               ? ""
+               : "its environment does not name the domain";
 }
 
 }  // namespace
@@ -150,65 +171,110 @@ const Module* find_module(const std::vector<Module>& modules, std::uint64_t addr
     return nullptr;
 }
 
-Processes::Image* Processes::look_at(pid_t pid, std::uint64_t now_ns) {
+void Processes::apply(const FamilyRecord& record) {
+    std::vector<Image>& images = images_[record.pid];
+    switch (record.kind) {
+    case FamilyRecord::Kind::forked: {
+        Image image;
+        if (const auto parent = images_.find(record.parent);
+            parent != images_.end() && !parent->second.empty()) {
+            image = parent->second.back();
+        }
+        image.born_ns = image.seen_ns = record.time_ns;
+        image.reason.clear();
+        image.execed = image.ended = image.joined = false;
+        images.push_back(std::move(image));
+        break;
+    }
+    case FamilyRecord::Kind::execed: {
+        if (!images.empty()) {
+            images.back().seen_ns = record.time_ns;
+        }
+        Image image;
+        image.command = record.text;
+        image.born_ns = image.seen_ns = record.time_ns;
+        image.execed = true;
+        images.push_back(std::move(image));
+        break;
+    }
+    case FamilyRecord::Kind::mapped: {
+        if (images.empty() || !record.text.starts_with('/')) {
+            break;
+        }
+        Image& image = images.back();
+        image.seen_ns = record.time_ns;
+        if (image.execed && image.program.empty()) {
+            // The first mapping after an exec is the program.
+            image.program = record.text;
+            image.reason = why_not_by_file(image.program);
+            if (read_program(record.pid) == image.program) {  // it still lives, in this image
+                std::string line = read_command_line(record.pid);
+                image.command = line.empty() ? image.command : std::move(line);
+                image.reason =
+                    image.reason.empty() ? why_not_by_environment(record.pid) : image.reason;
+            }
+        }
+        const Module module{record.start, record.end, record.offset, record.text};
+        if (std::find(image.modules.begin(), image.modules.end(), module) == image.modules.end()) {
+            image.modules.push_back(module);
+        }
+        break;
+    }
+    case FamilyRecord::Kind::exited:
+        if (!images.empty()) {
+            images.back().seen_ns = record.time_ns;
+            images.back().ended = true;
+        }
+        break;
+    }
+}
+
+void Processes::look(pid_t root) {
+    const std::uint64_t now = platform::boot_ns();
+    if (!family_.is_following()) {
+        scan(root, now);
+        return;
+    }
+    for (const FamilyRecord& record : family_.take()) {
+        apply(record);
+    }
+}
+
+void Processes::look_at(pid_t pid, std::uint64_t now_ns) {
     const std::optional<Stat> stat = read_stat(pid);
     if (!stat) {
-        return nullptr;
+        return;
     }
-    std::vector<Image>& images = seen_[{pid, stat->start}];
+    std::vector<Image>& images = images_[pid];
+    const bool is_known = !images.empty() && images.back().start == stat->start;
     Image now;
-    now.first_ns = now_ns;
+    now.start = stat->start;
+    now.born_ns = now.seen_ns = now_ns;
     if (stat->state == 'Z' || stat->state == 'X') {
-        if (images.empty()) {
+        if (!is_known) {
             now.command = stat->name;
             now.reason = "it had ended when it was found";
             images.push_back(std::move(now));
         }
-        images.back().last_ns = now_ns;
-        return &images.back();
+        return;
     }
-    std::array<char, 4096> link{};
-    const ssize_t size =
-        ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), link.data(), link.size() - 1);
-    if (size < 0 && errno != EACCES && errno != EPERM) {
-        return images.empty() ? nullptr : &images.back();
+    const std::optional<std::string> program = read_program(pid);
+    if (!program && errno != EACCES && errno != EPERM) {
+        return;
     }
-    now.program = size < 0 ? "" : std::string(link.data(), static_cast<std::size_t>(size));
-    if (constexpr std::string_view suffix = " (deleted)"; now.program.ends_with(suffix)) {
-        now.program.resize(now.program.size() - suffix.size());
-    }
-    if (images.empty() || images.back().program != now.program) {
+    now.program = program.value_or("");
+    if (!is_known || images.back().program != now.program) {
         now.command = read_command_line(pid);
-        now.reason = size < 0 ? "it runs with other credentials" : why_not(pid, now.program);
+        now.reason = program ? why_not_by_file(*program) : "it runs with other credentials";
+        if (now.reason.empty()) {
+            now.reason = why_not_by_environment(pid);
+        }
         images.push_back(std::move(now));
     }
-    images.back().last_ns = now_ns;
-    return &images.back();
-}
-
-void Processes::read_modules_of(pid_t pid, Watch& watch, std::uint64_t now_ns) {
-    watch.read_ns = now_ns;
-    std::vector<Module>& known = members_[watch.member].modules;
-    for (Module& module : read_modules(pid)) {
-        if (std::find(known.begin(), known.end(), module) == known.end()) {
-            known.push_back(std::move(module));
-        }
-    }
-}
-
-void Processes::joined(pid_t pid, const std::string& command) {
-    if (Image* image = look_at(pid, now_ns_)) {
-        image->joined = true;
-    }
-    std::string line = read_command_line(pid);
-    members_.push_back({pid, line.empty() ? command : std::move(line), {}});
-    Watch& watch = watched_[pid];
-    watch = Watch{members_.size() - 1, now_ns_, now_ns_};
-    read_modules_of(pid, watch, now_ns_);
+    images.back().seen_ns = now_ns;
 }
 
 void Processes::scan(pid_t root, std::uint64_t now_ns) {
-    now_ns_ = now_ns;
     // Breadth first; a process that moves meanwhile (its parent died) is found by the next scan.
     std::vector<pid_t> waiting = read_children(root);
     for (std::size_t index = 0; index < waiting.size() && index < 65536; ++index) {
@@ -217,22 +283,76 @@ void Processes::scan(pid_t root, std::uint64_t now_ns) {
         const std::vector<pid_t> children = read_children(pid);
         waiting.insert(waiting.end(), children.begin(), children.end());
     }
-    for (auto& [pid, watch] : watched_) {
-        if (now_ns - watch.joined_ns < kModulesNs || now_ns - watch.read_ns >= kModulesNs) {
-            read_modules_of(pid, watch, now_ns);
+    for (auto& [pid, images] : images_) {
+        if (images.empty() || !images.back().joined || images.back().seen_ns != now_ns) {
+            continue;
+        }
+        Image& image = images.back();
+        if (now_ns - image.born_ns < kModulesNs || now_ns - image.modules_ns >= kModulesNs) {
+            read_modules_of(pid, image, now_ns);
         }
     }
 }
 
+void Processes::read_modules_of(pid_t pid, Image& image, std::uint64_t now_ns) {
+    image.modules_ns = now_ns;
+    for (Module& module : read_modules(pid)) {
+        if (std::find(image.modules.begin(), image.modules.end(), module) == image.modules.end()) {
+            image.modules.push_back(std::move(module));
+        }
+    }
+}
+
+void Processes::joined(pid_t pid, const std::string& command, std::uint64_t time_ns) {
+    if (!family_.is_following()) {
+        look_at(pid, time_ns);
+    }
+    std::vector<Image>& images = images_[pid];
+    // The latest image that there was when it joined. In /proc it may have been found later.
+    std::size_t index = images.size();
+    while (index > 0 && family_.is_following() && images[index - 1].born_ns > time_ns) {
+        --index;
+    }
+    if (index == 0) {  // COMMAND, which was there before anybody looked
+        Image image;
+        image.born_ns = image.seen_ns = time_ns;
+        images.insert(images.begin(), std::move(image));
+        index = 1;
+    }
+    Image& image = images[--index];
+    image.joined = true;
+    if (index + 1 == images.size()) {
+        const std::string line = read_command_line(pid);
+        image.command = !line.empty() ? line : image.command.empty() ? command : image.command;
+        if (const auto program = read_program(pid)) {
+            image.program = *program;
+        }
+        read_modules_of(pid, image, time_ns);
+    }
+    order_.emplace_back(pid, index);
+}
+
+std::vector<ProcessReport> Processes::members() const {
+    std::vector<ProcessReport> list;
+    for (const auto& [pid, index] : order_) {
+        const Image& image = images_.at(pid)[index];
+        list.push_back({pid, image.command, image.modules});
+    }
+    return list;
+}
+
 std::vector<NotEntered> Processes::not_entered() const {
     std::vector<NotEntered> list;
-    for (const auto& [key, images] : seen_) {
-        for (const Image& image : images) {
-            if (image.joined ||
-                (image.reason.empty() && image.last_ns - image.first_ns < kJoinTimeNs)) {
+    for (const auto& [pid, images] : images_) {
+        for (std::size_t index = 0; index < images.size(); ++index) {
+            const Image& image = images[index];
+            const bool is_sure = image.execed || !image.reason.empty();
+            const bool lives = is_following() && !image.ended && index + 1 == images.size();
+            const std::uint64_t seen_ns = lives ? platform::boot_ns() : image.seen_ns;
+            if (image.joined || (!is_sure && seen_ns - image.born_ns < kJoinTimeNs)) {
                 continue;
             }
-            list.push_back({key.pid, image.command.empty() ? image.program : image.command,
+            list.push_back({pid, image.command.empty() ? image.program : image.command,
                             image.reason.empty() ? "it did not join" : image.reason});
         }
     }

@@ -168,7 +168,9 @@ public:
     Watch(const RunOptions& options, Object& object, const Command& command, const Signals& signals,
           std::uint64_t start_ns)
         : options_(options), object_(object), command_(command), signals_(signals),
-          start_ns_(start_ns), status_line_(start_ns) {}
+          start_ns_(start_ns), status_line_(start_ns) {
+        processes_.follow(command.pid);
+    }
 
     /// Returns when COMMAND has ended and what it left has been swept.
     void wait() {
@@ -189,6 +191,12 @@ public:
         report.exit_status = WIFSIGNALED(status_) ? 128 + WTERMSIG(status_) : WEXITSTATUS(status_);
         report.processes = processes_.members();
         report.not_entered = processes_.not_entered();
+        if (processes_.lost() != 0) {
+            report.notes.push_back(
+                fmt::format("{} of the kernel's records of processes did not fit: the lists of "
+                            "processes and modules may have gaps",
+                            with_commas(processes_.lost())));
+        }
     }
 
 private:
@@ -207,7 +215,7 @@ private:
         const timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000),
                                static_cast<long>(timeout_ns % 1'000'000'000)};
         ::ppoll(polled, 2, &timeout, nullptr);
-        take_life_events();
+        look_at_processes();
         for (const Signals::Arrival& arrival : signals_.arrivals()) {
             take_signal(arrival);
         }
@@ -220,16 +228,6 @@ private:
             status_line_about_to_break();
             object_.consume_rings(options_.verbose);
             print_trace();
-        }
-        if (now >= scan_ns_) {
-            processes_.scan(::getpid(), now);
-            const std::uint64_t taken = platform::now_ns() - now;
-            scan_ns_ = now + std::max(kScanNs, taken * kScanShare);
-        }
-        if (now >= refresh_ns_) {
-            bpf::refresh_tasks();
-            const std::uint64_t taken = platform::now_ns() - now;
-            refresh_ns_ = now + std::max(kRefreshNs, taken * kScanShare);
         }
         if (now >= names_ns_) {
             const std::uint64_t begin = platform::now_ns();
@@ -256,10 +254,17 @@ private:
         }
     }
 
-    void take_life_events() {
-        for (const LifeEvent& event : Host::take_life_events()) {
+    void look_at_processes() {
+        const std::vector<LifeEvent> events = Host::take_life_events();
+        const std::uint64_t now = platform::now_ns();
+        // What the kernel tells of a process has to be known before its joining is.
+        if (now >= scan_ns_ || (!events.empty() && processes_.is_following())) {
+            processes_.look(::getpid());
+            scan_ns_ = now + std::max(kScanNs, (platform::now_ns() - now) * kScanShare);
+        }
+        for (const LifeEvent& event : events) {
             if (event.kind == LifeEvent::Kind::joined) {
-                processes_.joined(event.pid, event.command);
+                processes_.joined(event.pid, event.command, event.time_ns);
             }
         }
     }
@@ -307,8 +312,8 @@ private:
                in_time(kQuiesceNs)) {
             turn(5 * kMillisecondNs);
         }
-        take_life_events();
-        processes_.scan(::getpid(), platform::now_ns());
+        scan_ns_ = 0;
+        look_at_processes();
         object_.consume_rings(options_.verbose);
         print_trace();
     }

@@ -230,6 +230,19 @@ TEST(CliRun, a_process_without_its_environment_is_listed_as_not_entered) {
     EXPECT_THAT(outcome.error, HasSubstr("not entered: 1 process"));
 }
 
+TEST(CliRun, a_static_child_is_listed_however_short_it_lived) {
+    json report;
+    const Outcome outcome = run_with_report(
+        {}, "hash_resume", {"sh", "-c", "/sbin/ldconfig -p >/dev/null; true; exit 6"}, &report);
+    EXPECT_EQ(outcome.exit_status, 6);
+    if (taskwork({"doctor"}).out.find("ok  perf events") == std::string::npos) {
+        GTEST_SKIP() << "without perf events the kernel does not tell of short lives";
+    }
+    ASSERT_EQ(report.at("not_entered").size(), 1u) << report.at("not_entered");
+    EXPECT_EQ(report["not_entered"][0].at("reason"), "statically linked");
+    EXPECT_THAT(report["not_entered"][0].at("command").get<std::string>(), HasSubstr("ldconfig"));
+}
+
 TEST(CliRun, children_are_entered) {
     json report;
     const Outcome outcome = run_with_report(
