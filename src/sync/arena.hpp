@@ -15,24 +15,14 @@
 #include <cstdint>
 
 #include "base/result.hpp"
+#include "base/sanitizers.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::sync {
 
 /// Where the arena lies in every process. ThreadSanitizer allows fixed ranges only, and
 /// AddressSanitizer's shadow takes 0x100000000000.
-#if defined(__has_feature)  // clang
-#define TASKWORK_TSAN __has_feature(thread_sanitizer)
-#elif defined(__SANITIZE_THREAD__)  // g++
-#define TASKWORK_TSAN 1
-#else
-#define TASKWORK_TSAN 0
-#endif
-#if TASKWORK_TSAN
-inline constexpr std::uintptr_t kArenaBase = 0x7ea000000000;
-#else
-inline constexpr std::uintptr_t kArenaBase = 0x200000000000;
-#endif
+inline constexpr std::uintptr_t kArenaBase = kThreadSanitizer ? 0x7ea000000000 : 0x200000000000;
 /// The most an arena can be: offsets in units of 64 bytes fit 32 bits (list links rely on it).
 inline constexpr std::size_t kArenaSizeMax = std::size_t{64} << 32;
 inline constexpr std::size_t kArenaSizeDefault = std::size_t{1} << 30;

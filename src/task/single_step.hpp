@@ -11,22 +11,14 @@
 
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
 #include "task/run_point.hpp"
 #include "task/task.hpp"
 
 namespace taskwork::task {
 
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool kCanSingleStep = false;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-inline constexpr bool kCanSingleStep = false;
-#else
-inline constexpr bool kCanSingleStep = true;
-#endif
-#else
-inline constexpr bool kCanSingleStep = true;
-#endif
+/// ThreadSanitizer holds signals back until the thread makes a call that it knows.
+inline constexpr bool kCanSingleStep = !kThreadSanitizer;
 
 /// What runs between instructions; plain data, for the handler reads it.
 struct Stepper {
