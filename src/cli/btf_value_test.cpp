@@ -13,7 +13,7 @@ namespace {
 class BtfValue : public ::testing::Test {
 protected:
     struct Free {
-        void operator()(btf* types) const { btf__free(types); }
+        void operator()(btf* owned_types) const { btf__free(owned_types); }
     };
     std::unique_ptr<btf, Free> owned{btf__new_empty()};
     btf* types = owned.get();

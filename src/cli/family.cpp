@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <map>
 
 #include "bpf/raw_system_call.hpp"
 
@@ -111,9 +112,15 @@ std::vector<FamilyRecord> Family::take() {
     for (Ring& ring : rings_) {
         take_from(ring, records);
     }
-    std::stable_sort(
-        records.begin(), records.end(),
-        [](const FamilyRecord& a, const FamilyRecord& b) { return a.time_ns < b.time_ns; });
+    // Equal times stay in order. (Under clang libstdc++'s stable_sort is a deprecation warning.)
+    std::multimap<std::uint64_t, FamilyRecord> by_time;
+    for (FamilyRecord& record : records) {
+        by_time.emplace(record.time_ns, std::move(record));
+    }
+    records.clear();
+    for (auto& [time, record] : by_time) {
+        records.push_back(std::move(record));
+    }
     return records;
 }
 

@@ -37,7 +37,6 @@ constexpr std::uint64_t kMillisecondNs = 1'000'000;
 constexpr std::uint64_t kScanNs = 20 * kMillisecondNs;
 constexpr std::uint64_t kScanShare = 50;
 /// Names and user ids of threads are looked up again this often, or less as above.
-constexpr std::uint64_t kRefreshNs = 200 * kMillisecondNs;
 /// Names of threads are read again this often, with the same bound: handlers cannot ask for them.
 constexpr std::uint64_t kNamesNs = 100 * kMillisecondNs;
 /// Ring buffers are emptied and the trace is printed this often.
@@ -77,12 +76,29 @@ void print_trace() {
 /// error before the work and not after it.
 class JsonFile {
 public:
+    JsonFile() = default;
+    /// A file that was made and not written is removed.
+    ~JsonFile() {
+        if (descriptor_ >= 0) {
+            ::close(descriptor_);
+        }
+        if (is_new_) {
+            ::unlink(path_.c_str());
+        }
+    }
+    JsonFile(const JsonFile&) = delete;
+    JsonFile& operator=(const JsonFile&) = delete;
+
     Result<void> open(const std::string& path) {
         path_ = path;
         if (path.empty() || path == "-") {
             return {};
         }
-        descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        is_new_ = descriptor_ >= 0;
+        if (descriptor_ < 0 && errno == EEXIST) {
+            descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+        }
         if (descriptor_ < 0) {
             return Error{last_errc(), fmt::format("--json={}: {}", path, std::strerror(errno))};
         }
@@ -100,12 +116,14 @@ public:
         if (failed || (path_ != "-" && ::close(std::exchange(descriptor_, -1)) != 0)) {
             return Error{last_errc(), fmt::format("--json={}: {}", path_, std::strerror(errno))};
         }
+        is_new_ = false;
         return {};
     }
 
 private:
     std::string path_;
     int descriptor_ = -1;
+    bool is_new_ = false;
 };
 
 /// COMMAND found, looked at, and ready to be started.
@@ -202,7 +220,7 @@ public:
 private:
     [[nodiscard]] std::uint64_t next_timeout_ns() const {
         const std::uint64_t now = platform::now_ns();
-        std::uint64_t next = std::min({scan_ns_, drain_ns_, refresh_ns_});
+        std::uint64_t next = std::min({scan_ns_, drain_ns_, names_ns_});
         if (sampling_ && options_.duration_ns) {
             next = std::min(next, start_ns_ + *options_.duration_ns);
         }
@@ -325,7 +343,6 @@ private:
     const std::uint64_t start_ns_;
     std::uint64_t end_ns_ = 0;
     std::uint64_t scan_ns_ = 0;
-    std::uint64_t refresh_ns_ = 0;
     std::uint64_t drain_ns_ = 0;
     std::uint64_t names_ns_ = 0;
     bool sampling_ = true;

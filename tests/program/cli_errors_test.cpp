@@ -135,6 +135,18 @@ TEST(CliErrors, a_report_that_cannot_be_written) {
                     125, {"/nowhere/x.json"});
 }
 
+TEST(CliErrors, a_report_of_a_run_that_failed_is_not_left_behind) {
+    const TemporaryFolder folder;
+    const std::string file = folder.file("report.json");
+    expect_one_line(taskwork({"run", "--json=" + file, object_path("fail_unknown_helper"), "--",
+                              "echo", "started"}),
+                    125, {"bpf_send_signal"});
+    EXPECT_FALSE(std::filesystem::exists(file));
+    std::ofstream(file) << "mine";
+    taskwork({"run", "--json=" + file, object_path("fail_unknown_helper"), "--", "true"});
+    EXPECT_EQ(std::filesystem::file_size(file), 4u);
+}
+
 TEST(CliErrors, too_little_address_space) {
     expect_one_line(run_command({"echo", "started"},
                                 [] {
