@@ -36,8 +36,7 @@ constexpr std::uint64_t kMillisecondNs = 1'000'000;
 /// The tree of processes is looked at this often, or less so that it takes 2 % of the time.
 constexpr std::uint64_t kScanNs = 20 * kMillisecondNs;
 constexpr std::uint64_t kScanShare = 50;
-/// Names and user ids of threads are looked up again this often, or less as above.
-/// Names of threads are read again this often, with the same bound: handlers cannot ask for them.
+/// Names and user ids of threads are read again this often, or less as above: handlers cannot ask.
 constexpr std::uint64_t kNamesNs = 100 * kMillisecondNs;
 /// Ring buffers are emptied and the trace is printed this often.
 constexpr std::uint64_t kDrainNs = 20 * kMillisecondNs;

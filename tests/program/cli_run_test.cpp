@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -210,6 +211,20 @@ TEST(CliRun, the_command_runs_to_its_end_when_run_is_killed) {
     ASSERT_EQ(::kill(command.pid(), SIGKILL), 0);
     EXPECT_TRUE(command.wait_for_output("finished"));
     EXPECT_EQ(command.wait().exit_status, -SIGKILL);
+}
+
+TEST(CliRun, run_itself_takes_little_cpu_time) {
+    const auto cpu_seconds = [] {
+        rusage usage{};
+        ::getrusage(RUSAGE_CHILDREN, &usage);
+        return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+               static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    };
+    const double before = cpu_seconds();
+    json report;
+    ASSERT_EQ(run_with_report({}, "hash_resume", {"sleep", "2"}, &report).exit_status, 0);
+    // Loading included, also in a debug build; a loop that spins takes 2.
+    EXPECT_LT(cpu_seconds() - before, 0.7);
 }
 
 TEST(CliRun, signals_of_the_command_are_as_they_were) {
