@@ -124,14 +124,14 @@ std::string why_not_by_file(const std::string& program) {
     }
 }
 
-std::string why_not_by_environment(pid_t pid) {
+/// `command_line`: as just read; empty if the process has ended.
+std::string why_not_by_environment(pid_t pid, const std::string& command_line) {
     const std::string environment = '\0' + read_file(fmt::format("/proc/{}/environ", pid));
     const auto names = [&](std::string_view variable) {
         return environment.find(std::string(1, '\0').append(variable).append("=")) !=
                std::string::npos;
     };
-    // Nothing at all: it has ended, or has not begun.
-    return environment.size() == 1 || (names(agent::kDomainVariable) && names("LD_PRELOAD"))
+    return command_line.empty() || (names(agent::kDomainVariable) && names("LD_PRELOAD"))
                ? ""
                : "its environment does not name the domain";
 }
@@ -208,10 +208,11 @@ void Processes::apply(const FamilyRecord& record) {
             image.program = record.text;
             image.reason = why_not_by_file(image.program);
             if (read_program(record.pid) == image.program) {  // it still lives, in this image
-                std::string line = read_command_line(record.pid);
-                image.command = line.empty() ? image.command : std::move(line);
-                image.reason =
-                    image.reason.empty() ? why_not_by_environment(record.pid) : image.reason;
+                const std::string line = read_command_line(record.pid);
+                image.command = line.empty() ? image.command : line;
+                if (image.reason.empty()) {
+                    image.reason = why_not_by_environment(record.pid, line);
+                }
             }
         }
         const Module module{record.start, record.end, record.offset, record.text};
@@ -267,7 +268,7 @@ void Processes::look_at(pid_t pid, std::uint64_t now_ns) {
         now.command = read_command_line(pid);
         now.reason = program ? why_not_by_file(*program) : "it runs with other credentials";
         if (now.reason.empty()) {
-            now.reason = why_not_by_environment(pid);
+            now.reason = why_not_by_environment(pid, now.command);
         }
         images.push_back(std::move(now));
     }
