@@ -353,8 +353,14 @@ std::vector<NotEntered> Processes::not_entered() const {
             if (image.joined || (!is_sure && seen_ns - image.born_ns < kJoinTimeNs)) {
                 continue;
             }
-            list.push_back({pid, image.command.empty() ? image.program : image.command,
-                            image.reason.empty() ? "it did not join" : image.reason});
+            std::string reason = image.reason;
+            if (reason.empty()) {
+                // The kernel stops telling at a change of credentials, before the first mapping.
+                reason = image.execed && image.program.empty() ? "it took other credentials"
+                                                               : "it did not join";
+            }
+            list.push_back(
+                {pid, image.command.empty() ? image.program : image.command, std::move(reason)});
         }
     }
     return list;

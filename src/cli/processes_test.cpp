@@ -79,6 +79,15 @@ TEST(Processes, a_child_that_lives_on_without_joining_is_not_entered) {
     EXPECT_EQ(processes.not_entered()[0].reason, "it did not join");
 }
 
+TEST(Processes, a_program_of_which_nothing_more_is_told_took_other_credentials) {
+    Processes processes;
+    processes.apply(forked(kChild, kParent, 1));
+    processes.apply(execed(kChild, "su", 2));
+    ASSERT_EQ(processes.not_entered().size(), 1u);
+    EXPECT_EQ(processes.not_entered()[0].command, "su");
+    EXPECT_EQ(processes.not_entered()[0].reason, "it took other credentials");
+}
+
 TEST(Processes, a_forked_child_has_the_modules_of_its_parent) {
     Processes processes;
     processes.apply(execed(kParent, "sh", 1));
