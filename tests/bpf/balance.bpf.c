@@ -48,6 +48,7 @@ struct {
     __u64 scheduled;
     __u64 busy;
     __u64 no_memory;
+    __u64 stale;  // deleted by another thread since it was looked up (taskwork only, K96)
     __u64 other_errors;
     __u64 ran;
     __u64 updates;
@@ -67,6 +68,8 @@ static __always_inline void count_schedule(int error) {
         COUNT(busy);
     } else if (error == -12) {
         COUNT(no_memory);
+    } else if (error == -2) {
+        COUNT(stale);
     } else {
         COUNT(other_errors);
     }
