@@ -131,14 +131,16 @@ bool domain_is_open() noexcept {
 }
 
 bool register_thread() noexcept {
-    if (task::register_current(stack_bounds.low, stack_bounds.high) != no_error) {
+    // Described before the first event: a program must not see the thread that had the block
+    // before.
+    if (task::register_current(stack_bounds.low, stack_bounds.high, bpf::describe_task) !=
+        no_error) {
         return false;
     }
     task::Task* task = task::current();
     if (task == nullptr) {
         return false;
     }
-    bpf::describe_task(*task);
     event::arm_timer(*task);
     return true;
 }
@@ -219,13 +221,19 @@ bool read_number(const char*& text, char end, int base, Number& number) noexcept
     return true;
 }
 
+/// Being born, or in anything of ours.
+bool is_inside(const task::Task& task) noexcept {
+    const std::uint8_t state = sync::Pool::load(&task).state();
+    return state == task::kTaskBorn ||
+           (state == task::kTaskAlive &&
+            (task.section.is_open() || task.nmi.is_open() || task.draining.is_open()));
+}
+
 bool any_thread_inside(std::uint16_t process, const task::Task* self) noexcept {
     task::TaskTable& table = task::TaskTable::get();
     for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
         const task::Task& task = table.task_at(index);
-        if (&task != self && task.process == process &&
-            sync::Pool::load(&task).state() == task::kTaskAlive &&
-            (task.section.is_open() || task.nmi.is_open() || task.draining.is_open())) {
+        if (&task != self && task.process == process && is_inside(task)) {
             return true;
         }
     }

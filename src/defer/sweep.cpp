@@ -171,7 +171,7 @@ bool sweep_context(WorkContext& context, Word word, std::uint16_t owner) noexcep
     if ((word.flags() & kFlagNode) == 0) {
         return true;
     }
-    const Task* target = context.target.load(std::memory_order_acquire);
+    Task* target = context.target.load(std::memory_order_acquire);
     if (is_dead(*target)) {
         drop_round(context, word);
         return true;
@@ -182,6 +182,10 @@ bool sweep_context(WorkContext& context, Word word, std::uint16_t owner) noexcep
     }
     switch (was_pushed(context, word.round())) {
     case Pushed::yes:
+        // The dead may have come no further than the push.
+        if (state == WorkState::scheduled) {
+            task::notify(*target, context.mode);
+        }
         return true;
     case Pushed::undecided:
         return false;

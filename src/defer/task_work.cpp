@@ -19,7 +19,7 @@ using sync::Word;
 using task::Task;
 
 /// Cancelled nodes that a sleeping target's list may carry before the worker unlinks them.
-constexpr std::uint32_t kHusksMax = 64;
+constexpr std::int32_t kHusksMax = 64;
 
 std::array<CallbackRunner, kCallbackKinds> runners{};
 
@@ -232,7 +232,14 @@ void take_from(Slot& slot, std::uint64_t left) noexcept {
         return;
     }
     Task* self = task::current();
-    TW_ASSERT(self != nullptr, "a canceller is a task of the domain");
+    if (self == nullptr) {
+        // The process is leaving the domain under us: the sweep that follows detaches whatever its
+        // slot no longer names.
+        while (seen != left && seen != kSlotDead &&
+               !slot.word.compare_exchange(seen, left, std::memory_order_acq_rel)) {
+        }
+        return;
+    }
     const task::Section section(self);
     // Opened before the exchange: from then on a sweep may finish our work and retire the context.
     const task::ReadSection brief(*self, sync::Flavour::brief);
@@ -282,7 +289,9 @@ void detach(WorkContext& context) noexcept {
             continue;
         }
         if (target != nullptr &&
-            target->husks.fetch_add(1, std::memory_order_relaxed) + 1 >= kHusksMax) {
+            // Signed: a canceller that died before it counted leaves it one lower.
+            static_cast<std::int32_t>(target->husks.fetch_add(1, std::memory_order_relaxed) + 1) >=
+                kHusksMax) {
             sync::DeferralQueue::get().queue(target->compact_item);
         }
         retire_if_unreferenced(context, freed);

@@ -93,7 +93,7 @@ void DeferralQueue::set_handler(DeferralKind kind, DeferralHandler handler) noex
 bool DeferralQueue::run_pending() noexcept {
     bool any = false;
     std::uint32_t from = 0;
-    // At most one turn per item: an item that queues itself again waits for the next round.
+    // Bounded: items that queue themselves again and again do not keep the worker from the rest.
     for (std::uint32_t turn = 0; turn < kItemsMax; ++turn) {
         const std::uint32_t index = queued_.take(from);
         if (index == HintMap::none) {
@@ -113,8 +113,11 @@ bool DeferralQueue::run_pending() noexcept {
     return any;
 }
 
-void DeferralQueue::wait(std::uint64_t timeout_ns) noexcept {
-    const std::uint32_t seen = signal_.load(std::memory_order_seq_cst);
+std::uint32_t DeferralQueue::wakes() const noexcept {
+    return signal_.load(std::memory_order_seq_cst);
+}
+
+void DeferralQueue::wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept {
     // seq_cst: either a waker sees `sleeping_`, or the look below sees its item.
     sleeping_.store(1, std::memory_order_seq_cst);
     const std::uint32_t ready = queued_.take(0);

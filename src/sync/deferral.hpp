@@ -75,9 +75,13 @@ public:
     /// in place of a worker).
     /// Context: irq.
     bool run_pending() noexcept;
-    /// Sleeps until something is queued, at most timeout_ns. Worker only.
+    /// How often anybody has woken the worker; for wait().
     /// Context: irq.
-    void wait(std::uint64_t timeout_ns) noexcept;
+    [[nodiscard]] std::uint32_t wakes() const noexcept;
+    /// Sleeps until something is queued or the worker is woken, at most timeout_ns. `seen`: wakes()
+    /// from before the caller's last look at what it is woken for. Worker only.
+    /// Context: irq.
+    void wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept;
     /// Makes a sleeping worker look again.
     /// Context: any.
     void wake() noexcept;

@@ -86,8 +86,9 @@ TEST_F(DeferralTest, K118_every_request_of_every_thread_is_preserved) {
         });
     }
     while (running.load(std::memory_order_acquire) != 0) {
+        const std::uint32_t seen = queue().wakes();
         queue().run_pending();
-        queue().wait(1'000'000);
+        queue().wait(seen, 1'000'000);
     }
     queue().run_pending();
     for (auto& thread : threads) {
@@ -103,8 +104,12 @@ TEST_F(DeferralTest, K118_every_request_of_every_thread_is_preserved) {
 TEST_F(DeferralTest, a_sleeping_worker_is_woken_by_a_request) {
     const std::uint32_t item = queue().add_item(DeferralKind::test, 7);
     std::thread worker([&] {
-        while (!queue().run_pending()) {
-            queue().wait(0);  // Without a wake-up this would sleep for ever.
+        for (;;) {
+            const std::uint32_t seen = queue().wakes();
+            if (queue().run_pending()) {
+                return;
+            }
+            queue().wait(seen, 0);  // Without a wake-up this would sleep for ever.
         }
     });
     queue().queue(item);

@@ -141,7 +141,8 @@ std::uint32_t HintMap::take(std::uint32_t from) noexcept {
 }
 
 void HintMap::settle() noexcept {
-    flux_.store(0, std::memory_order_seq_cst);
+    // What a dead member has added to flux_ stays: it only makes failing looks thorough. To clear
+    // it under a live one would let it wrap.
     for (std::uint32_t leaf = 0; leaf < words(count_); ++leaf) {
         if (level_[0][leaf].load(std::memory_order_seq_cst) != 0) {
             level_[1][leaf / kBits].fetch_or(bit(leaf), std::memory_order_seq_cst);
@@ -231,7 +232,8 @@ void Pool::restore_hints() noexcept {
 }
 
 void Pool::hint_retired(std::uint32_t index) noexcept {
-    if (load(at(index)).state() == kStateRetired && !retired_.test(index)) {
+    // The leaf alone says nothing: the retirer may have died before the summaries or the bell.
+    if (load(at(index)).state() == kStateRetired) {
         retired_.set(index);
         DeferralQueue::get().queue(doorbell_);
     }

@@ -88,7 +88,8 @@ public:
     /// Clears the bit; true if it was set (exactly one of several clearers sees true).
     /// Context: any.
     bool clear(std::uint32_t index) noexcept;
-    /// A set bit at or after `from`, wrapping around, which it clears; `none` if none was found.
+    /// A set bit, which it clears; `none` if none was found. The word that `from` lies in is looked
+    /// at first, then the following ones, around to the beginning.
     /// Context: any.
     std::uint32_t take(std::uint32_t from) noexcept;
     [[nodiscard]] bool test(std::uint32_t index) const noexcept;
@@ -133,7 +134,7 @@ public:
     /// The next object whose state is retired, taken off the hints; nullptr if none. Worker only.
     /// Context: irq.
     void* take_retired() noexcept;
-    /// Sets the hints again for every free and every retired object. After a death. Worker only.
+    /// Sets the hints again for every free object. After a death. Worker only.
     /// Context: irq.
     void restore_hints() noexcept;
 

@@ -105,6 +105,17 @@ TEST_F(PoolTest, a_sweep_finds_the_object_whose_claimer_died_half_way) {
     EXPECT_EQ(pool.claim(1, kMine), all[42]);
 }
 
+TEST_F(PoolTest, a_sweep_finds_the_object_whose_retirer_died_half_way) {
+    Pool& pool = make(100);
+    void* object = pool.claim(1, kMine);
+    // The word has changed, nothing else: no hint, no bell.
+    Word word = Pool::load(object);
+    ASSERT_TRUE(Pool::transition(object, word, word.with_state(kStateRetired)));
+    EXPECT_EQ(pool.take_retired(), nullptr);
+    pool.hint_retired(pool.index_of(object));
+    EXPECT_EQ(pool.take_retired(), object);
+}
+
 TEST_F(PoolTest, a_hint_that_lies_is_passed_over) {
     Pool& pool = make(64);
     std::vector<void*> all;

@@ -20,6 +20,10 @@ void close_and_run(Task& task) noexcept;
 /// Context: irq.
 void close_dead(Task& task) noexcept;
 
+/// Whether the task was told of works by signal and has not looked since.
+/// Context: any.
+bool told_by_signal(const Task& task) noexcept;
+
 /// What the works are to this process.
 /// Context: any.
 const WorkOps& work_ops() noexcept;
@@ -42,5 +46,11 @@ struct Link {
         return Link{(bits & ~std::uint64_t{0xffffffff}) | next};
     }
 };
+
+/// Whether round `a` of a link comes after `b`; they are counted modulo 2^31.
+constexpr bool is_later(std::uint32_t a, std::uint32_t b) {
+    const std::uint32_t ahead = (a - b) & 0x7fffffffU;
+    return ahead != 0 && ahead < 0x40000000U;
+}
 
 }  // namespace taskwork::task

@@ -99,7 +99,13 @@ void kick_if_needed(Task& task) noexcept {
     }
 }
 
-/// Bytes left below `stack_pointer`, as far as known: SIZE_MAX on a stack we know nothing of.
+/// Works stay on the list for want of stack. Nobody has looked, so the flag must not keep the next
+/// scheduler silent.
+void put_off(Task& task) noexcept { task.pending.store(kToldNothing, std::memory_order_seq_cst); }
+
+/// Bytes left below `stack_pointer`. On a stack that is neither the thread's own nor the alternate
+/// one (makecontext, fibers) nothing is known: none, for such stacks can be a few KiB and a handler
+/// that overruns one kills the program. A thread registered without bounds is taken to have room.
 std::size_t stack_left(const Task& task, std::uintptr_t stack_pointer,
                        const stack_t* alternate) noexcept {
     if (alternate != nullptr) {
@@ -111,7 +117,7 @@ std::size_t stack_left(const Task& task, std::uintptr_t stack_pointer,
     if (on_own_stack(task, stack_pointer)) {
         return stack_pointer - task.stack_low;
     }
-    return SIZE_MAX;
+    return task.stack_high == 0 ? SIZE_MAX : 0;
 }
 
 /// A closed list holds nothing, and must never be taken: that would open it again.
@@ -151,9 +157,14 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
         // us, one that nests after it drains by itself.
     }
     if (has_works(task)) {
-        // Budget used up. The program goes on; its next run point must come without its help.
+        // Budget used up. The program goes on; its next run point must come without its help. A
+        // signal that came meanwhile has done nothing: the worker sends it again, from outside.
         task.statistics.drains_cut.increment();
-        kick_if_needed(task);
+        if (told_by_signal(task)) {
+            sync::DeferralQueue::get().queue(task.kick_item);
+        } else {
+            kick_if_needed(task);
+        }
     }
 }
 
@@ -162,6 +173,10 @@ bool may_drain(const Task& task) noexcept {
 }
 
 }  // namespace
+
+bool told_by_signal(const Task& task) noexcept {
+    return task.pending.load(std::memory_order_seq_cst) == kToldSignal;
+}
 
 const WorkOps& work_ops() noexcept { return ops; }
 
@@ -227,6 +242,8 @@ NmiScope::~NmiScope() {
         task_.nmi.exit();
         if (room_) {
             drain(task_);
+        } else {
+            put_off(task_);
         }
     }
 }
@@ -243,6 +260,8 @@ void drain(Task& task) noexcept {
         const std::uintptr_t here = platform::stack_pointer();
         if (stack_left(task, here, nullptr) >= kHandlerStackMin) {
             drain_here(task, here);
+        } else {
+            put_off(task);
         }
     }
 }
@@ -272,13 +291,19 @@ void close_dead(Task& task) noexcept {
 
 bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept {
     std::uint64_t head = target.works.load(std::memory_order_acquire);
+    std::uint64_t link = node.next.load(std::memory_order_acquire);
     const std::uint32_t index = sync::arena_index(&node);
     do {
-        if (head == kListClosed) {
+        // A sweep may have ended our round, and another scheduler begun the next and pushed it
+        // elsewhere: its link is not ours to write.
+        if (head == kListClosed || is_later(Link{link}.round(), round)) {
             return false;
         }
-        node.next.store(Link::make(round, static_cast<std::uint32_t>(head)).bits,
-                        std::memory_order_relaxed);
+        const std::uint64_t mine = Link::make(round, static_cast<std::uint32_t>(head)).bits;
+        if (!node.next.compare_exchange(link, mine, std::memory_order_relaxed)) {
+            return false;  // Only a later round writes it meanwhile.
+        }
+        link = mine;
         // Release: pairs with the acquire exchange in take_list. The link is right even if `head`
         // was taken and pushed again meanwhile: a list is what its head names.
     } while (!target.works.compare_exchange(head, index, std::memory_order_acq_rel));
@@ -343,6 +368,8 @@ bool on_signal(int, siginfo_t* info, void* ucontext) noexcept {
         }
         if (room >= kHandlerStackMin) {
             drain(*task);
+        } else {
+            put_off(*task);
         }
     }
     errno = saved_errno;
@@ -401,12 +428,17 @@ void compact(Task& task) noexcept {
             if (node == nullptr || link.claimed()) {
                 break;  // The end, or the target is taking the list.
             }
+            Link husk{node->next.load(std::memory_order_acquire)};
             if (!ops.is_husk(*node)) {
                 before = node;
                 continue;
             }
-            Link husk{};
-            if (!claim(*node, husk)) {
+            // A link never returns to an old value within a round: that of `before` unchanged, the
+            // node was its successor all the time, and `husk` is of this push. Else the node may
+            // be on another list by now.
+            if (husk.claimed() || before->next.load(std::memory_order_acquire) != link.bits ||
+                !node->next.compare_exchange(husk.bits, husk.as_claimed().bits,
+                                             std::memory_order_acq_rel)) {
                 break;
             }
             // Fails only if the target is claiming `before` now; its pass then meets our claim and

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <csetjmp>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "sync/arena.hpp"
@@ -42,7 +44,13 @@ void run(Task& task, WorkNode& node) noexcept {
         body(task, test);
     }
 }
+/// Called once when the worker is about to ask whether a node is a husk, if set.
+std::function<void()> before_is_husk;
+
 bool is_husk(const WorkNode& node) noexcept {
+    if (before_is_husk) {
+        std::exchange(before_is_husk, nullptr)();
+    }
     return reinterpret_cast<const TestNode&>(node).husk.load(std::memory_order_acquire) != 0;
 }
 void drop(WorkNode& node) noexcept {
@@ -57,6 +65,7 @@ protected:
         order.clear();
         order.reserve(4096);  // Works run in handlers: nothing may be allocated there.
         body = nullptr;
+        before_is_husk = nullptr;
         nodes_ = static_cast<TestNode*>(sync::Arena::allocate(sizeof(TestNode) * 1024, 64));
         for (int index = 0; index < 1024; ++index) {
             nodes_[index].number = index;
@@ -387,6 +396,65 @@ TEST_F(RunPointTest, the_worker_unlinks_husks_between_live_nodes) {
     }
 }
 
+// The worker stood between a predecessor's link and its successor while both were run and the
+// successor was pushed onto another list and cancelled there: it dropped a node that was linked.
+TEST_F(RunPointTest, the_worker_leaves_a_husk_that_has_moved_to_another_list) {
+    Task& me = *current();
+    platform::Atomic<Task*> target;
+    platform::Atomic<std::uint32_t> stop;
+    std::thread thread = task_thread([&] {
+        const Section section(current());
+        target.store(current(), std::memory_order_release);
+        while (stop.load(std::memory_order_acquire) == 0) {
+            std::this_thread::yield();
+        }
+    });
+    wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
+    Task& other = *target.load(std::memory_order_acquire);
+    TestNode& moving = nodes_[0];
+    ASSERT_TRUE(push_to(me, 0));
+    ASSERT_TRUE(push_to(me, 1));
+    before_is_husk = [&] {
+        safe_point();
+        ASSERT_EQ(order, (std::vector<int>{1, 0}));
+        ASSERT_TRUE(push_to(other, 0, 2));
+        ASSERT_TRUE(push_to(other, 2, 2));
+        moving.husk.store(1, std::memory_order_release);
+    };
+    compact(me);
+    EXPECT_EQ(moving.dropped.load(std::memory_order_relaxed), 0U);
+    stop.store(1, std::memory_order_release);
+    thread.join();
+    EXPECT_EQ(order, (std::vector<int>{1, 0, 2}));
+    EXPECT_EQ(moving.dropped.load(std::memory_order_relaxed), 1U) << "by the other target";
+}
+
+// A pusher that was held up while its round ended and the next began wrote over the new link.
+TEST_F(RunPointTest, a_push_of_an_earlier_round_does_not_touch_a_later_ones_link) {
+    Task& me = *current();
+    const Section section(&me);
+    ASSERT_TRUE(push_to(me, 1, 5));
+    ASSERT_TRUE(push_to(me, 0, 5));
+    EXPECT_FALSE(push_to(me, 0, 4));
+    const Link link{nodes_[0].node.next.load(std::memory_order_acquire)};
+    EXPECT_EQ(link.round(), 5U);
+    EXPECT_EQ(link.next(), sync::arena_index(&nodes_[1].node));
+}
+
+// A drain refused for want of stack left the flag set, and later schedulers silent.
+TEST_F(RunPointTest, works_put_off_for_want_of_stack_leave_the_flag_clear) {
+    Task& me = *current();
+    ASSERT_TRUE(push_to(me, 0));
+    me.pending.store(2, std::memory_order_seq_cst);
+    me.stack_low = 0x1000;
+    me.stack_high = 0x2000;
+    safe_point();
+    EXPECT_EQ(me.pending.load(std::memory_order_seq_cst), 0U);
+    me.stack_low = me.stack_high = 0;
+    safe_point();
+    EXPECT_EQ(order, std::vector<int>{0});
+}
+
 // Drainer and worker meet on one list again and again: each node is run or dropped once.
 TEST_F(RunPointTest, draining_and_compaction_at_once_drop_each_husk_once) {
     Task& me = *current();
@@ -447,6 +515,19 @@ std::uintptr_t real_stack_pointer() {
     std::uintptr_t pointer = 0;
     asm volatile("movq %%rsp, %0" : "=r"(pointer));
     return pointer;
+}
+
+// Events on 8 KiB stacks made by makecontext overran them and killed the program.
+TEST_F(RunPointTest, works_do_not_run_on_a_stack_that_nothing_is_known_of) {
+    Task& me = *current();
+    ASSERT_TRUE(push_to(me, 0));
+    me.stack_low = 0x1000;  // Not where we are.
+    me.stack_high = 0x2000;
+    safe_point();
+    EXPECT_TRUE(order.empty());
+    me.stack_low = me.stack_high = 0;
+    safe_point();
+    EXPECT_EQ(order, std::vector<int>{0});
 }
 
 // The stamp was that of the constructor's frame, below the code of the scope it opens: an event

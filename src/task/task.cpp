@@ -132,11 +132,11 @@ std::errc join_process(const char* command_name) noexcept {
         table.processes_refused.fetch_add(1, std::memory_order_relaxed);
         return std::errc::not_enough_memory;
     }
+    sync::Word word = sync::Pool::load(process);
     process->pid = platform::process_id();
     process->start_ns = platform::boot_ns();
     process->attached.store(0, std::memory_order_relaxed);
     copy_name(process->command, sizeof(process->command), command_name);
-    sync::Word word = sync::Pool::load(process);
     const auto index = static_cast<std::uint16_t>(table.processes.index_of(process));
     if (word.state() != kProcessJoining ||
         !sync::Pool::transition(process, word, word.with_state(kProcessAlive).with_owner(index))) {
@@ -152,7 +152,8 @@ void leave_process() noexcept {
     platform::fork_cookie_clear();
 }
 
-std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) noexcept {
+std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
+                           void (*prepare)(Task&) noexcept) noexcept {
     if (current() != nullptr) {
         return no_error;
     }
@@ -185,11 +186,16 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) 
     task->husks.store(0, std::memory_order_relaxed);
     task->statistics = TaskStatistics{};
     clear(task->latency);
+    if (prepare != nullptr) {
+        prepare(*task);
+    }
     // Release: pairs with the acquire in push(); the list opens when the rest is ready.
     task->works.store(0, std::memory_order_release);
     sync::Word word = sync::Pool::load(task);
-    TW_ASSERT(sync::Pool::transition(task, word, word.with_state(kTaskAlive)),
-              "nobody else moves a task being born");
+    if (word.state() != kTaskBorn ||
+        !sync::Pool::transition(task, word, word.with_state(kTaskAlive))) {
+        return std::errc::no_such_process;  // The process is leaving: the worker has closed it.
+    }
     platform::ThreadState& state = platform::this_thread();
     // A handler between the two stores must not trust the task under an old cookie.
     state.cookie = platform::fork_cookie();

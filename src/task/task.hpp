@@ -218,11 +218,13 @@ void leave_process() noexcept;
 /// Context: any.
 Process* current_process() noexcept;
 
-/// Registers the calling thread as a task of its process. Idempotent. Errors: not_enough_memory
+/// Registers the calling thread as a task of its process. `prepare` is called on the control block
+/// before any event or work can come to it. Idempotent. Errors: not_enough_memory
 /// (table full, counted), no_such_process (domain closed, or process not joined).
 /// Context: task; async-signal-safe but for the stack bounds, which need `stack_low`/`stack_high`
 /// from the caller (0, 0: unknown).
-std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high) noexcept;
+std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
+                           void (*prepare)(Task& task) noexcept = nullptr) noexcept;
 
 /// Run point 5: runs what is pending, closes the list (later schedules: -ESRCH), hands the control
 /// block to the worker. The thread can register again. `process_ends`: the process is exiting, and

@@ -225,7 +225,11 @@ void give_up(std::uint16_t owner) {
     const auto at = std::find_if(s.watched.begin(), s.watched.end(),
                                  [&](const Watched& one) { return one.process == owner; });
     if (at == s.watched.end()) {
-        return;  // Dying already.
+        // It left before it was ever watched, or it is dying already.
+        if (std::find(s.dying.begin(), s.dying.end(), owner) == s.dying.end()) {
+            s.dying.push_back(owner);
+        }
+        return;
     }
     if (at->pidfd >= 0) {
         ::close(at->pidfd);
@@ -251,16 +255,19 @@ void watch(std::uint64_t index) {
             give_up(one.process);
         }
     }
+    if (std::find(s.dying.begin(), s.dying.end(), owner) != s.dying.end()) {
+        return;
+    }
     if (process.pid == platform::process_id()) {
         process.attached.store(1, std::memory_order_release);
         return;  // The host watches itself by running.
     }
     const auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0));
     if (pidfd < 0 && errno == ESRCH) {
-        s.dying.push_back(owner);
-        return;
+        s.dying.push_back(owner);  // It joined all the same, and is told of.
+    } else {
+        s.watched.push_back({owner, pidfd});
     }
-    s.watched.push_back({owner, pidfd});
     if (const auto hook = hooks().process_joined; hook != nullptr) {
         hook(process);
     }
@@ -297,6 +304,10 @@ void task_exited(std::uint64_t address) {
 
 void task_kick(std::uint64_t address) {
     auto& task = *reinterpret_cast<Task*>(address);
+    if (told_by_signal(task)) {
+        platform::notify_thread(task.pid, task.tid);
+        return;
+    }
     const auto hook = hooks().kick;
     if (hook != nullptr && sync::Pool::load(&task).state() == kTaskAlive) {
         hook(task);
@@ -491,7 +502,6 @@ void run() {
     }
     round();
     exit_current();
-    round();
 }
 
 }  // namespace
@@ -683,6 +693,7 @@ void Worker::synchronize() noexcept {
 }
 
 void Worker::run_once(std::uint64_t timeout_ns) noexcept {
+    const std::uint32_t seen = sync::DeferralQueue::get().wakes();
     round();
     bool more = false;
     {
@@ -691,8 +702,8 @@ void Worker::run_once(std::uint64_t timeout_ns) noexcept {
         more = s.rounds_wanted != s.rounds_done;
     }
     if (!more) {
-        sync::DeferralQueue::get().wait(grace_running() ? std::min(timeout_ns, kGracePollNs)
-                                                        : timeout_ns);
+        sync::DeferralQueue::get().wait(seen, grace_running() ? std::min(timeout_ns, kGracePollNs)
+                                                              : timeout_ns);
     }
 }
 
