@@ -207,7 +207,7 @@ Finding check_user_memory() {
         return {Verdict::works, "reads memory of the own process"};
     }
     return {Verdict::missing,
-            fmt::format("{}; programs cannot read user memory", std::strerror(errno)),
+            fmt::format("{}; callbacks recover from faults instead", std::strerror(errno)),
             "allow process_vm_readv in the seccomp profile"};
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // An ordinary user needs no leave of the kernel's: a process that is killed at its first real
-// bpf(2) loads, runs, reads and lets go of objects all the same.
+// bpf(2) loads, runs, reads and lets go of objects all the same; so does one that is refused
+// process_vm_readv and process_vm_writev.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 
@@ -35,12 +37,26 @@ bool kill_at_bpf() {
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/// 0, or the number of the step that failed.
-int whole_life() {
+/// As some containers do; which error they give is theirs.
+bool refuse_process_vm(unsigned error) {
+    sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_writev, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog program{.len = 5, .filter = filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/// 0, or the number of the step that failed. `process_vm_error`: 0, or how it is refused.
+int whole_life(unsigned process_vm_error) {
     if (getuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) {
         return 1;
     }
-    if (!kill_at_bpf()) {
+    if (!kill_at_bpf() || (process_vm_error != 0 && !refuse_process_vm(process_vm_error))) {
         return 2;
     }
     libbpf_set_print(keep_log);
@@ -75,13 +91,13 @@ int whole_life() {
     return 0;
 }
 
-TEST(Sandbox, a_whole_life_without_the_kernels_bpf_as_an_ordinary_user) {
+void expect_whole_life(unsigned process_vm_error) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
         int step = 99;
         try {
-            step = whole_life();
+            step = whole_life(process_vm_error);
         } catch (const std::exception& error) {
             std::fprintf(stderr, "%s\n", error.what());
         }
@@ -91,6 +107,14 @@ TEST(Sandbox, a_whole_life_without_the_kernels_bpf_as_an_ordinary_user) {
     ASSERT_EQ(waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
     EXPECT_EQ(WEXITSTATUS(status), 0) << "step";
+}
+
+TEST(Sandbox, a_whole_life_without_the_kernels_bpf_as_an_ordinary_user) { expect_whole_life(0); }
+
+TEST(Sandbox, a_whole_life_where_process_vm_readv_is_refused_with_any_error) {
+    for (const unsigned error : {EPERM, ENOSYS, EACCES, EINVAL}) {
+        expect_whole_life(error);
+    }
 }
 
 // That the filter above would have told.

@@ -24,7 +24,7 @@ std::errc transfer(Transfer function, void* own, std::uint64_t user, std::size_t
     if (done == static_cast<ssize_t>(size)) {
         return no_error;
     }
-    if (done < 0 && (errno == EPERM || errno == ENOSYS)) {
+    if (done < 0 && errno != EFAULT) {             // a seccomp profile refuses with what it likes
         return std::errc::function_not_supported;  // the caller falls back
     }
     return std::errc::bad_address;
