@@ -20,16 +20,17 @@ demo: install-deps  ## build, and sample an unmodified program
 	cmake --build --preset release --target product
 	tools/demo.sh build/release
 
-test: dev  ## build and run all tests but the long ones (about ten minutes)
+test: dev  ## build and run all tests (about ten minutes)
 	ctest --preset dev
 
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
-prove: dev  ## long: what may fail by chance ROUNDS times over, and the longest tests
+prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
-	    -L '^(stress|model|reference)$$' --repeat until-fail:$(ROUNDS)
-	ctest --test-dir build/dev --output-on-failure -L '^prove$$'
+	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
+	TASKWORK_PROVE=1 ctest --test-dir build/dev --output-on-failure --no-tests=error \
+	    -R '(every|any)_instruction'
 
 bench: install-deps  ## build and run the benchmarks
 	cmake --preset bench

@@ -12,7 +12,7 @@ if ! command -v clang-tidy-19 >/dev/null; then
 fi
 cmake --preset clang >/dev/null
 if [ $# = 0 ]; then
-    # Only what that preset compiles: BPF objects and fuzzers have other commands.
+    # Only what that preset compiles: BPF objects have other commands.
     # shellcheck disable=SC2046  # names of ours, no spaces
     set -- $(sed -n 's|^ *"file": "\(.*\.cpp\)".*|\1|p' build/clang/compile_commands.json | sort -u)
 fi
