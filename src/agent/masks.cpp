@@ -98,7 +98,9 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
     siginfo_t found;
     int result;
     for (;;) {
-        if (take_pending(found)) {
+        // What was resent where a raw call, or a handler on an alternate stack, has it blocked
+        // waits here still; what we dequeue below may be the signal by which it was announced.
+        if (take_pending(found) || thread_signals.resent.take(found)) {
             result = kSignal;
             break;
         }
@@ -113,7 +115,7 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
             }
             thread_signals.hold = true;
             kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
-            queue_to_self(kSignal, found);
+            resend(found);
             kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
             thread_signals.hold = false;
             if (!any_pending()) {
@@ -164,7 +166,7 @@ MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
         mine.blocked = false;
         mine.handler_frame = 0;
         kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
-        queue_to_self(kSignal, pending);
+        resend(pending);
         kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
         mine.blocked = blocked;
         mine.handler_frame = frame;

@@ -47,15 +47,15 @@ bool deliver(siginfo_t* info, ucontext_t* context) {
     }
     kernel_sigmask(SIG_SETMASK, (saved_mask(*context) | asked) & ~bit_of(kSignal));
     call(action, kSignal, info, context);
-    // What came while the handler ran is sent again, blocked, so that it is delivered when this
-    // frame has gone, not on top of it.
+    // What came while the handler ran is resent, blocked, so that it is delivered when this frame
+    // has gone, not on top of it.
     kernel_sigmask(SIG_SETMASK, kHandlerMask | bit_of(kSignal));
     mine.handler_frame = outer;
     mine.blocked = blocked;
     mine.wait.delivered = true;
     siginfo_t next;
     if (!application_blocks(*context) && take_pending(next)) {
-        queue_to_self(kSignal, next);
+        resend(next);
     }
     return true;
 }
@@ -84,7 +84,17 @@ void handle_signal(int signal, siginfo_t* info, void* ucontext) {
     if ((saved_mask(*context) & faults) != 0) {
         kernel_sigmask(SIG_UNBLOCK, faults);
     }
-    if (serving.on_signal(signal, info, ucontext) || !deliver(info, context)) {
+    const bool ours = serving.on_signal(signal, info, ucontext);
+    // The kernel may have merged the signal by which resend() came here with this one.
+    bool noticed = false;
+    siginfo_t again;
+    if (thread_signals.resent.take(again)) {
+        noticed = !serving.on_signal(signal, &again, ucontext) && deliver(&again, context);
+    }
+    if (!ours && deliver(info, context)) {
+        noticed = true;
+    }
+    if (!noticed) {
         end_unnoticed(context);
     }
     errno = error;

@@ -31,6 +31,14 @@ bool in_application_handler(std::uintptr_t sp) noexcept {
     return frame != 0 && sp < frame;
 }
 
+siginfo_t make_announcement() noexcept {
+    siginfo_t announcement{};
+    announcement.si_signo = kSignal;
+    announcement.si_code = SI_QUEUE;
+    announcement.si_value.sival_ptr = reinterpret_cast<void*>(kAnnouncementMark);
+    return announcement;
+}
+
 }  // namespace
 
 bool PendingSlot::put(const siginfo_t& info) noexcept {
@@ -102,10 +110,7 @@ void keep_pending(const siginfo_t& info) noexcept {
     }
     process_pending.put(info);
     const pid_t self = kernel_tid();
-    siginfo_t announcement{};
-    announcement.si_signo = kSignal;
-    announcement.si_code = SI_QUEUE;
-    announcement.si_value.sival_ptr = reinterpret_cast<void*>(kAnnouncementMark);
+    const siginfo_t announcement = make_announcement();
     const pid_t pid = kernel_pid();
     for (std::atomic<pid_t>& waiter : waiters) {
         const pid_t tid = waiter.load(std::memory_order_seq_cst);
@@ -122,10 +127,15 @@ bool take_pending(siginfo_t& info) noexcept {
 
 bool any_pending() noexcept { return thread_signals.pending.full() || process_pending.full(); }
 
+void resend(const siginfo_t& info) noexcept {
+    thread_signals.resent.put(info);
+    queue_to_self(kSignal, make_announcement());
+}
+
 void deliver_pending() noexcept {
     siginfo_t info;
     while (any_pending() && !application_blocks_here() && take_pending(info)) {
-        queue_to_self(kSignal, info);
+        resend(info);
     }
 }
 
@@ -162,6 +172,7 @@ void forget_thread_signals() noexcept {
 void reset_thread_signals_in_child() noexcept {
     process_pending.reset();
     thread_signals.pending.reset();
+    thread_signals.resent.reset();
     for (std::atomic<pid_t>& waiter : waiters) {
         waiter.store(0, std::memory_order_relaxed);
     }

@@ -13,6 +13,7 @@
 // | handler_frame    | own thread's handler, mask functions         | same                       |
 // | wait             | own thread, wait wrappers; two bits: handler | same                       |
 // | pending          | own thread's handler fills, own thread takes | same                       |
+// | resent           | own thread fills, own thread's handler takes | same                       |
 //
 // All of it is initial-exec, constant-initialised and trivially destructible, for a handler may be
 // the first to touch it. Nothing is undone by destructors: a frame that longjmp or cancellation
@@ -64,6 +65,7 @@ struct ThreadSignals {
     std::uintptr_t handler_frame = 0;  // its handler for kSignal runs below this address
     WaitMark wait;
     PendingSlot pending;
+    PendingSlot resent;  // what resend() has the handler see, whichever signal brings it there
 };
 
 extern constinit thread_local ThreadSignals thread_signals
@@ -93,6 +95,12 @@ bool take_pending(siginfo_t& info) noexcept;
 
 /// Context: any.
 bool any_pending() noexcept;
+
+/// Has the handler see a kSignal that has been kept or taken, as if it arrived now. Not by sending
+/// it again: the kernel drops a standard signal while another of its number is pending for the
+/// thread, as one of ours or an announcement may be at any time.
+/// Context: any. While kSignal is open in the kernel it is seen before this returns.
+void resend(const siginfo_t& info) noexcept;
 
 /// Has what is pending delivered, if the application's mask is open.
 /// Context: task, task_work. The application's handler may run, and longjmp.

@@ -184,6 +184,34 @@ static void case_ours(void) {
     step_over(set_handler, 17, ours, check_served); /* long loops that copy words */
 }
 
+/* One that came while the handler ran, and that is resent when it ends, where one of ours is
+ * pending by then: the kernel would merge the two. */
+static void send_another(int number) {
+    (void)number;
+    if (++handled == 1) {
+        CHECK(send_foreign(self()) == 0 && handled == 1);
+        step_on();
+    }
+}
+
+static void case_resent(void) {
+    struct sigaction action = {.sa_handler = send_another};
+    sigset_t set = urgent();
+    long steps = 0;
+    set_up();
+    send = ours;
+    CHECK(sigaction(SIGURG, &action, NULL) == 0 && sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+    for (;;) {
+        handled = sent = 0;
+        steps_left = ++steps;
+        CHECK(send_foreign(self()) == 0 && handled == 2);
+        if (!sent) {
+            break;
+        }
+    }
+    CHECK(steps > 50);
+}
+
 int main(int argc, char** argv) {
     static const struct test_case cases[] = {
         {"sigsuspend_thread", case_sigsuspend_thread},
@@ -195,6 +223,7 @@ int main(int argc, char** argv) {
         {"masks", case_masks},
         {"masks_process", case_masks_process},
         {"ours", case_ours},
+        {"resent", case_resent},
         {NULL, NULL},
     };
     return run_case(cases, argc, argv);

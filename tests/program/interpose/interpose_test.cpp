@@ -143,6 +143,7 @@ TW_STEPS(sigwait_loses_none_of_the_process_at_any_instruction, "sigwait_process"
 TW_STEPS(masks_lose_none_at_any_instruction, "masks")
 TW_STEPS(masks_lose_none_of_the_process_at_any_instruction, "masks_process")
 TW_STEPS(ours_may_come_at_any_instruction, "ours")
+TW_STEPS(none_that_is_resent_merges_with_ours, "resent")
 
 void tells_exit_once(const char* test_case) {
     const Outcome outcome = run("interpose_threads", test_case);
