@@ -289,6 +289,18 @@ Result<Object> Object::open(const std::string& path, bool verbose) {
     return Object(std::move(state));
 }
 
+unsigned Object::descriptors() const noexcept {
+    unsigned count = 0;
+    for (bpf_map* map = nullptr; (map = bpf_object__next_map(state_->object, map)) != nullptr;) {
+        count += 1;
+    }
+    for (bpf_program* program = nullptr;
+         (program = bpf_object__next_program(state_->object, program)) != nullptr;) {
+        count += 3;  // itself, its attachment, its event of a thread
+    }
+    return count;
+}
+
 Result<void> Object::load() {
     messages().warnings.clear();
     uapi::clear_diagnosis();

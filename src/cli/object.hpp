@@ -24,6 +24,10 @@ public:
     /// task.
     static Result<Object> open(const std::string& path, bool verbose);
 
+    /// About how many descriptors load() and attach() take, the event of one thread included.
+    /// Context: task.
+    [[nodiscard]] unsigned descriptors() const noexcept;
+
     /// Creates maps, loads programs. Errors name what we do not have. The host has been started.
     /// Context: task.
     Result<void> load();

@@ -18,6 +18,7 @@
 #include "agent/launch.hpp"
 #include "bpf/program.hpp"
 #include "bpf/task_view.hpp"
+#include "cli/descriptor_limit.hpp"
 #include "cli/host.hpp"
 #include "cli/object.hpp"
 #include "cli/processes.hpp"
@@ -43,6 +44,8 @@ constexpr std::uint64_t kDrainNs = 20 * kMillisecondNs;
 /// How long the end waits for the dead to be swept, and for the works of those that live on.
 constexpr std::uint64_t kSweepNs = 5'000 * kMillisecondNs;
 constexpr std::uint64_t kQuiesceNs = 1'000 * kMillisecondNs;
+/// Descriptors that run needs beside those of the object's maps and programs.
+constexpr unsigned kOwnDescriptors = 6;
 
 void complain(const std::string& text) { fmt::print(stderr, "taskwork: {}\n", text); }
 
@@ -164,14 +167,16 @@ Result<Command> find_command(const std::vector<std::string>& words, int& exit_st
     return command;
 }
 
-Result<void> launch(Command& command, const Signals& signals) {
+Result<void> launch(Command& command, const Signals& signals, const DescriptorLimit& limit) {
     agent::LaunchSpec spec;
     spec.path = command.path;
     spec.arguments = command.words;
     spec.environment =
         agent::member_environment(environ, command.preload_library, agent::domain_name());
     spec.mask = &signals.mask_before();
+    limit.restore();
     Result<pid_t> pid = agent::launch(spec);
+    limit.raise_again();
     if (!pid) {
         return pid.error();
     }
@@ -393,12 +398,16 @@ void gather(Report& report, Object& object) {
 }  // namespace
 
 int run(const RunOptions& options) {
+    DescriptorLimit limit;
     Signals signals;
     int exit_status = kExitFailed;
     const auto fail = [&](const Error& error) {
         complain(error.text);
         return std::exchange(exit_status, kExitFailed);
     };
+    if (Result<void> reserved = limit.reserve(kOwnDescriptors); !reserved) {
+        return fail(reserved.error());
+    }
     if (Result<void> taken = signals.take(); !taken) {
         return fail(taken.error());
     }
@@ -407,6 +416,9 @@ int run(const RunOptions& options) {
     Result<Object> object = Object::open(options.object, options.verbose);
     if (!object) {
         return fail(object.error());
+    }
+    if (Result<void> reserved = limit.reserve(kOwnDescriptors + object->descriptors()); !reserved) {
+        return fail(reserved.error());
     }
     Result<Command> command = find_command(options.command, exit_status);
     if (!command) {
@@ -440,7 +452,7 @@ int run(const RunOptions& options) {
     }
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     const std::uint64_t start_ns = platform::now_ns();
-    if (Result<void> launched = launch(*command, signals); !launched) {
+    if (Result<void> launched = launch(*command, signals, limit); !launched) {
         exit_status = agent::exit_status_of(launched.error().code);
         return fail(launched.error());
     }
