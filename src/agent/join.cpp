@@ -80,20 +80,40 @@ Bounds thread_stack() noexcept {
     return bounds;
 }
 
-/// Standard error of the application is its own: one line, and only where we refuse a domain.
-void say_refusal(const sync::ArenaHeader& theirs) noexcept {
+/// Standard error of the application is its own: one line, and only where there is a domain that
+/// this process should have joined.
+void say(const char* reason) noexcept {
     char line[256];
-    const int length = std::snprintf(
-        line, sizeof(line),
-        "taskwork: %s[%d] refuses the domain of process %d: version %.31s there, %s here; it runs "
-        "unsampled\n",
-        program_invocation_short_name, static_cast<int>(::getpid()), theirs.host_pid,
-        theirs.version, TASKWORK_VERSION);
+    const int length =
+        std::snprintf(line, sizeof(line), "taskwork: %s[%d] %s; it runs unsampled\n",
+                      program_invocation_short_name, static_cast<int>(::getpid()), reason);
     if (length > 0) {
         const auto size = static_cast<std::size_t>(length);
         [[maybe_unused]] const ssize_t written =
             ::write(STDERR_FILENO, line, size < sizeof(line) ? size : sizeof(line) - 1);
     }
+}
+
+void say_refusal(std::errc error, const sync::ArenaHeader& theirs) noexcept {
+    char reason[192];
+    switch (error) {
+    case std::errc::wrong_protocol_type:
+        std::snprintf(reason, sizeof(reason),
+                      "refuses the domain of process %d: version %.31s there, %s here",
+                      theirs.host_pid, theirs.version, TASKWORK_VERSION);
+        break;
+    case std::errc::file_exists:
+        std::snprintf(reason, sizeof(reason),
+                      "cannot join: the arena's address 0x%llx is taken, by an earlier preloaded "
+                      "library perhaps",
+                      static_cast<unsigned long long>(sync::kArenaBase));
+        break;
+    default:
+        std::snprintf(reason, sizeof(reason), "cannot join: the arena cannot be mapped: %s",
+                      std::strerror(static_cast<int>(error)));
+        break;
+    }
+    say(reason);
 }
 
 /// Maps the arena. False: there is no domain for us.
@@ -108,11 +128,12 @@ bool map_domain(const DomainAddress& address) noexcept {
     bool joined = false;
     if (::fstat(fd, &status) == 0 && status.st_ino == address.inode) {
         const std::errc error = sync::Arena::join(fd, address.cookie);
-        if (error == std::errc::wrong_protocol_type) {
+        // no_such_device_or_address: another's memfd, whose descriptor has the number of ours.
+        if (error != no_error && error != std::errc::no_such_device_or_address) {
             sync::ArenaHeader theirs{};
             if (::pread(fd, static_cast<void*>(&theirs), sizeof(theirs), 0) ==
                 static_cast<ssize_t>(sizeof(theirs))) {
-                say_refusal(theirs);
+                say_refusal(error, theirs);
             }
         }
         joined = error == no_error && map::map_mirrors(fd) == no_error;
