@@ -2,6 +2,7 @@
 #include "tests/program/cli_command.hpp"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,6 +100,11 @@ bool RunningCommand::wait_for_output(const std::string& text) {
     return state_->out.find(text) != std::string::npos;
 }
 
+std::string RunningCommand::output() const {
+    const std::lock_guard guard(state_->lock);
+    return state_->out;
+}
+
 Outcome RunningCommand::wait() {
     int status = 0;
     ::waitpid(pid_, &status, 0);
@@ -138,7 +144,8 @@ TemporaryFolder::~TemporaryFolder() {
 }
 
 Outcome run_with_report(std::vector<std::string> options, const std::string& object,
-                        std::vector<std::string> command, nlohmann::json* report) {
+                        std::vector<std::string> command, nlohmann::json* report,
+                        const std::function<void()>& prepare) {
     const TemporaryFolder folder;
     const std::string file = folder.file("report.json");
     std::vector<std::string> words = {"run", "--json=" + file};
@@ -146,10 +153,19 @@ Outcome run_with_report(std::vector<std::string> options, const std::string& obj
     words.push_back(object_path(object));
     words.push_back("--");
     words.insert(words.end(), command.begin(), command.end());
-    Outcome outcome = taskwork(std::move(words));
+    Outcome outcome = taskwork(std::move(words), prepare);
     std::ifstream in(file);
     *report = nlohmann::json::parse(in, nullptr, false);
     return outcome;
+}
+
+void expect_balance(const nlohmann::json& report) {
+    const nlohmann::json& counters = report.at("counters");
+    EXPECT_EQ(counters.at("scheduled"), counters.at("ran").get<std::uint64_t>() +
+                                            counters.at("cancelled").get<std::uint64_t>() +
+                                            counters.at("dropped").get<std::uint64_t>())
+        << counters;
+    EXPECT_EQ(counters.at("in_flight"), 0);
 }
 
 }  // namespace taskwork::test

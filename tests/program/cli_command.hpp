@@ -31,6 +31,8 @@ public:
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     /// Waits until standard output holds `text`; false: it ended without.
     bool wait_for_output(const std::string& text);
+    /// What is on standard output so far.
+    [[nodiscard]] std::string output() const;
     Outcome wait();
 
 private:
@@ -57,6 +59,9 @@ private:
 };
 /// `taskwork run OPTIONS... OBJECT -- COMMAND...`, its report in `*report`.
 Outcome run_with_report(std::vector<std::string> options, const std::string& object,
-                        std::vector<std::string> command, nlohmann::json* report);
+                        std::vector<std::string> command, nlohmann::json* report,
+                        const std::function<void()>& prepare = {});
+/// Expects that every schedule of the report that returned 0 has come to exactly one end.
+void expect_balance(const nlohmann::json& report);
 
 }  // namespace taskwork::test
