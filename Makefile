@@ -20,7 +20,7 @@ demo: install-deps  ## build, and sample an unmodified program
 	cmake --build --preset release --target product
 	tools/demo.sh build/release
 
-test: dev  ## build and run all tests (about ten minutes)
+test: dev  ## build and run all tests (about five minutes)
 	ctest --preset dev
 
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
