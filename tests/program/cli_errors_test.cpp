@@ -95,6 +95,10 @@ TEST(CliErrors, a_map_type_that_we_do_not_have_is_named) {
     expect_one_line(run_object(object_path("fail_unknown_map_stack_trace")), 125, {"stack_trace"});
 }
 
+TEST(CliErrors, a_map_larger_than_the_memory_for_all_is_named) {
+    expect_one_line(run_object(object_path("fail_large_map")), 125, {"too_large"});
+}
+
 TEST(CliErrors, a_command_that_is_missing_or_cannot_be_run_has_the_status_of_env) {
     expect_one_line(run_command({"no-such-command-anywhere"}), 127,
                     {"no-such-command-anywhere", "No such file"});
