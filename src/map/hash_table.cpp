@@ -84,9 +84,18 @@ Element* HashTable::find(std::uint32_t hash, const void* key) const noexcept {
     return nullptr;
 }
 
+std::uint64_t HashTable::link_behind(const Element* element) const noexcept {
+    std::uint64_t link = element->next.load(std::memory_order_acquire);
+    // No more of them than there are spares: none that we can meet here is used again meanwhile.
+    while ((link & kReplaced) != 0) {
+        link = element_at(link)->next.load(std::memory_order_acquire);
+    }
+    return link;
+}
+
 Element* HashTable::next_live(const Element* after, std::uint32_t bucket) const noexcept {
-    std::uint64_t link = after == nullptr ? heads_[bucket].load(std::memory_order_acquire)
-                                          : after->next.load(std::memory_order_acquire);
+    std::uint64_t link =
+        after == nullptr ? heads_[bucket].load(std::memory_order_acquire) : link_behind(after);
     for (;;) {
         while (Element* element = element_at(link)) {
             link = element->next.load(std::memory_order_acquire);
@@ -122,13 +131,14 @@ long HashTable::for_each(ElementFunction function, void* argument) noexcept {
     for (std::uint64_t bucket = 0; bucket <= bucket_mask_; ++bucket) {
         std::uint64_t link = heads_[bucket].load(std::memory_order_acquire);
         while (Element* element = element_at(link)) {
-            if ((element->next.load(std::memory_order_acquire) & kDeleted) == 0) {
+            link = element->next.load(std::memory_order_acquire);
+            if ((link & kDeleted) == 0) {
                 ++calls;
                 if (function(key_of(element), value_of(element), argument) != 0) {
                     return calls;
                 }
+                link = link_behind(element);
             }
-            link = element->next.load(std::memory_order_acquire);
         }
     }
     return calls;

@@ -128,6 +128,8 @@ private:
     bool matches(Element* element, std::uint32_t hash, const void* key) const noexcept;
 
     Element* find(std::uint32_t hash, const void* key) const noexcept;
+    /// What follows an element that a walk has visited: not its replacement, the same key again.
+    std::uint64_t link_behind(const Element* element) const noexcept;
     Element* next_live(const Element* after, std::uint32_t bucket) const noexcept;
     Position seek(std::uint32_t hash, const void* key) noexcept;
     bool is_linked(const Element* element) const noexcept;

@@ -248,6 +248,29 @@ TEST_F(Hash, for_each_may_delete_what_it_visits) {
     EXPECT_EQ(usage(map).elements, 0U);
 }
 
+// A replacement stands behind what it replaces: the walk met it again, and again.
+TEST_F(Hash, for_each_may_update_what_it_visits_and_visits_it_once) {
+    Map& map = make(hash(64));
+    for (std::uint64_t key = 0; key < 50; ++key) {
+        ASSERT_EQ(put(map, key, key), no_error);
+    }
+    const Sections sections;
+    const auto increment = [](const void* key, void* value, void* argument) noexcept -> long {
+        // Twice: a replacement is replaced as well.
+        for (std::uint64_t more = 1; more <= 2; ++more) {
+            const std::uint64_t number = *static_cast<std::uint64_t*>(value) + more;
+            if (update(*static_cast<Map*>(argument), key, &number, BPF_EXIST) != no_error) {
+                return 1;
+            }
+        }
+        return 0;
+    };
+    EXPECT_EQ(for_each(map, increment, &map), 50);
+    for (std::uint64_t key = 0; key < 50; ++key) {
+        EXPECT_EQ(get(map, key), key + 2);
+    }
+}
+
 TEST_F(Hash, the_pools_are_whole_again_after_many_rounds_of_everything) {
     Map& map = make(hash(16));
     for (std::uint64_t round = 0; round < 2000; ++round) {
