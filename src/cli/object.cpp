@@ -324,11 +324,14 @@ Result<void> Object::load() {
 
 Result<void> Object::attach(const event::EventAttributes& attributes) {
     bpf_program* program = nullptr;
-    while ((program = bpf_object__next_program(state_->object, program)) != nullptr) {
+    LIBBPF_OPTS(bpf_perf_event_opts, options);
+    for (std::uint64_t index = 0;
+         (program = bpf_object__next_program(state_->object, program)) != nullptr; ++index) {
         if (bpf_program__type(program) != BPF_PROG_TYPE_PERF_EVENT ||
             bpf_program__fd(program) < 0) {
             continue;
         }
+        options.bpf_cookie = index;
         messages().warnings.clear();
         uapi::clear_diagnosis();
         perf_event_attr attr = to_perf(attributes);
@@ -336,7 +339,8 @@ Result<void> Object::attach(const event::EventAttributes& attributes) {
         // members.
         const auto fd = static_cast<int>(
             ::syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
-        bpf_link* link = fd < 0 ? nullptr : bpf_program__attach_perf_event(program, fd);
+        bpf_link* link =
+            fd < 0 ? nullptr : bpf_program__attach_perf_event_opts(program, fd, &options);
         if (link == nullptr) {
             const int error = errno;
             if (fd >= 0) {

@@ -31,7 +31,8 @@ public:
     /// Creates maps, loads programs. Errors name what we do not have. The host has been started.
     /// Context: task.
     Result<void> load();
-    /// Attaches each perf_event program to an event of its own with these attributes.
+    /// Attaches each perf_event program to an event of its own with these attributes; its cookie is
+    /// its index among the object's programs.
     /// Context: task.
     Result<void> attach(const event::EventAttributes& attributes);
     /// Context: task.
