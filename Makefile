@@ -6,6 +6,10 @@
 JOBS ?= $(shell nproc)
 # How often `make prove` repeats what may fail by chance.
 ROUNDS ?= 20
+# Tests that step through operations, and with TASKWORK_PROVE stop after each instruction. Not by
+# ctest, whose time-outs are for the shorter form.
+STEPPED := defer/defer_every_instruction_test defer/defer_death_test \
+    map/map_operations_instruction_test
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
@@ -29,8 +33,8 @@ check: dev  ## the one-minute subset: lints, unit tests, a few programs
 prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
-	TASKWORK_PROVE=1 ctest --test-dir build/dev --output-on-failure --no-tests=error \
-	    -R '(every|any)_instruction'
+	@set -e; for test in $(STEPPED); do \
+	    echo "== $$test"; TASKWORK_PROVE=1 build/dev/src/$$test; done
 
 bench: install-deps  ## build and run the benchmarks
 	cmake --preset bench
