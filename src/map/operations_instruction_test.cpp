@@ -242,7 +242,9 @@ protected:
                     if (steps < at) {
                         break;
                     }
-                    ++points;
+                    if (++points % 32 == 0) {
+                        task::Worker::synchronize();  // Contexts retired by cancels come back.
+                    }
                     SCOPED_TRACE("after instruction " + std::to_string(at));
                     check(map, start, x, y, array);
                     if (HasFailure()) {
