@@ -37,6 +37,9 @@ constexpr std::uint64_t kAttachWaitNs = 500'000'000;
 /// The longest that leave_domain waits for threads inside the runtime.
 constexpr unsigned kLeaveWaitMs = 1000;
 
+/// 1 once this process has left its domain for good: its children do not join either.
+constinit platform::Atomic<std::uint32_t> left_domain{0};
+
 struct Bounds {
     std::uintptr_t low = 0;
     std::uintptr_t high = 0;
@@ -136,7 +139,8 @@ bool map_domain(const DomainAddress& address) noexcept {
                 say_refusal(error, theirs);
             }
         }
-        joined = error == no_error && map::map_mirrors(fd) == no_error;
+        joined = error == no_error && sync::Arena::same_pid_namespace() &&
+                 map::map_mirrors(fd) == no_error;
         if (error == no_error && !joined) {
             sync::Arena::destroy();
         }
@@ -179,7 +183,8 @@ void unregister_thread(bool process_ends) noexcept {
 }
 
 void thread_started() noexcept {
-    if (!in_domain()) {
+    // To register takes system calls that a filter may kill for: such threads run unsampled.
+    if (!in_domain() || sync::DeferralQueue::is_quiet()) {
         return;
     }
     stack_bounds = thread_stack();
@@ -191,11 +196,13 @@ void thread_exiting() noexcept { unregister_thread(false); }
 void process_exiting() noexcept { unregister_thread(true); }
 
 void forked_child() noexcept {
-    if (!domain_is_open()) {
+    if (left_domain.load(std::memory_order_relaxed) != 0 || sync::DeferralQueue::is_quiet() ||
+        !domain_is_open()) {
         return;
     }
     const int errno_before = errno;
-    if (task::join_process(program_invocation_short_name) == no_error) {
+    if (sync::Arena::same_pid_namespace() &&
+        task::join_process(program_invocation_short_name) == no_error) {
         register_thread();
     }
     errno = errno_before;
@@ -309,6 +316,7 @@ void leave_domain() noexcept {
     const task::Task* self = task::current();
     unregister_thread(false);
     // From here on no thread of this process is a task; one may still be inside, on its way out.
+    left_domain.store(1, std::memory_order_relaxed);
     task::leave_process();
     for (unsigned waited = 0; any_thread_inside(index, self); ++waited) {
         if (waited == kLeaveWaitMs) {

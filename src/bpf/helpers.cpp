@@ -78,7 +78,9 @@ std::uint64_t call_helper(Machine& machine, std::int32_t id,
     if (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi)) {
         return machine.fault(FaultKind::bad_call);
     }
-    return wanted.function(machine, arguments);
+    // About what a call costs against an instruction.
+    machine.charge(16);
+    return machine.faulted() ? 0 : wanted.function(machine, arguments);
 }
 
 }  // namespace taskwork::bpf

@@ -103,6 +103,11 @@ std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments
     if (arguments[3] != 0) {
         return bpf::as_result(-EINVAL);
     }
+    // An empty hash is walked bucket by bucket all the same.
+    machine.charge(walk.map->max_entries / 4);
+    if (machine.faulted()) {
+        return 0;
+    }
     return bpf::as_result(map::for_each(*walk.map, for_each_element, &walk));
 }
 

@@ -19,7 +19,8 @@ namespace {
 /// Checks the destination in R1, R2. nullptr: the machine has faulted, or the size is 0 (fine).
 bool destination(Machine& machine, const std::uint64_t* arguments) noexcept {
     if (machine.may_write(arguments[0], arguments[1])) {
-        return true;
+        machine.charge(arguments[1] / 8);
+        return !machine.faulted();
     }
     machine.fault(FaultKind::bad_argument);
     return false;

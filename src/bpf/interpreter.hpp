@@ -110,6 +110,16 @@ public:
         }
         return 0;
     }
+    /// Counts work that a helper does as so many instructions: the limit of an execution bounds its
+    /// time, not just its own instructions.
+    void charge(std::uint64_t instructions) noexcept {
+        if (instructions >= budget_) {
+            budget_ = 0;
+            fault(FaultKind::too_long);
+        } else {
+            budget_ -= instructions;
+        }
+    }
     [[nodiscard]] bool faulted() const noexcept { return fault_ != FaultKind::none; }
 
     Execution& execution;

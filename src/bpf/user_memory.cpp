@@ -91,13 +91,14 @@ UserMemory::Way UserMemory::choose() const noexcept {
     if (!recovery_enabled.load(std::memory_order_relaxed)) {
         return Way::system_call;
     }
+    if (faults_open) {
+        return Way::recover;
+    }
     // The kernel's signal set is the first 8 bytes of libc's.
     std::uint64_t blocked = kFaultSignals;
     if (ucontext_ != nullptr) {
         std::memcpy(&blocked, &static_cast<const ucontext_t*>(ucontext_)->uc_sigmask,
                     sizeof(blocked));
-    } else if (faults_open) {
-        return Way::recover;
     } else if (raw_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, reinterpret_cast<long>(&blocked),
                                sizeof(blocked)) != 0) {
         return Way::system_call;

@@ -108,7 +108,7 @@ class EveryInstruction : public testing::TestWithParam<std::tuple<Named, Named>>
 protected:
     void SetUp() override {
         if (!task::kCanSingleStep) {
-            GTEST_SKIP() << "ThreadSanitizer holds signals back: no single steps";
+            GTEST_SKIP() << "no single step under this sanitizer";
         }
         ASSERT_EQ(WorkTable::create(8192), no_error);
         set_callback_runner(kCallbackTest, runner);

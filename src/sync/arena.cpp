@@ -94,6 +94,14 @@ std::string occupant() {
     return found;
 }
 
+/// Device and inode of this process's pid namespace; zeros where /proc does not say.
+void pid_namespace(std::uint64_t (&name)[2]) noexcept {
+    struct stat status{};
+    const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
+    name[0] = known ? status.st_dev : 0;
+    name[1] = known ? status.st_ino : 0;
+}
+
 void* map_at_base(int fd, std::size_t size) noexcept {
     return ::mmap(reinterpret_cast<void*>(kArenaBase), size, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
@@ -170,6 +178,7 @@ Result<void> Arena::create(std::size_t size) {
     }
     header.size = size;
     header.host_pid = platform::process_id();
+    pid_namespace(header.pid_namespace);
     header.magic = kArenaMagic;
     return {};
 }
@@ -219,6 +228,12 @@ void Arena::destroy() noexcept {
         ::close(view.descriptor);
     }
     view = View{};
+}
+
+bool Arena::same_pid_namespace() noexcept {
+    std::uint64_t ours[2];
+    pid_namespace(ours);
+    return ours[0] == view.header->pid_namespace[0] && ours[1] == view.header->pid_namespace[1];
 }
 
 bool Arena::present() noexcept { return view.header != nullptr; }

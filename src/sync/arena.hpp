@@ -50,6 +50,7 @@ struct ArenaHeader {
     std::uint64_t cookie;  ///< Random; also in the name by which others find the domain.
     std::uint64_t size;    ///< Bytes of address space.
     std::int32_t host_pid;
+    std::uint64_t pid_namespace[2];  ///< Device and inode of the host's; process ids mean it.
     platform::Atomic<std::uint32_t>
         closed;  ///< 1 once the host is gone or going: calls fail -ESRCH.
     platform::Atomic<std::uint64_t> committed;  ///< Bytes handed out so far (high-water mark).
@@ -73,6 +74,11 @@ public:
     /// Async-signal-safe, for a forked child that finds its own gone: never allocates.
     /// Context: task.
     static std::errc join(int fd, std::uint64_t cookie) noexcept;
+
+    /// Whether this process counts process ids as the host does: one in a pid namespace of its own
+    /// must not join, for its ids name other processes to the host. Precondition: present().
+    /// Context: task; async-signal-safe.
+    static bool same_pid_namespace() noexcept;
 
     /// Unmaps. Tests only; the memory of a domain otherwise lives as long as the process.
     /// Context: task.

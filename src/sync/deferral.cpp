@@ -75,6 +75,8 @@ void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
     }
 }
 
+bool DeferralQueue::is_quiet() noexcept { return quiet.load(std::memory_order_relaxed) != 0; }
+
 void DeferralQueue::be_quiet() noexcept { quiet.store(1, std::memory_order_relaxed); }
 
 void DeferralQueue::wake() noexcept {

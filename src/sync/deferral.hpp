@@ -66,6 +66,8 @@ public:
     /// Makes every queue() of this process, and of children that it forks, a queue_quietly().
     /// Context: any.
     static void be_quiet() noexcept;
+    /// Context: any.
+    static bool is_quiet() noexcept;
 
     /// Sets this process's handler for a kind. Host only, before the worker starts.
     /// Context: task.

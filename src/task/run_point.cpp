@@ -327,6 +327,10 @@ void notify(Task& target, Notify mode) noexcept {
         kick_if_needed(target);
         return;
     }
+    if (sync::DeferralQueue::is_quiet()) {
+        sync::DeferralQueue::get().queue(target.kick_item);  // The worker sends it for us.
+        return;
+    }
     if (self != nullptr) {
         self->statistics.notifications.increment();
     }

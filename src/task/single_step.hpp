@@ -17,8 +17,9 @@
 
 namespace taskwork::task {
 
-/// ThreadSanitizer holds signals back until the thread makes a call that it knows.
-inline constexpr bool kCanSingleStep = !kThreadSanitizer;
+/// ThreadSanitizer holds signals back until the thread makes a call that it knows. Under
+/// AddressSanitizer the code is not the shipped one, several times as long, and takes minutes.
+inline constexpr bool kCanSingleStep = !kThreadSanitizer && !kAddressSanitizer;
 
 /// What runs between instructions; plain data, for the handler reads it.
 struct Stepper {

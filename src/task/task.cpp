@@ -66,6 +66,8 @@ std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
     // Each control block has its deferral items for good: a thread in any context finds them ready.
     for (std::uint32_t index = 0; index < tasks_max; ++index) {
         Task& task = table->task_at(index);
+        // Closed until a thread has it: nothing can be pushed onto nobody.
+        task.works.store(kListClosed, std::memory_order_relaxed);
         const auto argument = reinterpret_cast<std::uint64_t>(&task);
         task.born_item = queue.add_item(sync::DeferralKind::task_born, argument);
         task.exited_item = queue.add_item(sync::DeferralKind::task_exited, argument);

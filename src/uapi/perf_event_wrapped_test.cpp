@@ -163,8 +163,8 @@ TEST_F(PerfEvents, an_attached_program_fires_until_its_link_is_closed) {
     EXPECT_EQ(attached(), 0);
 #endif
     const std::uint64_t before = runs();
-    volatile int sink = 0;
-    for (int round = 0; round < 20'000'000; ++round) {
+    volatile unsigned sink = 0;
+    for (unsigned round = 0; round < 20'000'000; ++round) {
         sink = sink + round;
     }
     EXPECT_LE(runs(), before + 1);  // one may have been on its way
