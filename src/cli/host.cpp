@@ -21,6 +21,7 @@ namespace {
 /// What the worker's hooks leave for the main thread.
 struct Life {
     std::mutex lock;
+    std::mutex members;  ///< Held: see hold_members().
     std::vector<LifeEvent> events;
     TaskTotals gone;
     int descriptor = -1;  ///< eventfd
@@ -47,6 +48,7 @@ void add(TaskTotals& totals, const task::Task& task) noexcept {
 
 void on_task_born(task::Task& task) noexcept {
     if (!is_of_host(task)) {
+        const std::lock_guard guard(life().members);
         event::open_for(task);
     }
 }
@@ -96,6 +98,8 @@ Result<void> Host::start() {
 }
 
 void Host::stop() noexcept { task::Worker::stop(); }
+
+std::unique_lock<std::mutex> Host::hold_members() { return std::unique_lock(life().members); }
 
 int Host::life_descriptor() noexcept { return life().descriptor; }
 

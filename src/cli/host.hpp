@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,11 @@ public:
     /// Ends the domain: members' calls fail from now on, the worker ends.
     /// Context: task.
     static void stop() noexcept;
+
+    /// While it is held no thread of a member gets its events; COMMAND, which waits for its first
+    /// thread's, does not run on (for half a second at most). Blocks the worker: hold it briefly.
+    /// Context: task.
+    static std::unique_lock<std::mutex> hold_members();
 
     /// Readable while there are life events.
     /// Context: task.

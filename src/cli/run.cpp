@@ -452,12 +452,16 @@ int run(const RunOptions& options) {
     }
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     const std::uint64_t start_ns = platform::now_ns();
+    // Its first children must find somebody who follows: a static one that lived shortly was
+    // missed.
+    std::unique_lock held = Host::hold_members();
     if (Result<void> launched = launch(*command, signals, limit); !launched) {
         exit_status = agent::exit_status_of(launched.error().code);
         return fail(launched.error());
     }
 
     Watch watch(options, *object, *command, signals, start_ns);
+    held.unlock();
     watch.wait();
 
     watch.fill(report);
