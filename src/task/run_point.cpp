@@ -300,7 +300,7 @@ bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept {
             return false;
         }
         const std::uint64_t mine = Link::make(round, static_cast<std::uint32_t>(head)).bits;
-        if (!node.next.compare_exchange(link, mine, std::memory_order_relaxed)) {
+        if (!node.next.compare_exchange(link, mine, std::memory_order_acquire)) {
             return false;  // Only a later round writes it meanwhile.
         }
         link = mine;
