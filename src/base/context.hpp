@@ -1,19 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Markers for the context in which a function may be called (DESIGN.md, "Contexts"). Each backs the
-// "Context:" line that ends a function's comment.
-//
-//   TW_TASK_ONLY   may sleep, lock and allocate: never from a handler. Under clang it requires the
-//                  `task` capability of -Wthread-safety, which a function acquires by being marked
-//                  itself; handlers are not, so a call from one is diagnosed.
-//   TW_NMI_SAFE    legal everywhere. clang 19 checks only conversions of function pointers.
+// The contexts of DESIGN.md, section 2, as far as code has to tell them apart.
 #pragma once
-
-#if defined(__clang__)
-#define TW_NMI_SAFE [[clang::nonblocking]]
-#else
-#define TW_NMI_SAFE
-#endif
 
 namespace taskwork {
 

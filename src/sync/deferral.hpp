@@ -25,14 +25,12 @@ using DeferralHandler = void (*)(std::uint64_t argument);
 enum class DeferralKind : std::uint32_t {
     none,
     pool_retired,    ///< argument: Pool*
-    pool_low,        ///< argument: user's
     task_compact,    ///< argument: Task*
     task_born,       ///< argument: Task*
     task_exited,     ///< argument: Task*
     task_kick,       ///< argument: Task*
     process_joined,  ///< argument: index of the process
     ring_buffer,     ///< argument: Map*
-    trace,           ///< argument: user's
     test,            ///< argument: user's
     count,
 };

@@ -114,9 +114,8 @@ private:
 struct alignas(64) Process {
     sync::AtomicWord word;
     std::int32_t pid;
-    std::uint32_t joined_item;                 ///< Deferral item: the worker watches the pid.
-    platform::Atomic<std::uint32_t> attached;  ///< Futex word: raised when the worker is done.
-    std::uint32_t exec_sequence;
+    std::uint32_t joined_item;                      ///< Deferral item: the worker watches the pid.
+    platform::Atomic<std::uint32_t> attached;       ///< Futex word: raised when the worker is done.
     std::uint64_t start_ns;                         ///< CLOCK_BOOTTIME of joining.
     char command[64];                               ///< Name of the executable, for reports.
     alignas(64) std::byte view[kProcessViewBytes];  ///< mm_struct of our BTF.
