@@ -10,6 +10,34 @@ namespace taskwork::bpf {
 
 namespace {
 
+/// The walk over a format. A program may write its own format while it is printed, and so may
+/// others: each byte is read once, and none at or behind the end that was found first. There, and
+/// at a NUL that has come up before, the walk stays, on '\0'.
+class Cursor {
+public:
+    Cursor(const char* begin, const char* end) noexcept : next_(begin), end_(end) { take(); }
+
+    [[nodiscard]] char peek() const noexcept { return byte_; }
+    char take() noexcept {
+        const char taken = byte_;
+        byte_ = next_ < end_ ? __atomic_load_n(next_, __ATOMIC_RELAXED) : '\0';
+        next_ = byte_ == '\0' ? end_ : next_ + 1;
+        return taken;
+    }
+    bool try_take(char wanted) noexcept {
+        const bool found = byte_ == wanted && byte_ != '\0';
+        if (found) {
+            take();
+        }
+        return found;
+    }
+
+private:
+    const char* next_;
+    const char* end_;
+    char byte_ = '\0';
+};
+
 /// Longest string that one %s prints; it passes through the stack of a handler.
 constexpr std::size_t kStringMax = 256;
 
@@ -118,6 +146,81 @@ bool may_follow_pointer(char c) noexcept {
            (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c <= '~');
 }
 
+/// False: the width is too large.
+bool take_flags_and_width(Cursor& at, Directive& directive) noexcept {
+    for (char flag = at.peek(); flag == '0' || flag == '+' || flag == '-' || flag == ' ';
+         flag = at.peek()) {
+        directive.zeros = directive.zeros || flag == '0';
+        directive.left = directive.left || flag == '-';
+        directive.sign =
+            flag == '+' || (flag == ' ' && directive.sign == '\0') ? flag : directive.sign;
+        at.take();
+    }
+    while (is_digit(at.peek())) {
+        directive.width = directive.width * 10 + static_cast<std::size_t>(at.take() - '0');
+        if (directive.width > kStringMax) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// What follows %p. False: there is no such directive.
+bool put_pointer(Machine& machine, Text& text, const Directive& directive, Cursor& at,
+                 std::uint64_t argument) noexcept {
+    if (at.peek() == 'k' || at.peek() == 'u') {
+        const StringKind kind = at.take() == 'k' ? StringKind::kernel : StringKind::user;
+        if (!at.try_take('s')) {
+            return false;
+        }
+        put_string(machine, text, directive, argument, kind);
+        return true;
+    }
+    if (!at.try_take('x') && !at.try_take('K') && !may_follow_pointer(at.peek())) {
+        return false;
+    }
+    put_number(text, Directive{.zeros = true, .width = 16}, argument, 16, false, '\0');
+    return true;
+}
+
+/// A directive behind its flags and width. False: there is no such directive.
+bool put_directive(Machine& machine, Text& text, const Directive& directive, Cursor& at,
+                   std::uint64_t argument) noexcept {
+    const bool wide = at.try_take('l');
+    if (wide) {
+        at.try_take('l');
+    }
+    const char conversion = at.take();
+    switch (conversion) {
+    case 'd':
+    case 'i':
+    case 'u':
+    case 'x':
+    case 'X':
+        put_integer(text, directive, argument, wide, conversion);
+        return true;
+    default:
+        break;
+    }
+    if (wide) {
+        return false;
+    }
+    switch (conversion) {
+    case 's':
+        put_string(machine, text, directive, argument, StringKind::any);
+        return true;
+    case 'c': {
+        const char character = static_cast<char>(argument);
+        put_padded(text, directive, &character, 1, '\0');
+        return true;
+    }
+    case 'p':
+        return put_pointer(machine, text, directive, at, argument);
+    default:
+        return false;
+    }
+}
+
 }  // namespace
 
 long format_text(Machine& machine, char* out, std::size_t size, const char* format,
@@ -129,68 +232,21 @@ long format_text(Machine& machine, char* out, std::size_t size, const char* form
     }
     Text text(out, size);
     std::size_t used = 0;
-    for (const char* at = format; at != end; ++at) {
-        const bool white = *at >= '\t' && *at <= '\r';
-        if (!white && (*at < ' ' || *at > '~')) {
+    Cursor at(format, static_cast<const char*>(end));
+    while (at.peek() != '\0') {
+        const char plain = at.take();
+        const bool white = plain >= '\t' && plain <= '\r';
+        if (!white && (plain < ' ' || plain > '~')) {
             return -EINVAL;
         }
-        if (*at != '%') {
-            text.put(*at);
+        if (plain != '%' || at.try_take('%')) {
+            text.put(plain);
             continue;
         }
-        if (at[1] == '%') {
-            text.put('%');
-            ++at;
-            continue;
-        }
-        if (used == count) {
-            return -EINVAL;
-        }
-        const std::uint64_t argument = arguments[used++];
-
         Directive directive;
-        for (++at; *at == '0' || *at == '+' || *at == '-' || *at == ' '; ++at) {
-            directive.zeros = directive.zeros || *at == '0';
-            directive.left = directive.left || *at == '-';
-            directive.sign =
-                *at == '+' || (*at == ' ' && directive.sign == '\0') ? *at : directive.sign;
-        }
-        for (; is_digit(*at); ++at) {
-            directive.width = directive.width * 10 + static_cast<std::size_t>(*at - '0');
-            if (directive.width > kStringMax) {
-                return -EINVAL;
-            }
-        }
-
-        if (*at == 's') {
-            put_string(machine, text, directive, argument, StringKind::any);
-        } else if (*at == 'c') {
-            const char character = static_cast<char>(argument);
-            put_padded(text, directive, &character, 1, '\0');
-        } else if (*at == 'p') {
-            if ((at[1] == 'k' || at[1] == 'u') && at[2] == 's') {
-                put_string(machine, text, directive, argument,
-                           at[1] == 'k' ? StringKind::kernel : StringKind::user);
-                at += 2;
-                continue;
-            }
-            if (at[1] == 'x' || at[1] == 'K') {
-                ++at;
-            } else if (!may_follow_pointer(at[1])) {
-                return -EINVAL;
-            }
-            directive = Directive{.zeros = true, .width = 16};
-            put_number(text, directive, argument, 16, false, '\0');
-        } else {
-            bool wide = false;
-            for (int i = 0; i < 2 && *at == 'l'; ++i) {
-                wide = true;
-                ++at;
-            }
-            if (*at == '\0' || std::strchr("diuxX", *at) == nullptr) {
-                return -EINVAL;
-            }
-            put_integer(text, directive, argument, wide, *at);
+        if (used == count || !take_flags_and_width(at, directive) ||
+            !put_directive(machine, text, directive, at, arguments[used++])) {
+            return -EINVAL;
         }
     }
     return text.finish();

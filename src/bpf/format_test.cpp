@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bpf/task_view.hpp"
@@ -92,6 +93,35 @@ TEST_F(FormatTest, cuts_what_does_not_fit_and_returns_the_whole_length) {
     EXPECT_EQ(format_text(machine, out, 0, "0123456789", 11, nullptr, 0), 10);
     EXPECT_EQ(format_text(machine, out, sizeof(out), "0123456", 8, nullptr, 0), 7);
     EXPECT_STREQ(out, "0123456");
+}
+
+// A walk once went on by `at != end`, past an end that had become part of a "%%" meanwhile.
+TEST_F(FormatTest, reads_nothing_behind_the_end_of_a_format_that_its_own_text_overwrites) {
+    Machine machine(execution, Level::task);
+    const std::vector<std::pair<const char*, long>> cases = {
+        {"%s", 8}, {"%sx", 9}, {"%s%%", 9}, {"%s %%", 10}, {"%sxy", -EINVAL}, {"%s%% ", -EINVAL}};
+    for (const auto& [format, expected] : cases) {
+        // The text begins in the format's second byte; eight percent signs go over its end. What
+        // lies behind them would be printed as well.
+        char memory[64];
+        std::memset(memory, 'Z', sizeof(memory));
+        memory[sizeof(memory) - 1] = '\0';
+        std::strcpy(memory, format);
+        const std::uint64_t argument = address("%%%%%%%%");
+        EXPECT_EQ(format_text(machine, memory + 1, sizeof(memory) - 1, memory,
+                              std::strlen(format) + 1, &argument, 1),
+                  expected)
+            << format;
+    }
+}
+
+TEST_F(FormatTest, ends_where_a_format_has_come_to_end_meanwhile) {
+    Machine machine(execution, Level::task);
+    // The character that %c prints ends the format behind the `a`.
+    char memory[64] = "%ca%d%d%d";
+    const std::uint64_t nul = 0;
+    EXPECT_EQ(format_text(machine, memory + 3, 8, memory, 10, &nul, 1), 2);
+    EXPECT_EQ(std::memcmp(memory, "%ca\0a", 5), 0);
 }
 
 // ---- bpf_snprintf and the trace -----------------------------------------------------------------
