@@ -147,13 +147,8 @@ long lookup_batch(const Command& command, bool and_delete) {
     return ended ? -ENOENT : 0;
 }
 
-}  // namespace
-
-long map_lookup_batch(const Command& command) { return lookup_batch(command, false); }
-
-long map_lookup_and_delete_batch(const Command& command) { return lookup_batch(command, true); }
-
-long map_update_batch(const Command& command) {
+/// MAP_UPDATE_BATCH and MAP_DELETE_BATCH: element by element, until one fails.
+long change_batch(const Command& command, bool deletes) {
     const union bpf_attr& attr = command.attr;
     if (!command.ends_at(TW_ATTR_END(batch.flags))) {
         return -EINVAL;
@@ -163,6 +158,9 @@ long map_update_batch(const Command& command) {
         return access.error();
     }
     map::Map& map = access.map();
+    if (deletes && map.type != BPF_MAP_TYPE_HASH) {
+        return kNotSupported;
+    }
     if (const int error = check_flags(map, attr, false); error != 0) {
         return error;
     }
@@ -170,7 +168,7 @@ long map_update_batch(const Command& command) {
         return 0;
     }
     std::vector<std::byte> key(map.key_size);
-    std::vector<std::byte> value(map.value_size);
+    std::vector<std::byte> value(deletes ? 0 : map.value_size);
     std::uint32_t done = 0;
     long result = 0;
     for (; done < attr.batch.count; ++done) {
@@ -181,7 +179,9 @@ long map_update_batch(const Command& command) {
             result = -EFAULT;
             break;
         }
-        result = negative_errno(map::update(map, key.data(), value.data(), attr.batch.elem_flags));
+        result = negative_errno(
+            deletes ? map::remove(map, key.data())
+                    : map::update(map, key.data(), value.data(), attr.batch.elem_flags));
         if (result != 0) {
             break;
         }
@@ -190,41 +190,14 @@ long map_update_batch(const Command& command) {
     return error != 0 ? error : result;
 }
 
-long map_delete_batch(const Command& command) {
-    const union bpf_attr& attr = command.attr;
-    if (!command.ends_at(TW_ATTR_END(batch.flags))) {
-        return -EINVAL;
-    }
-    MapAccess access(attr.batch.map_fd, MapAccess::write);
-    if (access.error() != 0) {
-        return access.error();
-    }
-    map::Map& map = access.map();
-    if (map.type != BPF_MAP_TYPE_HASH) {
-        return kNotSupported;
-    }
-    if (const int error = check_flags(map, attr, false); error != 0) {
-        return error;
-    }
-    if (attr.batch.count == 0) {
-        return 0;
-    }
-    std::vector<std::byte> key(map.key_size);
-    std::uint32_t done = 0;
-    long result = 0;
-    for (; done < attr.batch.count; ++done) {
-        if (copy_from_user(key.data(), attr.batch.keys + std::uint64_t{done} * key.size(),
-                           key.size()) != no_error) {
-            result = -EFAULT;
-            break;
-        }
-        result = negative_errno(map::remove(map, key.data()));
-        if (result != 0) {
-            break;
-        }
-    }
-    const long error = put_count(command, done);
-    return error != 0 ? error : result;
-}
+}  // namespace
+
+long map_lookup_batch(const Command& command) { return lookup_batch(command, false); }
+
+long map_lookup_and_delete_batch(const Command& command) { return lookup_batch(command, true); }
+
+long map_update_batch(const Command& command) { return change_batch(command, false); }
+
+long map_delete_batch(const Command& command) { return change_batch(command, true); }
 
 }  // namespace taskwork::uapi

@@ -68,6 +68,39 @@ bool may_use_lock_flag(const map::Map& map, std::uint64_t flags) {
     return (flags & BPF_F_LOCK) == 0 || map.spin_lock_offset != map::kNoField;
 }
 
+/// MAP_LOOKUP_ELEM and MAP_LOOKUP_AND_DELETE_ELEM.
+long lookup(const Command& command, bool and_delete) {
+    const union bpf_attr& attr = command.attr;
+    if (!command.ends_at(TW_ATTR_END(flags)) ||
+        (attr.flags & ~static_cast<std::uint64_t>(BPF_F_LOCK)) != 0) {
+        return -EINVAL;
+    }
+    MapAccess access(attr.map_fd,
+                     and_delete ? MapAccess::read | MapAccess::write : MapAccess::read);
+    if (access.error() != 0) {
+        return access.error();
+    }
+    map::Map& map = access.map();
+    if (!may_use_lock_flag(map, attr.flags)) {
+        return -EINVAL;
+    }
+    if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
+        return attr.flags != 0 ? -EINVAL : kNotSupported;
+    }
+    std::vector<std::byte> key;
+    if (const int error = copy_key(map, attr.key, key); error != 0) {
+        return error;
+    }
+    std::vector<std::byte> value(map.value_size);
+    const std::errc error = and_delete
+                                ? map::lookup_and_remove(map, key.data(), value.data(), attr.flags)
+                                : map::lookup_copy(map, key.data(), value.data(), attr.flags);
+    if (error != no_error) {
+        return negative_errno(error);
+    }
+    return copy_to_user(attr.value, value.data(), value.size()) == no_error ? 0 : -EFAULT;
+}
+
 }  // namespace
 
 long map_create(const Command& command) {
@@ -139,31 +172,9 @@ long install_map(std::shared_ptr<MapObject> object) {
                               "bpf-map");
 }
 
-long map_lookup_elem(const Command& command) {
-    const union bpf_attr& attr = command.attr;
-    if (!command.ends_at(TW_ATTR_END(flags)) ||
-        (attr.flags & ~static_cast<std::uint64_t>(BPF_F_LOCK)) != 0) {
-        return -EINVAL;
-    }
-    MapAccess access(attr.map_fd, MapAccess::read);
-    if (access.error() != 0) {
-        return access.error();
-    }
-    map::Map& map = access.map();
-    if (!may_use_lock_flag(map, attr.flags)) {
-        return -EINVAL;
-    }
-    std::vector<std::byte> key;
-    if (const int error = copy_key(map, attr.key, key); error != 0) {
-        return error;
-    }
-    std::vector<std::byte> value(map.value_size);
-    if (const std::errc error = map::lookup_copy(map, key.data(), value.data(), attr.flags);
-        error != no_error) {
-        return negative_errno(error);
-    }
-    return copy_to_user(attr.value, value.data(), value.size()) == no_error ? 0 : -EFAULT;
-}
+long map_lookup_elem(const Command& command) { return lookup(command, false); }
+
+long map_lookup_and_delete_elem(const Command& command) { return lookup(command, true); }
 
 long map_update_elem(const Command& command) {
     const union bpf_attr& attr = command.attr;
@@ -228,35 +239,6 @@ long map_get_next_key(const Command& command) {
         return negative_errno(error);
     }
     return copy_to_user(attr.next_key, next.data(), next.size()) == no_error ? 0 : -EFAULT;
-}
-
-long map_lookup_and_delete_elem(const Command& command) {
-    const union bpf_attr& attr = command.attr;
-    if (!command.ends_at(TW_ATTR_END(flags)) ||
-        (attr.flags & ~static_cast<std::uint64_t>(BPF_F_LOCK)) != 0) {
-        return -EINVAL;
-    }
-    MapAccess access(attr.map_fd, MapAccess::read | MapAccess::write);
-    if (access.error() != 0) {
-        return access.error();
-    }
-    map::Map& map = access.map();
-    if (!may_use_lock_flag(map, attr.flags)) {
-        return -EINVAL;
-    }
-    if (map.type != BPF_MAP_TYPE_HASH) {
-        return attr.flags != 0 ? -EINVAL : kNotSupported;
-    }
-    std::vector<std::byte> key;
-    if (const int error = copy_key(map, attr.key, key); error != 0) {
-        return error;
-    }
-    std::vector<std::byte> value(map.value_size);
-    if (const std::errc error = map::lookup_and_remove(map, key.data(), value.data(), attr.flags);
-        error != no_error) {
-        return negative_errno(error);
-    }
-    return copy_to_user(attr.value, value.data(), value.size()) == no_error ? 0 : -EFAULT;
 }
 
 long map_freeze(const Command& command) {
