@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bpf/helpers.hpp"
+#include "bpf/instruction.hpp"
 #include "bpf/isa.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"
@@ -74,11 +75,6 @@ std::string program_type_name(std::uint32_t type) {
     return "program type " + std::to_string(type);
 }
 
-std::string hex_byte(unsigned value) {
-    static constexpr char digits[] = "0123456789abcdef";
-    return {digits[value >> 4 & 15], digits[value & 15]};
-}
-
 class Loader {
 public:
     Loader(const LoadSpec& spec, std::string& log)
@@ -101,20 +97,7 @@ private:
         log_ += text + "\n";
         return Error{code, "program '" + spec_.name + "': " + text};
     }
-    Check require(bool condition, std::uint32_t index, const std::string& text) {
-        return condition ? Check() : Check(refuse(index, text));
-    }
-    Check unknown_opcode(std::uint32_t index) {
-        return refuse(index, "unknown opcode " + hex_byte(insns_[index].code));
-    }
-
     Check check_type();
-    Check check_instruction(std::uint32_t index);
-    Check check_alu(std::uint32_t index);
-    Check check_jump(std::uint32_t index);
-    Check check_memory(std::uint32_t index);
-    Check check_atomic(std::uint32_t index);
-    Check check_wide_immediate(std::uint32_t index);
     Check find_function(std::uint32_t index, std::int64_t target);
     Check find_functions();
     Check check_flow();
@@ -150,8 +133,6 @@ private:
     const bool gpl_;
 };
 
-// ---- One instruction ----------------------------------------------------------------------------
-
 Loader::Check Loader::check_type() {
     if (spec_.probe) {
         return {};
@@ -163,221 +144,6 @@ Loader::Check Loader::check_type() {
         return refuse(program_type_name(spec_.type) +
                       " is not available: taskwork has BPF_PROG_TYPE_PERF_EVENT and "
                       "BPF_PROG_TYPE_SYSCALL");
-    }
-    return {};
-}
-
-Loader::Check Loader::check_instruction(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    if (insn.dst_reg >= MAX_BPF_REG || (insn.src_reg >= MAX_BPF_REG)) {
-        return refuse(
-            index, "R" + std::to_string(insn.dst_reg >= MAX_BPF_REG ? insn.dst_reg : insn.src_reg) +
-                       " is invalid");
-    }
-    switch (BPF_CLASS(insn.code)) {
-    case BPF_ALU:
-    case BPF_ALU64:
-        return check_alu(index);
-    case BPF_JMP:
-    case BPF_JMP32:
-        return check_jump(index);
-    case BPF_LD:
-        return check_wide_immediate(index);
-    default:
-        return check_memory(index);
-    }
-}
-
-Loader::Check Loader::check_alu(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    const bool wide = BPF_CLASS(insn.code) == BPF_ALU64;
-    const bool by_register = BPF_SRC(insn.code) == BPF_X;
-    const unsigned operation = BPF_OP(insn.code);
-    if (insn.dst_reg == BPF_REG_10) {
-        return refuse(index, "frame pointer is read only");
-    }
-    switch (operation) {
-    case BPF_END: {
-        if (wide && by_register) {
-            return unknown_opcode(index);
-        }
-        const bool reserved_clear = insn.src_reg == 0 && insn.off == 0;
-        const bool width = insn.imm == 16 || insn.imm == 32 || insn.imm == 64;
-        return require(reserved_clear && width, index, "BPF_END uses reserved fields");
-    }
-    case BPF_NEG:
-        return require(!by_register && insn.src_reg == 0 && insn.off == 0 && insn.imm == 0, index,
-                       "BPF_NEG uses reserved fields");
-    case BPF_MOV: {
-        const bool sign_extends = insn.off == 8 || insn.off == 16 || (wide && insn.off == 32);
-        const bool valid = by_register ? insn.imm == 0 && (insn.off == 0 || sign_extends)
-                                       : insn.src_reg == 0 && insn.off == 0;
-        return require(valid, index, "BPF_MOV uses reserved fields");
-    }
-    case BPF_ADD:
-    case BPF_SUB:
-    case BPF_MUL:
-    case BPF_OR:
-    case BPF_AND:
-    case BPF_XOR:
-    case BPF_LSH:
-    case BPF_RSH:
-    case BPF_ARSH:
-    case BPF_DIV:
-    case BPF_MOD:
-        break;
-    default:
-        return unknown_opcode(index);
-    }
-    const bool divides = operation == BPF_DIV || operation == BPF_MOD;
-    const bool shifts = operation == BPF_LSH || operation == BPF_RSH || operation == BPF_ARSH;
-    const bool offset = insn.off == 0 || (divides && insn.off == kSignedDivision);
-    if (!offset || (by_register ? insn.imm != 0 : insn.src_reg != 0)) {
-        return refuse(index, "BPF_ALU uses reserved fields");
-    }
-    if (divides && !by_register && insn.imm == 0) {
-        return refuse(index, "div by zero");
-    }
-    if (shifts && !by_register && (insn.imm < 0 || insn.imm >= (wide ? 64 : 32))) {
-        return refuse(index, "invalid shift " + std::to_string(insn.imm));
-    }
-    return {};
-}
-
-Loader::Check Loader::check_jump(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    const bool wide = BPF_CLASS(insn.code) == BPF_JMP;
-    const bool by_register = BPF_SRC(insn.code) == BPF_X;
-    switch (BPF_OP(insn.code)) {
-    case BPF_CALL:
-        if (!wide || by_register) {
-            return unknown_opcode(index);
-        }
-        if (insn.src_reg > static_cast<unsigned>(CallKind::kfunc) || insn.dst_reg != 0 ||
-            (insn.off != 0 && insn.src_reg != static_cast<unsigned>(CallKind::kfunc))) {
-            return refuse(index, "BPF_CALL uses reserved fields");
-        }
-        return {};
-    case BPF_EXIT:
-        if (!wide || by_register) {
-            return unknown_opcode(index);
-        }
-        return require(insn.src_reg == 0 && insn.dst_reg == 0 && insn.off == 0 && insn.imm == 0,
-                       index, "BPF_EXIT uses reserved fields");
-    case BPF_JA:
-        if (by_register) {
-            return unknown_opcode(index);
-        }
-        return require(insn.src_reg == 0 && insn.dst_reg == 0 &&
-                           (wide ? insn.imm == 0 : insn.off == 0),
-                       index, "BPF_JA uses reserved fields");
-    case kOpConditionalPseudo:
-        return refuse(index, "may_goto (BPF_JCOND) is not available");
-    case BPF_JEQ:
-    case BPF_JNE:
-    case BPF_JGT:
-    case BPF_JGE:
-    case BPF_JLT:
-    case BPF_JLE:
-    case BPF_JSET:
-    case BPF_JSGT:
-    case BPF_JSGE:
-    case BPF_JSLT:
-    case BPF_JSLE:
-        return require(by_register ? insn.imm == 0 : insn.src_reg == 0, index,
-                       "BPF_JMP/JMP32 uses reserved fields");
-    default:
-        return unknown_opcode(index);
-    }
-}
-
-Loader::Check Loader::check_memory(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    switch (BPF_CLASS(insn.code)) {
-    case BPF_LDX: {
-        const bool sign_extends =
-            BPF_MODE(insn.code) == kModeLoadSigned && BPF_SIZE(insn.code) != BPF_DW;
-        if (BPF_MODE(insn.code) != BPF_MEM && !sign_extends) {
-            return unknown_opcode(index);
-        }
-        if (insn.dst_reg == BPF_REG_10) {
-            return refuse(index, "frame pointer is read only");
-        }
-        return require(insn.imm == 0, index, "BPF_LDX uses reserved fields");
-    }
-    case BPF_ST:
-        if (BPF_MODE(insn.code) != BPF_MEM) {
-            return unknown_opcode(index);
-        }
-        return require(insn.src_reg == 0, index, "BPF_ST uses reserved fields");
-    default:
-        if (BPF_MODE(insn.code) == kModeAtomic) {
-            return check_atomic(index);
-        }
-        if (BPF_MODE(insn.code) != BPF_MEM) {
-            return unknown_opcode(index);
-        }
-        return require(insn.imm == 0, index, "BPF_STX uses reserved fields");
-    }
-}
-
-Loader::Check Loader::check_atomic(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    const std::string text =
-        "BPF_ATOMIC uses invalid atomic opcode " + hex_byte(static_cast<unsigned>(insn.imm));
-    if (insn.imm == kAtomicLoadAcquire) {
-        return require(insn.dst_reg != BPF_REG_10, index, "frame pointer is read only");
-    }
-    if (insn.imm == kAtomicStoreRelease) {
-        return {};
-    }
-    if (BPF_SIZE(insn.code) != BPF_W && BPF_SIZE(insn.code) != BPF_DW) {
-        return refuse(index, "invalid atomic operand size");
-    }
-    const bool fetches = (insn.imm & BPF_FETCH) != 0;
-    switch (insn.imm) {
-    case BPF_ADD:
-    case BPF_ADD | BPF_FETCH:
-    case BPF_AND:
-    case BPF_AND | BPF_FETCH:
-    case BPF_OR:
-    case BPF_OR | BPF_FETCH:
-    case BPF_XOR:
-    case BPF_XOR | BPF_FETCH:
-    case BPF_XCHG:
-        // A fetch writes the source register.
-        return require(!fetches || insn.src_reg != BPF_REG_10, index, "frame pointer is read only");
-    case BPF_CMPXCHG:
-        return {};
-    default:
-        return refuse(index, text);
-    }
-}
-
-Loader::Check Loader::check_wide_immediate(std::uint32_t index) {
-    const bpf_insn& insn = insns_[index];
-    if (insn.code != kLoadImmediate64) {
-        const unsigned mode = BPF_MODE(insn.code);
-        if (mode == BPF_ABS || mode == BPF_IND) {
-            return refuse(index, "packet access (BPF_LD_ABS, BPF_LD_IND) is not available");
-        }
-        return unknown_opcode(index);
-    }
-    if (index + 1 == insns_.size()) {
-        return refuse(index, "invalid bpf_ld_imm64 insn");
-    }
-    const bpf_insn& second = insns_[index + 1];
-    if (second.code != 0 || second.dst_reg != 0 || second.src_reg != 0 || second.off != 0 ||
-        insn.off != 0) {
-        return refuse(index, "invalid bpf_ld_imm64 insn");
-    }
-    if (insn.dst_reg == BPF_REG_10) {
-        return refuse(index, "frame pointer is read only");
-    }
-    if (insn.src_reg > static_cast<unsigned>(Pseudo::function)) {
-        return refuse(index, insn.src_reg <= static_cast<unsigned>(Pseudo::map_index_value)
-                                 ? "maps by index (fd_array) are not available"
-                                 : "unrecognized bpf_ld_imm64 insn");
     }
     return {};
 }
@@ -642,8 +408,8 @@ Result<Program*> Loader::load() {
         if (is_second_half_[i]) {
             continue;
         }
-        if (Check instruction = check_instruction(i); !instruction) {
-            return instruction.error();
+        if (const std::string fault = fault_of_form(insns_, i); !fault.empty()) {
+            return refuse(i, fault);
         }
         if (insns_[i].code == kLoadImmediate64) {
             is_second_half_[i + 1] = true;

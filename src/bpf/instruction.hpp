@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The form of single instructions: opcodes, registers and reserved fields as the instruction set
+// (RFC 9669) and the kernel's verifier have them. Where calls, jumps and addresses lead is the
+// loader's part.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace taskwork::bpf {
+
+/// What is wrong with the instruction at `index` (not the second half of a pair), in the phrases of
+/// the kernel's verifier; empty if nothing is.
+/// Context: task.
+std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t index);
+
+/// Two hexadecimal digits.
+/// Context: task.
+std::string hex_byte(unsigned value);
+
+}  // namespace taskwork::bpf
