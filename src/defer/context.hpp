@@ -54,17 +54,17 @@ struct alignas(64) WorkContext {
     RoundCount dropped;
     RoundCount refused;
     platform::Atomic<std::uint32_t> first_round;  ///< Round of the word when this life began.
-    task::Notify mode;
+    platform::Plain<task::Notify> mode;
 
     alignas(64) task::WorkNode node;
 
     // Payload: written in pending by the scheduler, read by the target and the worker.
     alignas(64) platform::Atomic<void*> program;
     platform::Atomic<void*> map;
-    void* value;
-    std::uint32_t kind;
-    std::uint32_t entry;
-    std::uint64_t scheduled_ns;
+    platform::Plain<void*> value;
+    platform::Plain<std::uint32_t> kind;
+    platform::Plain<std::uint32_t> entry;
+    platform::Plain<std::uint64_t> scheduled_ns;
 };
 static_assert(sizeof(WorkContext) % 64 == 0);
 

@@ -184,7 +184,7 @@ bool sweep_context(WorkContext& context, Word word, std::uint16_t owner) noexcep
     case Pushed::yes:
         // The dead may have come no further than the push.
         if (state == WorkState::scheduled) {
-            task::notify(*target, context.mode);
+            task::notify(*target, context.mode.get());
         }
         return true;
     case Pushed::undecided:

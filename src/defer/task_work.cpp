@@ -128,11 +128,11 @@ std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& req
     context->target.store(request.target, std::memory_order_relaxed);
     context->program.store(request.callback.program, std::memory_order_relaxed);
     context->map.store(request.callback.map, std::memory_order_relaxed);
-    context->value = request.callback.value;
-    context->kind = request.callback.kind;
-    context->entry = request.callback.entry;
-    context->mode = request.mode;
-    context->scheduled_ns = platform::now_ns();
+    context->value.set(request.callback.value);
+    context->kind.set(request.callback.kind);
+    context->entry.set(request.callback.entry);
+    context->mode.set(request.mode);
+    context->scheduled_ns.set(platform::now_ns());
     if (!advance(*context, round, WorkState::pending, WorkState::scheduling) ||
         !advance(*context, round, WorkState::scheduling, WorkState::scheduled)) {
         undo(*context, round);
@@ -176,12 +176,14 @@ void run(Task& self, task::WorkNode& node) noexcept {
         const Word running = word.with_state(raw(WorkState::running)).with_owner(self.process);
         if (Pool::transition(&context, word, running)) {
             const std::uint64_t now = platform::now_ns();
-            if (now > context.scheduled_ns) {
-                self.latency.record(now - context.scheduled_ns);
+            const std::uint64_t scheduled = context.scheduled_ns.get();
+            if (now > scheduled) {
+                self.latency.record(now - scheduled);
             }
-            const Callback callback{context.kind, context.entry,
+            const Callback callback{context.kind.get(), context.entry.get(),
                                     context.program.load(std::memory_order_relaxed),
-                                    context.map.load(std::memory_order_relaxed), context.value};
+                                    context.map.load(std::memory_order_relaxed),
+                                    context.value.get()};
             if (callback.kind < runners.size() && runners[callback.kind] != nullptr) {
                 runners[callback.kind](self, callback);
             }

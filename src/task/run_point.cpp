@@ -53,24 +53,30 @@ WorkNode* take_list(Task& task, std::uint64_t left) noexcept {
     task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
     const std::uint64_t head = task.works.exchange(left, std::memory_order_acq_rel);
     WorkNode* first = nullptr;
-    WorkNode** tail = &first;
+    WorkNode* last = nullptr;
     for (auto index = head == kListClosed ? 0 : static_cast<std::uint32_t>(head); index != 0;) {
         WorkNode* node = node_at(index);
         Link link{};
         if (claim(*node, link)) {
-            *tail = node;
-            tail = &node->run_next;
+            if (last == nullptr) {
+                first = node;
+            } else {
+                last->run_next.set(node);
+            }
+            last = node;
         }
         index = link.next();
     }
-    *tail = nullptr;
+    if (last != nullptr) {
+        last->run_next.set(nullptr);
+    }
     task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
     return first;
 }
 
 void run_nodes(Task& task, WorkNode* node) noexcept {
     while (node != nullptr) {
-        WorkNode* next = node->run_next;  // The work may be scheduled again while it runs.
+        WorkNode* next = node->run_next.get();  // The work may be scheduled again while it runs.
         ops.run(task, *node);
         node = next;
     }

@@ -52,7 +52,7 @@ enum class Notify : std::uint8_t { none, resume, signal };
 /// makes a late compare-exchange fail when the node has been pushed again meanwhile.
 struct alignas(64) WorkNode {
     platform::Atomic<std::uint64_t> next;
-    WorkNode* run_next;  ///< Order of the drainer's private list; drainer only.
+    platform::Plain<WorkNode*> run_next;  ///< Order of the drainer's private list; drainer only.
 };
 
 /// Counts of a log-linear histogram of nanoseconds: 8 buckets an octave.

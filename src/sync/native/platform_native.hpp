@@ -43,6 +43,24 @@ private:
     static_assert(std::atomic<T>::is_always_lock_free);
 };
 
+/// Data that several threads touch though it is not atomic: something else (a state word, a grace
+/// period) orders a write before every read that may follow. Here it is its value and costs
+/// nothing; the explorer's platform checks that the order is there.
+template <class T>
+class Plain {
+public:
+    constexpr Plain() noexcept = default;
+    constexpr explicit Plain(T value) noexcept : value_(value) {}
+    Plain(const Plain&) = delete;
+    Plain& operator=(const Plain&) = delete;
+
+    [[nodiscard]] constexpr T get() const noexcept { return value_; }
+    constexpr void set(T value) noexcept { value_ = value; }
+
+private:
+    T value_{};
+};
+
 /// Two words that change together.
 struct Pair {
     std::uint64_t low = 0;
