@@ -18,8 +18,6 @@ namespace {
 
 using namespace test;
 
-std::uint64_t negative(int error) { return static_cast<std::uint64_t>(-std::int64_t{error}); }
-
 /// value: { u64 text or mark; bpf_task_work at 8; u64 seen_key; u64 seen_ids }
 constexpr int kMark = 0;
 constexpr int kSlot = 8;
@@ -58,20 +56,7 @@ protected:
             leave(),                              // 17
         };
         pieces.insert(pieces.end(), callback.begin(), callback.end());
-        return load_pieces(pieces);
-    }
-    Program& load_pieces(const std::vector<Piece>& pieces) {
-        std::vector<bpf_insn> insns;
-        for (const Piece& piece : pieces) {
-            insns.insert(insns.end(), piece.insns.begin(),
-                         piece.insns.begin() + static_cast<std::ptrdiff_t>(piece.count));
-        }
-        LoadSpec spec = domain.spec();
-        spec.insns = insns.data();
-        spec.insn_count = static_cast<std::uint32_t>(insns.size());
-        auto loaded = load_program(spec, domain.log);
-        EXPECT_TRUE(loaded.has_value()) << (loaded ? "" : loaded.error().text);
-        return **loaded;
+        return domain.load(pieces);
     }
     /// A callback that adds 1 to the mark, and notes its key and who runs it.
     static std::initializer_list<Piece> noting() {
@@ -190,7 +175,7 @@ TEST_F(TaskWorkTest, runs_the_callback_on_another_thread_that_it_names) {
         leave(),                                                 // 20
     };
     pieces.insert(pieces.end(), callback.begin(), callback.end());
-    Program& program = load_pieces(pieces);
+    Program& program = domain.load(pieces);
     domain.run(program);
     EXPECT_EQ(results(program, ScheduleResult::ok), 1u);
     const std::uint64_t* seen = &value(map, 0)->seen_ids;
@@ -324,7 +309,7 @@ TEST_F(TaskWorkTest, faults_on_arguments_that_the_verifier_would_refuse) {
             set(R0, 0),
             leave(),
         };
-        return load_pieces(pieces);
+        return domain.load(pieces);
     };
     EXPECT_EQ(domain.run(with(Wrong::none)), 0u);
     EXPECT_FALSE(domain.execution.faulted);
@@ -376,7 +361,7 @@ class KfuncTest : public TaskWorkTest {};
 TEST_F(KfuncTest, finds_tasks_by_thread_id) {
     const auto find = [&](std::int64_t tid) {
         return domain.run(
-            load_pieces({set(R1, tid), BpfDomain::call_kfunc("bpf_task_from_pid"), leave()}));
+            domain.load({set(R1, tid), BpfDomain::call_kfunc("bpf_task_from_pid"), leave()}));
     };
     EXPECT_EQ(find(gettid()), reinterpret_cast<std::uint64_t>(task::current()->view));
     EXPECT_EQ(find(0x7fffffff), 0u);
@@ -386,7 +371,7 @@ TEST_F(KfuncTest, finds_tasks_by_thread_id) {
 
 TEST_F(KfuncTest, acquires_and_releases_tasks_only) {
     const auto acquire = [&](Piece argument) -> Program& {
-        return load_pieces({argument, BpfDomain::call_kfunc("bpf_task_acquire"), copy(R6, R0),
+        return domain.load({argument, BpfDomain::call_kfunc("bpf_task_acquire"), copy(R6, R0),
                             copy(R1, R0), BpfDomain::call_kfunc("bpf_task_release"), copy(R0, R6),
                             leave()});
     };
@@ -395,7 +380,7 @@ TEST_F(KfuncTest, acquires_and_releases_tasks_only) {
     domain.expect_fault(acquire(wide(R1, 0)), FaultKind::bad_argument, 2);
     domain.expect_fault(acquire(wide(R1, self + 8)), FaultKind::bad_argument, 2);
     domain.expect_fault(
-        load_pieces({set(R1, 0), BpfDomain::call_kfunc("bpf_task_release"), leave()}),
+        domain.load({set(R1, 0), BpfDomain::call_kfunc("bpf_task_release"), leave()}),
         FaultKind::bad_argument, 1);
 }
 
@@ -412,17 +397,7 @@ TEST_F(KfuncTest, copies_user_strings) {
                                   set(R4, flags),
                                   BpfDomain::call_kfunc("bpf_copy_from_user_str"),
                                   leave()};
-        std::vector<bpf_insn> insns;
-        for (const Piece& piece : pieces) {
-            insns.insert(insns.end(), piece.insns.begin(),
-                         piece.insns.begin() + static_cast<std::ptrdiff_t>(piece.count));
-        }
-        LoadSpec spec = domain.spec();
-        spec.flags = BPF_F_SLEEPABLE;
-        spec.insns = insns.data();
-        spec.insn_count = static_cast<std::uint32_t>(insns.size());
-        auto loaded = load_program(spec, domain.log);
-        return static_cast<std::int64_t>(domain.run(**loaded));
+        return static_cast<std::int64_t>(domain.run(domain.load_sleepable(pieces)));
     };
     const auto bytes = [] {
         return std::string(

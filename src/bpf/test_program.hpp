@@ -12,7 +12,7 @@
 
 #include <array>
 #include <cstdint>
-#include <initializer_list>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -107,6 +107,11 @@ constexpr Piece function(Register dst, int distance) {
     return wide(dst, static_cast<std::uint32_t>(distance), BPF_PSEUDO_FUNC);
 }
 
+/// What a program sees of an error.
+constexpr std::uint64_t negative(int error) {
+    return static_cast<std::uint64_t>(-std::int64_t{error});
+}
+
 // ---- Domain -------------------------------------------------------------------------------------
 
 class BpfDomain {
@@ -182,7 +187,7 @@ public:
         };
         return spec;
     }
-    Result<Program*> try_load(const LoadSpec& with, std::initializer_list<Piece> pieces) {
+    Result<Program*> try_load(const LoadSpec& with, const std::vector<Piece>& pieces) {
         std::vector<bpf_insn> insns;
         for (const Piece& piece : pieces) {
             insns.insert(insns.end(), piece.insns.begin(),
@@ -194,21 +199,9 @@ public:
         log.clear();
         return load_program(spec, log);
     }
-    Result<Program*> try_load(std::initializer_list<Piece> pieces) {
-        return try_load(spec(), pieces);
-    }
+    Result<Program*> try_load(const std::vector<Piece>& pieces) { return try_load(spec(), pieces); }
     /// Fails the test, and ends it, if the program is refused.
-    Program& load(std::initializer_list<Piece> pieces) {
-        auto loaded = try_load(pieces);
-        if (!loaded) {
-            ADD_FAILURE() << loaded.error().text;
-            std::abort();
-        }
-        return **loaded;
-    }
-    Program& load_sleepable(std::initializer_list<Piece> pieces) {
-        LoadSpec with = spec();
-        with.flags = BPF_F_SLEEPABLE;
+    Program& load(const LoadSpec& with, const std::vector<Piece>& pieces) {
         auto loaded = try_load(with, pieces);
         if (!loaded) {
             ADD_FAILURE() << loaded.error().text;
@@ -216,15 +209,17 @@ public:
         }
         return **loaded;
     }
+    Program& load(const std::vector<Piece>& pieces) { return load(spec(), pieces); }
+    Program& load_sleepable(const std::vector<Piece>& pieces) {
+        LoadSpec with = spec();
+        with.flags = BPF_F_SLEEPABLE;
+        return load(with, pieces);
+    }
 
     /// Runs it in the calling thread, at level task.
     std::uint64_t run(Program& program, void* context = nullptr, std::size_t context_size = 0,
                       bool context_writable = false) {
-        execution = Execution{};
-        execution.task = task::current();
-        execution.program = &program;
-        execution.context = context;
-        execution.context_size = context_size;
+        prepare(program, context, context_size);
         execution.context_writable = context_writable;
         const task::Section section(execution.task);
         return bpf::run(execution);
@@ -232,11 +227,7 @@ public:
     /// Runs it in the calling thread as an event's handler does.
     std::uint64_t run_in_nmi(Program& program, void* context = nullptr,
                              std::size_t context_size = 0, void* ucontext = nullptr) {
-        execution = Execution{};
-        execution.task = task::current();
-        execution.program = &program;
-        execution.context = context;
-        execution.context_size = context_size;
+        prepare(program, context, context_size);
         execution.ucontext = ucontext;
         const task::NmiScope scope(*execution.task, platform::stack_pointer(), false);
         EXPECT_TRUE(scope.entered());
@@ -259,6 +250,14 @@ public:
     std::string log;
 
 private:
+    void prepare(Program& program, void* context, std::size_t context_size) {
+        execution = Execution{};
+        execution.task = task::current();
+        execution.program = &program;
+        execution.context = context;
+        execution.context_size = context_size;
+    }
+
     static constexpr int kFirstFd = 100;
     [[nodiscard]] int fd_of(const map::Map& map) const {
         for (std::size_t i = 0; i < maps_.size(); ++i) {
