@@ -78,31 +78,6 @@ protected:
         const WorkCounts sum = totals();
         EXPECT_EQ(sum.scheduled, sum.ran + sum.cancelled + sum.dropped + sum.in_flight) << where;
     }
-    /// A second thread that sits in a section, so that nothing runs on it until released.
-    struct Sleeper {
-        platform::Atomic<Task*> target;
-        platform::Atomic<std::uint32_t> stop;
-        std::thread thread;
-        Sleeper() {
-            thread = task_thread([this] {
-                const task::Section section(current());
-                target.store(current(), std::memory_order_release);
-                while (stop.load(std::memory_order_acquire) == 0) {
-                    std::this_thread::yield();
-                }
-            });
-            wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
-        }
-        void wake() {
-            if (thread.joinable()) {
-                stop.store(1, std::memory_order_release);
-                thread.join();
-            }
-        }
-        ~Sleeper() { wake(); }
-        Task* task() { return target.load(std::memory_order_acquire); }
-    };
-
     task::TestDomain domain_;
     Shared* shared_ = nullptr;
 };
@@ -137,11 +112,11 @@ TEST_F(TaskWorkTest, K2_after_the_callback_the_slot_is_scheduled_again) {
 TEST_F(TaskWorkTest, K3_a_second_schedule_is_busy_and_alters_nothing) {
     Value& value = shared_->values[0];
     Value& other = shared_->values[1];
-    Sleeper sleeper;
+    task::TargetThread sleeper;
     {
         const task::Section section(current());
         ASSERT_EQ(schedule_on(value), no_error);
-        ScheduleRequest second = request(other, sleeper.task());
+        ScheduleRequest second = request(other, &sleeper.task());
         EXPECT_EQ(schedule(value.slot, second), std::errc::device_or_resource_busy);
     }
     EXPECT_EQ(value.runs.load(std::memory_order_acquire), 1U);
@@ -176,7 +151,7 @@ TEST_F(TaskWorkTest, K6_a_callback_schedules_another_slot_on_its_own_task) {
 
 TEST_F(TaskWorkTest, K7_of_many_schedulers_of_an_empty_slot_one_wins) {
     constexpr int kThreads = 4;
-    Sleeper sleeper;
+    task::TargetThread sleeper;
     for (int round = 0; round < 200; ++round) {
         Value& value = shared_->values[round];
         platform::Atomic<std::uint32_t> won;
@@ -188,7 +163,7 @@ TEST_F(TaskWorkTest, K7_of_many_schedulers_of_an_empty_slot_one_wins) {
                 ready.fetch_add(1, std::memory_order_release);
                 while (ready.load(std::memory_order_acquire) != kThreads) {
                 }
-                const std::errc result = schedule_on(value, sleeper.task());
+                const std::errc result = schedule_on(value, &sleeper.task());
                 (result == no_error ? won : busy).fetch_add(1, std::memory_order_relaxed);
                 if (result != no_error) {
                     EXPECT_EQ(result, std::errc::device_or_resource_busy);
@@ -277,15 +252,15 @@ TEST_F(TaskWorkTest, K31_K38_cancel_of_an_empty_or_idle_slot_runs_nothing) {
 
 TEST_F(TaskWorkTest, K34_a_scheduled_work_is_cancelled_without_its_targets_help) {
     Value& value = shared_->values[0];
-    Sleeper sleeper;
-    ScheduleRequest wanted = request(value, sleeper.task());
+    task::TargetThread sleeper;
+    ScheduleRequest wanted = request(value, &sleeper.task());
     wanted.callback.program = &value;  // Stands for a program: only its address matters.
     ASSERT_EQ(schedule(value.slot, wanted), no_error);
     EXPECT_TRUE(references_program(&value));
     cancel(value.slot);
     EXPECT_FALSE(references_program(&value)) << "K45: at once, although the target sleeps on";
     EXPECT_EQ(totals().cancelled, 1U);
-    sleeper.wake();
+    sleeper.release();
     EXPECT_EQ(value.runs.load(std::memory_order_acquire), 0U);
     task::Worker::synchronize();
     EXPECT_EQ(WorkTable::get().contexts.count_free(), WorkTable::get().contexts.count());
@@ -360,33 +335,33 @@ TEST_F(TaskWorkTest, K42_two_generations_of_a_slot_run_in_two_tasks_at_once) {
 
 TEST_F(TaskWorkTest, K96_a_dead_slot_refuses_and_stays_dead_until_it_is_recycled) {
     Value& value = shared_->values[0];
-    Sleeper sleeper;
-    ASSERT_EQ(schedule_on(value, sleeper.task()), no_error);
+    task::TargetThread sleeper;
+    ASSERT_EQ(schedule_on(value, &sleeper.task()), no_error);
     cancel_dead(value.slot);
     EXPECT_EQ(schedule_on(value), std::errc::no_such_file_or_directory);
     cancel(value.slot);
     EXPECT_EQ(schedule_on(value), std::errc::no_such_file_or_directory);
     reset(value.slot);
     EXPECT_EQ(schedule_on(value), no_error);
-    sleeper.wake();
+    sleeper.release();
     EXPECT_EQ(value.runs.load(std::memory_order_acquire), 1U) << "the cancelled one never ran";
 }
 
 TEST_F(TaskWorkTest, cancelled_works_do_not_pile_up_on_a_sleeping_target) {
-    Sleeper sleeper;
+    task::TargetThread sleeper;
     const sync::Pool& pool = WorkTable::get().contexts;
     // Many times more than there are contexts: without compaction this would run out.
     for (std::uint32_t round = 0; round < 20 * pool.count(); ++round) {
         Value& value = shared_->values[round % 256];
-        std::errc result = schedule_on(value, sleeper.task());
+        std::errc result = schedule_on(value, &sleeper.task());
         if (result == std::errc::not_enough_memory) {
             task::Worker::synchronize();
-            result = schedule_on(value, sleeper.task());
+            result = schedule_on(value, &sleeper.task());
         }
         ASSERT_EQ(result, no_error) << "round " << round;
         cancel(value.slot);
     }
-    sleeper.wake();
+    sleeper.release();
     task::Worker::synchronize();
     EXPECT_EQ(totals().cancelled, 20U * pool.count());
     EXPECT_EQ(totals().scheduled, 20U * pool.count());
@@ -646,7 +621,7 @@ TEST_F(TaskWorkTest, a_context_claimed_and_never_published_counts_nothing) {
 // A member killed at random instants of schedule, cancel and drain: the counts balance, no context
 // is lost, and slots are usable.
 TEST_F(TaskWorkTest, a_death_at_any_instant_leaves_counts_balanced_and_contexts_found) {
-    Sleeper sleeper;
+    task::TargetThread sleeper;
     std::uint32_t random = 4711;
     for (int round = 0; round < 60; ++round) {
         const pid_t child = ::fork();
@@ -655,7 +630,7 @@ TEST_F(TaskWorkTest, a_death_at_any_instant_leaves_counts_balanced_and_contexts_
             task::register_current(0, 0);
             for (std::uint32_t step = 0;; ++step) {
                 Value& value = shared_->values[step % 32];
-                schedule_on(value, step % 3 == 0 ? sleeper.task() : current(), Notify::none);
+                schedule_on(value, step % 3 == 0 ? &sleeper.task() : current(), Notify::none);
                 if (step % 5 == 0) {
                     cancel(shared_->values[(step / 5) % 32].slot);
                 }
@@ -671,7 +646,7 @@ TEST_F(TaskWorkTest, a_death_at_any_instant_leaves_counts_balanced_and_contexts_
         return task::TaskTable::get().processes.count_free() ==
                task::TaskTable::get().processes.count() - 1;
     });
-    sleeper.wake();
+    sleeper.release();
     for (auto& value : shared_->values) {
         cancel(value.slot);
     }

@@ -199,42 +199,25 @@ TEST_F(RunPointTest, an_event_in_a_section_leaves_the_works_to_the_section) {
 }
 
 TEST_F(RunPointTest, K59_signal_mode_reaches_a_thread_that_computes) {
-    platform::Atomic<Task*> target;
-    platform::Atomic<std::uint32_t> stop;
-    std::thread thread = task_thread([&] {
-        target.store(current(), std::memory_order_release);
-        while (stop.load(std::memory_order_acquire) == 0) {
-        }
-    });
-    wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
-    Task& other = *target.load(std::memory_order_acquire);
+    TargetThread target(true);
+    Task& other = target.task();
     body = [](Task&, TestNode& node) { node.husk.store(2, std::memory_order_release); };
     ASSERT_TRUE(push_to(other, 5));
     notify(other, Notify::signal);
     wait_until([&] { return nodes_[5].husk.load(std::memory_order_acquire) == 2; });
     EXPECT_EQ(nodes_[5].ran_on, other.tid) << "K47: in the target thread only";
-    stop.store(1, std::memory_order_release);
-    thread.join();
+    target.release();
 }
 
 TEST_F(RunPointTest, one_notification_serves_a_batch) {
-    platform::Atomic<Task*> target;
-    platform::Atomic<std::uint32_t> stop;
-    std::thread thread = task_thread([&] {
-        const Section section(current());  // Does not look until the end.
-        target.store(current(), std::memory_order_release);
-        while (stop.load(std::memory_order_acquire) == 0) {
-        }
-    });
-    wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
-    Task& other = *target.load(std::memory_order_acquire);
+    TargetThread target;
+    Task& other = target.task();
     for (int index = 0; index < 100; ++index) {
         ASSERT_TRUE(push_to(other, index));
         notify(other, Notify::signal);
     }
     EXPECT_EQ(current()->statistics.notifications.get(), 1U);
-    stop.store(1, std::memory_order_release);
-    thread.join();
+    target.release();
     EXPECT_EQ(order.size(), 100U);
 }
 
@@ -258,16 +241,8 @@ TEST_F(RunPointTest, a_notification_that_fails_leaves_the_flag_clear) {
 }
 
 TEST_F(RunPointTest, resume_after_signal_is_silent_and_signal_after_resume_is_not) {
-    platform::Atomic<Task*> target;
-    platform::Atomic<std::uint32_t> stop;
-    std::thread thread = task_thread([&] {
-        const Section section(current());
-        target.store(current(), std::memory_order_release);
-        while (stop.load(std::memory_order_acquire) == 0) {
-        }
-    });
-    wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
-    Task& other = *target.load(std::memory_order_acquire);
+    TargetThread target;
+    Task& other = target.task();
     notify(other, Notify::resume);
     EXPECT_EQ(current()->statistics.notifications.get(), 0U);
     notify(other, Notify::signal);
@@ -275,8 +250,7 @@ TEST_F(RunPointTest, resume_after_signal_is_silent_and_signal_after_resume_is_no
     notify(other, Notify::resume);
     notify(other, Notify::signal);
     EXPECT_EQ(current()->statistics.notifications.get(), 1U);
-    stop.store(1, std::memory_order_release);
-    thread.join();
+    target.release();
 }
 
 TEST_F(RunPointTest, K74_thread_exit_runs_what_is_pending_and_closes_the_list) {
@@ -390,17 +364,8 @@ TEST_F(RunPointTest, the_worker_unlinks_husks_between_live_nodes) {
 // successor was pushed onto another list and cancelled there: it dropped a node that was linked.
 TEST_F(RunPointTest, the_worker_leaves_a_husk_that_has_moved_to_another_list) {
     Task& me = *current();
-    platform::Atomic<Task*> target;
-    platform::Atomic<std::uint32_t> stop;
-    std::thread thread = task_thread([&] {
-        const Section section(current());
-        target.store(current(), std::memory_order_release);
-        while (stop.load(std::memory_order_acquire) == 0) {
-            std::this_thread::yield();
-        }
-    });
-    wait_until([&] { return target.load(std::memory_order_acquire) != nullptr; });
-    Task& other = *target.load(std::memory_order_acquire);
+    TargetThread target;
+    Task& other = target.task();
     TestNode& moving = nodes_[0];
     ASSERT_TRUE(push_to(me, 0));
     ASSERT_TRUE(push_to(me, 1));
@@ -413,8 +378,7 @@ TEST_F(RunPointTest, the_worker_leaves_a_husk_that_has_moved_to_another_list) {
     };
     compact(me);
     EXPECT_EQ(moving.dropped.load(std::memory_order_relaxed), 0U);
-    stop.store(1, std::memory_order_release);
-    thread.join();
+    target.release();
     EXPECT_EQ(order, (std::vector<int>{1, 0, 2}));
     EXPECT_EQ(moving.dropped.load(std::memory_order_relaxed), 1U) << "by the other target";
 }

@@ -56,4 +56,44 @@ void wait_until(Condition condition) {
     }
 }
 
+/// A thread of the domain that works are pushed onto, from its registration until release().
+class TargetThread {
+public:
+    /// With `runs_works` it computes, and works run as soon as it is notified; otherwise it sits in
+    /// a section, so that they wait for release().
+    /// Context: task.
+    explicit TargetThread(bool runs_works = false)
+        : thread_(task_thread([this, runs_works] {
+              const Section section(runs_works ? nullptr : current());
+              task_.store(current(), std::memory_order_release);
+              while (released_.load(std::memory_order_acquire) == 0) {
+                  if (!runs_works) {
+                      std::this_thread::yield();
+                  }
+              }
+          })) {
+        wait_until([this] { return task_.load(std::memory_order_acquire) != nullptr; });
+    }
+    ~TargetThread() { release(); }
+    TargetThread(const TargetThread&) = delete;
+    TargetThread& operator=(const TargetThread&) = delete;
+
+    /// Its control block; until release().
+    /// Context: any.
+    [[nodiscard]] Task& task() { return *task_.load(std::memory_order_acquire); }
+    /// Lets what is pending run, and waits for the end of the thread.
+    /// Context: task.
+    void release() {
+        if (thread_.joinable()) {
+            released_.store(1, std::memory_order_release);
+            thread_.join();
+        }
+    }
+
+private:
+    platform::Atomic<Task*> task_;
+    platform::Atomic<std::uint32_t> released_;
+    std::thread thread_;  ///< Last: it uses the others.
+};
+
 }  // namespace taskwork::task

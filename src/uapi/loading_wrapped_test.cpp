@@ -264,42 +264,12 @@ TEST_F(Loading, our_kernels_types_stand_where_linux_has_its_own) {
     close(descriptor);
 }
 
-/// A thread that works can be scheduled onto and that runs none until it is let go.
-class Target {
-public:
-    Target()
-        : thread_(task::task_thread([this] {
-              const task::Section section(task::current());
-              tid_.store(static_cast<int>(syscall(SYS_gettid)));
-              wait_until([this] { return released_.load(); });
-          })) {
-        wait_until([this] { return tid_.load() != 0; });
-    }
-    ~Target() { release(); }
-    Target(const Target&) = delete;
-    Target& operator=(const Target&) = delete;
-
-    [[nodiscard]] int tid() const { return tid_.load(); }
-    /// Lets pending works run, and waits for the end of the thread.
-    void release() {
-        released_.store(true);
-        if (thread_.joinable()) {
-            thread_.join();
-        }
-    }
-
-private:
-    std::atomic<int> tid_{0};
-    std::atomic<bool> released_{false};
-    std::thread thread_;
-};
-
 TEST_F(Loading, a_work_runs_in_the_thread_it_was_scheduled_onto) {
     TestObject object("uapi_probe");
     load(object);
-    Target target;
+    task::TargetThread target;
     Arguments arguments;
-    arguments.target = target.tid();
+    arguments.target = target.task().tid;
     ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
     EXPECT_EQ(arguments.result, 0);
     ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
@@ -317,13 +287,13 @@ TEST_F(Loading, a_work_runs_in_the_thread_it_was_scheduled_onto) {
 
 // K97, K102.
 TEST_F(Loading, closing_every_descriptor_cancels_what_is_pending) {
-    Target target;
+    task::TargetThread target;
     const defer::WorkCounts before = domain_counts();
     {
         TestObject object("uapi_probe");
         load(object);
         Arguments arguments;
-        arguments.target = target.tid();
+        arguments.target = target.task().tid;
         ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
         ASSERT_EQ(arguments.result, 0);
         EXPECT_EQ(domain_counts().in_flight, before.in_flight + 1);
@@ -357,7 +327,7 @@ TEST_F(Loading, a_schedule_is_refused_once_nobody_holds_the_map) {
 
 // K101.
 TEST_F(Loading, a_pending_callback_outlives_its_programs_descriptors) {
-    Target target;
+    task::TargetThread target;
     int values = -1;
     int counters = -1;
     std::uint32_t id = 0;
@@ -368,7 +338,7 @@ TEST_F(Loading, a_pending_callback_outlives_its_programs_descriptors) {
         counters = dup(object.map_descriptor("uapi_pro.bss"));
         id = program_of(bpf_program__fd(object.program("schedule")))->id;
         Arguments arguments;
-        arguments.target = target.tid();
+        arguments.target = target.task().tid;
         ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
         ASSERT_EQ(arguments.result, 0);
     }
@@ -418,9 +388,9 @@ TEST_F(Loading, descriptors_are_followed_through_every_kind_of_dup) {
 TEST_F(Loading, a_forked_child_has_no_part_in_the_hosts_descriptors) {
     TestObject object("uapi_probe");
     load(object);
-    Target target;
+    task::TargetThread target;
     Arguments arguments;
-    arguments.target = target.tid();
+    arguments.target = target.task().tid;
     ASSERT_EQ(object.run("schedule", &arguments, sizeof arguments), 0);
     const defer::WorkCounts before = domain_counts();
     const pid_t child = fork();
