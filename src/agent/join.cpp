@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "agent/filters.hpp"
+#include "agent/inside.hpp"
 #include "agent/kernel_signal.hpp"
 #include "agent/launch.hpp"
 #include "agent/signals.hpp"
@@ -183,6 +184,7 @@ void unregister_thread(bool process_ends) noexcept {
 }
 
 void thread_started() noexcept {
+    const Inside inside;
     // To register takes system calls that a filter may kill for: such threads run unsampled.
     if (!in_domain() || sync::DeferralQueue::is_quiet()) {
         return;
@@ -191,11 +193,21 @@ void thread_started() noexcept {
     register_thread();
 }
 
-void thread_exiting() noexcept { unregister_thread(false); }
+void thread_exiting() noexcept {
+    const Inside inside;
+    unregister_thread(false);
+}
 
-void process_exiting() noexcept { unregister_thread(true); }
+void process_exiting() noexcept {
+    const Inside inside;
+    unregister_thread(true);
+}
 
 void forked_child() noexcept {
+    const bool nobody_inside = Inside::reset_in_child();
+    if (left_domain.load(std::memory_order_relaxed) != 0 && nobody_inside) {
+        sync::Arena::destroy();  // if another thread was just about to, in the parent
+    }
     if (left_domain.load(std::memory_order_relaxed) != 0 || sync::DeferralQueue::is_quiet() ||
         !domain_is_open()) {
         return;
@@ -223,6 +235,7 @@ void wait_until_attached() noexcept {
 /// Events that were under way when the thread ceased to be a task (its exit, the domain left) are
 /// ours still, if nobody's any more.
 bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept {
+    const Inside inside;
     const bpf::FaultWindow window;  // the handler that calls us has opened the two signals
     return task::on_signal(signal, info, ucontext) ||
            (task::current() == nullptr && event::is_event_signal(*info));
@@ -247,25 +260,6 @@ bool read_number(const char*& text, char end, int base, Number& number) noexcept
     }
     text = after + (end == '\0' ? 0 : 1);
     return true;
-}
-
-/// Being born, or in anything of ours.
-bool is_inside(const task::Task& task) noexcept {
-    const std::uint8_t state = sync::Pool::load(&task).state();
-    return state == task::kTaskBorn ||
-           (state == task::kTaskAlive &&
-            (task.section.is_open() || task.nmi.is_open() || task.draining.is_open()));
-}
-
-bool any_thread_inside(std::uint16_t process, const task::Task* self) noexcept {
-    task::TaskTable& table = task::TaskTable::get();
-    for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
-        const task::Task& task = table.task_at(index);
-        if (&task != self && task.process == process && is_inside(task)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 }  // namespace
@@ -306,24 +300,24 @@ void start() noexcept {
 }
 
 void leave_domain() noexcept {
-    task::Process* process = task::current_process();
-    // The child of a vfork lives in its parent's memory, and will exec.
-    if (!sync::Arena::present() || process == nullptr || process->pid != platform::process_id()) {
-        return;
-    }
-    const auto index =
-        static_cast<std::uint16_t>(task::TaskTable::get().processes.index_of(process));
-    const task::Task* self = task::current();
-    unregister_thread(false);
-    // From here on no thread of this process is a task; one may still be inside, on its way out.
-    left_domain.store(1, std::memory_order_relaxed);
-    task::leave_process();
-    for (unsigned waited = 0; any_thread_inside(index, self); ++waited) {
-        if (waited == kLeaveWaitMs) {
-            return;  // swept when the process ends
+    task::Process* process = nullptr;
+    {
+        const Inside inside;
+        process = task::current_process();
+        // The child of a vfork lives in its parent's memory, and will exec.
+        if (!sync::Arena::present() || process == nullptr ||
+            process->pid != platform::process_id()) {
+            return;
         }
-        const timespec pause{0, 1'000'000};
-        ::nanosleep(&pause, nullptr);
+        unregister_thread(false);
+        if (left_domain.exchange(1, std::memory_order_relaxed) != 0) {
+            return;  // another thread is at it
+        }
+        // From here on no thread of this process is a task, and none that enters finds a domain.
+        task::leave_process();
+    }
+    if (!Inside::wait_until_none(kLeaveWaitMs)) {
+        return;  // swept when the process ends
     }
     // The worker sweeps it as it does the dead, and closes its events.
     sync::Word word = sync::Pool::load(process);

@@ -35,8 +35,8 @@ void start() noexcept;
 
 /// Takes this process, all its threads, out of its domain for good: works pending for the calling
 /// thread run, those of others are dropped, events end, the arena is unmapped. Children do not
-/// join. Waits until no thread is inside the runtime, about a second at most; if one stays (a
-/// callback that sleeps) the arena stays mapped, unused.
+/// join. Waits until no thread is inside the runtime (inside.hpp), about a second at most; if one
+/// stays (a callback that sleeps) the arena stays mapped, unused.
 /// Context: task. Nothing happens outside a domain.
 void leave_domain() noexcept;
 

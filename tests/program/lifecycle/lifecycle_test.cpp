@@ -211,6 +211,13 @@ TEST(Lifecycle, a_process_that_changes_its_credentials_leaves_and_runs_on) {
     expect_undisturbed(program("life_credentials"));
 }
 
+TEST(Lifecycle, a_process_leaves_while_a_thread_stands_at_any_instruction_of_the_handler) {
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "needs root, to become another user";
+    }
+    expect_undisturbed(program("life_leaving"));
+}
+
 TEST(Lifecycle, nearly_all_events_asked_for_arrive) {
     const Words words = program("life_compute", "1500");
     const Sampled sampled = run_sampled("count", words);
