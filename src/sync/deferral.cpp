@@ -12,11 +12,8 @@ namespace {
 
 constexpr std::uint8_t kItemUsed = kStateUser;
 
-/// Of this process; only the host runs items.
+/// Only the host runs items.
 std::array<DeferralHandler, static_cast<std::size_t>(DeferralKind::count)> handlers{};
-
-/// Whether this process may be killed for a system call.
-constinit platform::Atomic<std::uint32_t> quiet{0};
 
 }  // namespace
 
@@ -64,7 +61,7 @@ void DeferralQueue::queue(std::uint32_t item) noexcept {
     }
     // seq_cst in set(): pairs with the take() of run_pending.
     queued_.set(item);
-    if (quiet.load(std::memory_order_relaxed) == 0) {
+    if (!is_quiet()) {
         wake();
     }
 }
@@ -75,9 +72,13 @@ void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
     }
 }
 
-bool DeferralQueue::is_quiet() noexcept { return quiet.load(std::memory_order_relaxed) != 0; }
+bool DeferralQueue::is_quiet() noexcept {
+    return platform::this_process().quiet.load(std::memory_order_relaxed) != 0;
+}
 
-void DeferralQueue::be_quiet() noexcept { quiet.store(1, std::memory_order_relaxed); }
+void DeferralQueue::be_quiet() noexcept {
+    platform::this_process().quiet.store(1, std::memory_order_relaxed);
+}
 
 void DeferralQueue::wake() noexcept {
     signal_.fetch_add(1, std::memory_order_seq_cst);

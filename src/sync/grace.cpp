@@ -14,8 +14,6 @@ constexpr std::uint64_t kNestingMask = 0xffff;
 constexpr unsigned kEpochShift = 16;
 
 AnyReaderOpen reader_walk = nullptr;
-/// True until the kernel has agreed to fence us from outside.
-bool must_fence = true;
 
 }  // namespace
 
@@ -85,8 +83,13 @@ bool GracePeriods::poll(GraceTicket ticket, Flavour flavour) const noexcept {
     return !reader_walk(flavour, ticket.epoch);
 }
 
-bool GracePeriods::readers_fence() noexcept { return must_fence; }
+bool GracePeriods::readers_fence() noexcept {
+    return platform::this_process().readers_fence.load(std::memory_order_relaxed) != 0;
+}
 
-void GracePeriods::register_process() noexcept { must_fence = !platform::membarrier_register(); }
+void GracePeriods::register_process() noexcept {
+    platform::this_process().readers_fence.store(platform::membarrier_register() ? 0 : 1,
+                                                 std::memory_order_relaxed);
+}
 
 }  // namespace taskwork::sync

@@ -16,11 +16,12 @@ namespace taskwork::task {
 namespace {
 
 /// Which Process this process is; valid while the fork cookie is the one it was joined under.
-struct Self {
-    std::uint64_t cookie = 0;
-    Process* process = nullptr;
-};
-Self self;
+void set_self(Process* process, std::uint64_t cookie) noexcept {
+    platform::ProcessState& self = platform::this_process();
+    self.process.store(process, std::memory_order_relaxed);
+    // Release: pairs with the acquire in current_process().
+    self.cookie.store(cookie, std::memory_order_release);
+}
 
 bool domain_closed() noexcept {
     return sync::Arena::header().closed.load(std::memory_order_relaxed) != 0;
@@ -106,15 +107,18 @@ Task* TaskTable::find(std::int32_t tid) noexcept {
 
 Task* current() noexcept {
     const platform::ThreadState& state = platform::this_thread();
-    if (state.task == nullptr || state.cookie != platform::fork_cookie()) {
+    void* task = state.task.get();
+    if (task == nullptr || state.cookie.get() != platform::fork_cookie()) {
         return nullptr;
     }
-    return static_cast<Task*>(state.task);
+    return static_cast<Task*>(task);
 }
 
 Process* current_process() noexcept {
-    return self.process != nullptr && self.cookie == platform::fork_cookie() ? self.process
-                                                                             : nullptr;
+    const platform::ProcessState& self = platform::this_process();
+    return self.cookie.load(std::memory_order_acquire) == platform::fork_cookie()
+               ? static_cast<Process*>(self.process.load(std::memory_order_relaxed))
+               : nullptr;
 }
 
 std::errc join_process(const char* command_name) noexcept {
@@ -144,13 +148,13 @@ std::errc join_process(const char* command_name) noexcept {
         !sync::Pool::transition(process, word, word.with_state(kProcessAlive).with_owner(index))) {
         return std::errc::no_such_process;  // Stopped so long that the worker took it for dead.
     }
-    self = Self{platform::fork_cookie(), process};
+    set_self(process, platform::fork_cookie());
     sync::DeferralQueue::get().queue(process->joined_item);
     return no_error;
 }
 
 void leave_process() noexcept {
-    self = Self{};
+    set_self(nullptr, 0);
     platform::fork_cookie_clear();
 }
 
@@ -200,9 +204,9 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
     }
     platform::ThreadState& state = platform::this_thread();
     // A handler between the two stores must not trust the task under an old cookie.
-    state.cookie = platform::fork_cookie();
+    state.cookie.set(platform::fork_cookie());
     platform::signal_fence();
-    state.task = task;
+    state.task.set(task);
     sync::DeferralQueue::get().queue(task->born_item);
     return no_error;
 }
@@ -223,7 +227,7 @@ void exit_current(bool process_ends) noexcept {
         sync::Pool::transition(task, word, word.with_state(kTaskExited));
     }
     platform::ThreadState& state = platform::this_thread();
-    state.task = nullptr;
+    state.task.set(nullptr);
     platform::signal_fence();
     auto& queue = sync::DeferralQueue::get();
     if (process_ends) {

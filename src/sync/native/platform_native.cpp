@@ -87,6 +87,8 @@ bool membarrier_all() noexcept {
 
 ThreadState& this_thread() noexcept { return thread_state; }
 
+constinit ProcessState process_state{};
+
 std::uint64_t fork_cookie() noexcept {
     // Pairs with the release in fork_cookie_renew: the page is ready once it is seen.
     const std::uint64_t* page = cookie_page.load(std::memory_order_acquire);

@@ -182,10 +182,20 @@ bool membarrier_all() noexcept;
 
 /// The calling thread's state; initial-exec, zero at thread start, valid in handlers.
 struct ThreadState {
-    void* task;            ///< Task* of the task layer, nullptr until registered.
-    std::uint64_t cookie;  ///< Fork cookie that was current when `task` was set.
+    Plain<void*> task;            ///< Task* of the task layer, nullptr until registered.
+    Plain<std::uint64_t> cookie;  ///< Fork cookie that was current when `task` was set.
 };
 ThreadState& this_thread() noexcept;
+
+/// What there is one of per process; a forked child begins with a copy, which the cookie tells.
+struct ProcessState {
+    Atomic<void*> process;         ///< Process* of the task layer, nullptr until joined.
+    Atomic<std::uint64_t> cookie;  ///< Fork cookie under which it was joined; set after `process`.
+    Atomic<std::uint32_t> readers_fence{1};  ///< 0 once the kernel has agreed to fence readers.
+    Atomic<std::uint32_t> quiet{0};          ///< 1: it may be killed for a system call.
+};
+[[gnu::visibility("hidden")]] extern constinit ProcessState process_state;
+inline ProcessState& this_process() noexcept { return process_state; }
 
 /// A value that a child made by fork, _Fork or raw clone without CLONE_VM reads as 0, and the
 /// process that set it (or a vfork child) as what it set.
