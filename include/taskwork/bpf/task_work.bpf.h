@@ -104,16 +104,19 @@ struct bpf_map {};
 /// What runs later. Called once for each schedule that returned 0, unless the element is deleted or
 /// updated, or the task dies, before; with the map, the element's key (read only) and its value
 /// (all but the slot may be written). May sleep and may fault on user memory. Its result must be an
-/// int.
+/// int, and is ignored.
+/// Context: task_work, in the thread that it was scheduled onto.
 typedef int (*taskwork_callback_t)(struct bpf_map* map, void* key, void* value);
 
 // ---- Kernel functions ---------------------------------------------------------------------------
 //
 // All weak: test one with taskwork_ksym_exists() before calling it, or the load fails where it does
 // not exist. Prototypes are those of the kernel; argument names with a suffix in `__` tell its
-// verifier what the argument is.
+// verifier what the argument is. What that verifier refuses at load (a slot that is not one of this
+// map's, NULL for a task) ends the execution on taskwork, as a counted fault.
 
-/// Linux 7.x and taskwork. See taskwork_schedule_signal().
+/// Linux 7.x and taskwork. Arguments and errors: taskwork_schedule_signal(), and _resume().
+/// Context: any.
 extern int bpf_task_work_schedule_signal(struct task_struct* task, struct bpf_task_work* tw,
                                          void* map__map,
                                          taskwork_callback_t callback) __ksym __weak;
@@ -121,7 +124,8 @@ extern int bpf_task_work_schedule_resume(struct task_struct* task, struct bpf_ta
                                          void* map__map,
                                          taskwork_callback_t callback) __ksym __weak;
 
-/// Linux 6.18, 6.19 and taskwork; `aux__prog` is NULL.
+/// Linux 6.18, 6.19 and taskwork; `aux__prog` is NULL. Otherwise as those without `_impl`.
+/// Context: any.
 extern int bpf_task_work_schedule_signal_impl(struct task_struct* task, struct bpf_task_work* tw,
                                               void* map__map, taskwork_callback_t callback,
                                               void* aux__prog) __ksym __weak;
@@ -130,17 +134,32 @@ extern int bpf_task_work_schedule_resume_impl(struct task_struct* task, struct b
                                               void* aux__prog) __ksym __weak;
 
 /// Copies a string from the memory of the current task into `dst`, at most `dst__sz` bytes, always
-/// NUL terminated; flag BPF_F_PAD_ZEROS (1) clears the rest. For callbacks and other programs that
-/// may sleep. Returns the number of bytes, NUL included, or -EFAULT.
+/// NUL terminated; flag BPF_F_PAD_ZEROS (1) clears the rest. Returns the number of bytes, NUL
+/// included (0 only if `dst__sz` is 0). Errors:
+///   -EFAULT  the string cannot be read to its end or to the end of `dst`; `dst` is then an empty
+///            string, or all zeros with the flag
+///   -EINVAL  a flag that is not known; `dst` is as it was
+/// Context: task, task_work: callbacks, and programs that are declared sleepable. Others that call
+/// it are refused at load.
 extern int bpf_copy_from_user_str(void* dst, __u32 dst__sz, const void* unsafe_ptr__ign,
                                   __u64 flags) __ksym __weak;
 
-/// The task with this thread id, or NULL; to be given back with bpf_task_release().
+/// The task with this thread id, to be given back with bpf_task_release(); NULL if there is none,
+/// on taskwork also if it is no thread of the domain.
+/// Context: any.
 extern struct task_struct* bpf_task_from_pid(__s32 pid) __ksym __weak;
-/// One more reference to a task, or NULL if it is about to be freed.
+/// One more reference to a task, to be given back with bpf_task_release(). NULL if the task is about
+/// to be freed.
+/// Context: any.
 extern struct task_struct* bpf_task_acquire(struct task_struct* p) __ksym __weak;
+/// Gives back what one of the two above has returned, which must not be NULL.
+/// Context: any.
 extern void bpf_task_release(struct task_struct* p) __ksym __weak;
 
+/// Between the two, tasks that are found through others (`real_parent`) stay memory. A program that
+/// is to run on the kernel must not sleep in between. Nothing to do on taskwork, where a whole
+/// execution is such a section.
+/// Context: any.
 extern void bpf_rcu_read_lock(void) __ksym __weak;
 extern void bpf_rcu_read_unlock(void) __ksym __weak;
 
@@ -152,15 +171,21 @@ extern void bpf_rcu_read_unlock(void) __ksym __weak;
 
 /// Whether the loader found this weak kfunc. The answer is a constant by the time that the program
 /// is verified, so that the branch not taken, and the call in it, is gone.
+/// Context: any.
 #define taskwork_ksym_exists(symbol) (!!(symbol))
 
 /// Runs `callback` in the context of `task` as soon as possible: a blocked system call of the task
-/// is interrupted, and restarted as for a signal that has no handler.
-///
-/// Returns 0; -EBUSY if the slot is in use already or the map has no user any more; -ENOMEM; -EBADF
-/// if the program or the task is going away; taskwork also -ESRCH if the task can never run it,
-/// -EPERM if the task's process has not consented, -ENOENT if the element was deleted;
-/// -EOPNOTSUPP where neither spelling exists.
+/// is interrupted, and restarted as for a signal that has no handler. `work` is the slot in a value
+/// of `map`. Returns 0, or an error, and then the callback is not called:
+///   -EBUSY       the slot's work is scheduled or running, or the map has no user any more
+///   -ENOMEM      no work context is free
+///   -EBADF       the program's handles are all closed; in the kernel also: the task is going away
+///   -ESRCH       taskwork only: the task is past the point where it could run anything, or the
+///                domain is closed
+///   -ENOENT      taskwork only: the element was deleted
+///   -EOPNOTSUPP  neither spelling exists where the program was loaded
+/// What the program wrote before is visible to the callback.
+/// Context: any.
 static __always_inline int taskwork_schedule_signal(struct task_struct* task,
                                                     struct bpf_task_work* work, void* map,
                                                     taskwork_callback_t callback) {
@@ -174,7 +199,8 @@ static __always_inline int taskwork_schedule_signal(struct task_struct* task,
 }
 
 /// As taskwork_schedule_signal(), but never disturbs a blocked task: the callback runs when the
-/// task next returns to its program by itself.
+/// task next returns to its program by itself. The same errors.
+/// Context: any.
 static __always_inline int taskwork_schedule_resume(struct task_struct* task,
                                                     struct bpf_task_work* work, void* map,
                                                     taskwork_callback_t callback) {
