@@ -148,8 +148,8 @@ extern int bpf_copy_from_user_str(void* dst, __u32 dst__sz, const void* unsafe_p
 /// on taskwork also if it is no thread of the domain.
 /// Context: any.
 extern struct task_struct* bpf_task_from_pid(__s32 pid) __ksym __weak;
-/// One more reference to a task, to be given back with bpf_task_release(). NULL if the task is about
-/// to be freed.
+/// One more reference to a task, or NULL if it is about to be freed; to be given back with
+/// bpf_task_release().
 /// Context: any.
 extern struct task_struct* bpf_task_acquire(struct task_struct* p) __ksym __weak;
 /// Gives back what one of the two above has returned, which must not be NULL.
