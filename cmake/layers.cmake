@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# taskwork_layer(<name> DEPENDS <layer>... [FOLDERS <folder>...])
+# taskwork_layer(<name> DEPENDS <layer>... [FOLDERS <folder>...] [CHECK_CONTEXTS])
 #
 # Declares the folder it is called from as a layer, one target taskwork_<name>; FOLDERS are folders
-# inside it whose sources belong to it too. The names of files say what they are, so that adding one
-# needs no CMake:
+# inside it whose sources belong to it too. CHECK_CONTEXTS: clang diagnoses calls that leave their
+# context (src/base/context.hpp); tests and benchmarks are task context and not checked. The names of
+# files say what they are, so that adding one needs no CMake:
 #
 #   x.cpp x.S        part of the layer
 #   x_test.cpp       executable <name>_x_test: GoogleTest, linked with this layer and those above
@@ -46,7 +47,7 @@ function(taskwork_bench target source)
 endfunction()
 
 function(taskwork_layer name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS;FOLDERS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "CHECK_CONTEXTS" "" "DEPENDS;FOLDERS")
     list(TRANSFORM arg_DEPENDS PREPEND taskwork_)
     set(sources)
     foreach(folder IN ITEMS . ${arg_FOLDERS})
@@ -63,6 +64,10 @@ function(taskwork_layer name)
     if(sources)
         add_library(taskwork_${name} STATIC ${sources})
         target_link_libraries(taskwork_${name} PUBLIC taskwork_options ${arg_DEPENDS})
+        if(arg_CHECK_CONTEXTS)
+            target_compile_options(taskwork_${name} PRIVATE
+                $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>)
+        endif()
     else()  # headers only, so far
         add_library(taskwork_${name} INTERFACE)
         target_link_libraries(taskwork_${name} INTERFACE taskwork_options ${arg_DEPENDS})

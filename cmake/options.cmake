@@ -53,8 +53,7 @@ target_compile_options(taskwork_options INTERFACE
     # Stacks are walked by frame pointer, ours too.
     -fno-omit-frame-pointer
     # The preload library sheds what it does not use, of the C++ runtime as well.
-    -ffunction-sections -fdata-sections
-    $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety>)
+    -ffunction-sections -fdata-sections)
 
 if(TASKWORK_INSTRUMENT STREQUAL "coverage")
     target_compile_options(taskwork_options INTERFACE

@@ -106,11 +106,11 @@ void put_node(WorkContext& context, std::uint32_t round) noexcept;
 
 /// The sweep after a death (task/worker.hpp).
 /// Context: irq.
-bool sweep(std::uint16_t owner) noexcept;
+TW_NOT_NMI bool sweep(std::uint16_t owner) noexcept;
 
 /// Adds what a context that ended has counted to its owner's totals, and makes it free.
 /// Context: irq.
-void fold_and_release(WorkContext& context) noexcept;
+TW_NOT_NMI void fold_and_release(WorkContext& context) noexcept;
 
 /// What the context has counted so far.
 WorkCounts counts_of(const WorkContext& context) noexcept;

@@ -221,7 +221,7 @@ void drop(task::WorkNode& node) noexcept {
 }
 
 /// The worker has waited out the grace period.
-void finish(sync::Pool&, void* object) noexcept {
+TW_NOT_NMI void finish(sync::Pool&, void* object) noexcept {
     fold_and_release(*static_cast<WorkContext*>(object));
 }
 

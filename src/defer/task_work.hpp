@@ -31,6 +31,7 @@
 
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "base/errc.hpp"
 #include "sync/platform.hpp"
 #include "sync/pool.hpp"
@@ -102,10 +103,10 @@ public:
     static constexpr std::uint32_t kContextsDefault = 16384;
     /// Host only; also registers the sweeper and the pool with the worker. Errors:
     /// not_enough_memory. Context: task.
-    static std::errc create(std::uint32_t contexts_max) noexcept;
+    TW_TASK_ONLY static std::errc create(std::uint32_t contexts_max) noexcept;
     /// In every process, host included, before its first task registers.
     /// Context: task; async-signal-safe.
-    static void join() noexcept;
+    TW_TASK_ONLY static void join() noexcept;
     static WorkTable& get() noexcept;
 
     sync::Pool contexts;
@@ -115,7 +116,7 @@ public:
 
 /// Sets this process's runner for a kind.
 /// Context: task.
-void set_callback_runner(std::uint32_t kind, CallbackRunner runner) noexcept;
+TW_TASK_ONLY void set_callback_runner(std::uint32_t kind, CallbackRunner runner) noexcept;
 
 /// Schedules. Errors, in the order they are checked:
 ///   no_such_process                    the domain is closed, the caller is no task of it, or the
@@ -140,17 +141,17 @@ void reset(Slot& slot) noexcept;
 
 /// Whether a context in flight (pending to running) names the program.
 /// Context: irq.
-bool references_program(const void* program) noexcept;
-bool references_map(const void* map) noexcept;
+TW_NOT_NMI bool references_program(const void* program) noexcept;
+TW_NOT_NMI bool references_map(const void* map) noexcept;
 
 /// Before the memory of `totals` goes: what still carries counts for it (cancelled nodes on the
 /// list of a sleeping task) will count for the domain alone. Nothing of the owner is in flight any
 /// more. Context: irq.
-void forget_totals(const WorkTotals& totals) noexcept;
+TW_NOT_NMI void forget_totals(const WorkTotals& totals) noexcept;
 
 /// Totals of a map (or of the domain: WorkTable::get().domain) with live contexts added. Exact when
 /// nothing is scheduled, runs or is cancelled meanwhile.
 /// Context: task, irq.
-WorkCounts counts(const WorkTotals& totals) noexcept;
+TW_NOT_NMI WorkCounts counts(const WorkTotals& totals) noexcept;
 
 }  // namespace taskwork::defer

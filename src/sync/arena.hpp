@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "base/result.hpp"
 #include "base/sanitizers.hpp"
 #include "sync/platform.hpp"
@@ -67,22 +68,22 @@ public:
     /// is taken, by whom is in the text), not_enough_memory, file_too_large (RLIMIT_FSIZE),
     /// operation_not_permitted (this process has an arena already).
     /// Context: task.
-    static Result<void> create(std::size_t size);
+    TW_TASK_ONLY static Result<void> create(std::size_t size);
 
     /// Maps the arena behind descriptor `fd` (not kept). Errors: as create, and
     /// no_such_device_or_address (not an arena), wrong_protocol_type (made by another version).
     /// Async-signal-safe, for a forked child that finds its own gone: never allocates.
     /// Context: task.
-    static std::errc join(int fd, std::uint64_t cookie) noexcept;
+    TW_TASK_ONLY static std::errc join(int fd, std::uint64_t cookie) noexcept;
 
     /// Whether this process counts process ids as the host does: one in a pid namespace of its own
     /// must not join, for its ids name other processes to the host. Precondition: present().
     /// Context: task; async-signal-safe.
-    static bool same_pid_namespace() noexcept;
+    TW_TASK_ONLY static bool same_pid_namespace() noexcept;
 
     /// Unmaps. Tests only; the memory of a domain otherwise lives as long as the process.
     /// Context: task.
-    static void destroy() noexcept;
+    TW_TASK_ONLY static void destroy() noexcept;
 
     /// Whether this process has an arena.
     /// Context: any.
@@ -95,16 +96,17 @@ public:
     static bool is_host() noexcept;
     /// The descriptor of the memfd in the host, -1 in members.
     /// Context: task.
-    static int descriptor() noexcept;
+    TW_TASK_ONLY static int descriptor() noexcept;
 
     /// Hands out zeroed, committed memory; align is a power of two. Host only. nullptr: the arena's
     /// size or the machine's memory is used up, or a limit forbids more; errno-like reason in
     /// `*why` if given (not_enough_memory, file_too_large, no_space_on_device).
     /// Context: task. Takes a lock of the host.
-    static void* allocate(std::size_t size, std::size_t align, std::errc* why = nullptr) noexcept;
+    TW_TASK_ONLY static void* allocate(std::size_t size, std::size_t align,
+                                       std::errc* why = nullptr) noexcept;
     /// Gives memory back for later allocate() calls; `size` as then. Host only.
     /// Context: task. Takes a lock of the host.
-    static void release(void* memory, std::size_t size) noexcept;
+    TW_TASK_ONLY static void release(void* memory, std::size_t size) noexcept;
 
     /// Whether [address, address + size) lies inside the arena's address range.
     /// Context: any.

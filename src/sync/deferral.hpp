@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "sync/platform.hpp"
 #include "sync/pool.hpp"
 
@@ -42,7 +43,7 @@ public:
     /// Creates the queue in the arena and publishes it as Root::deferral. Host only.
     /// Errors: not_enough_memory.
     /// Context: task.
-    static std::errc create() noexcept;
+    TW_TASK_ONLY static std::errc create() noexcept;
     /// Context: any.
     static DeferralQueue& get() noexcept;
 
@@ -51,7 +52,7 @@ public:
     std::uint32_t add_item(DeferralKind kind, std::uint64_t argument) noexcept;
     /// Gives an item back; a queued request for it is dropped.
     /// Context: task, irq.
-    void remove_item(std::uint32_t item) noexcept;
+    TW_NOT_NMI void remove_item(std::uint32_t item) noexcept;
 
     /// Asks for the item. Ordering: what the caller did before is visible to the handler.
     /// Context: any. At most one system call, and only if the worker sleeps.
@@ -69,25 +70,25 @@ public:
 
     /// Sets this process's handler for a kind. Host only, before the worker starts.
     /// Context: task.
-    static void set_handler(DeferralKind kind, DeferralHandler handler) noexcept;
+    TW_TASK_ONLY static void set_handler(DeferralKind kind, DeferralHandler handler) noexcept;
 
     /// Runs the handlers of all queued items; true if there was any. Worker only (tests may call it
     /// in place of a worker).
     /// Context: irq.
-    bool run_pending() noexcept;
+    TW_NOT_NMI bool run_pending() noexcept;
     /// How often anybody has woken the worker; for wait().
     /// Context: irq.
-    [[nodiscard]] std::uint32_t wakes() const noexcept;
+    TW_NOT_NMI [[nodiscard]] std::uint32_t wakes() const noexcept;
     /// Sleeps until something is queued or the worker is woken, at most timeout_ns. `seen`: wakes()
     /// from before the caller's last look at what it is woken for. Worker only.
     /// Context: irq.
-    void wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept;
+    TW_NOT_NMI void wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept;
     /// Makes a sleeping worker look again.
     /// Context: any.
     void wake() noexcept;
     /// Makes hints right again after a death. Worker only.
     /// Context: irq.
-    void settle() noexcept;
+    TW_NOT_NMI void settle() noexcept;
 
 private:
     struct Item {

@@ -24,6 +24,7 @@
 
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "base/errc.hpp"
 #include "sync/platform.hpp"
 
@@ -63,19 +64,19 @@ class GracePeriods {
 public:
     /// Creates in the arena, publishes as Root::grace. Host only. Errors: not_enough_memory.
     /// Context: task.
-    static std::errc create() noexcept;
+    TW_TASK_ONLY static std::errc create() noexcept;
     /// Context: any.
     static GracePeriods& get() noexcept;
     /// Host only.
     /// Context: task.
-    static void set_reader_walk(AnyReaderOpen walk) noexcept;
+    TW_TASK_ONLY static void set_reader_walk(AnyReaderOpen walk) noexcept;
 
     /// Begins a grace period of both flavours: everything unlinked before is covered.
     /// Context: task, irq. Host only.
-    GraceTicket start() noexcept;
+    TW_NOT_NMI GraceTicket start() noexcept;
     /// Whether the flavour's grace period has ended. Never waits.
     /// Context: task, irq. Host only.
-    [[nodiscard]] bool poll(GraceTicket ticket, Flavour flavour) const noexcept;
+    TW_NOT_NMI [[nodiscard]] bool poll(GraceTicket ticket, Flavour flavour) const noexcept;
 
     [[nodiscard]] std::uint64_t epoch() const noexcept {
         return epoch_.load(std::memory_order_relaxed);
@@ -85,7 +86,7 @@ public:
     static bool readers_fence() noexcept;
     /// Registers this process; call before its first reader.
     /// Context: task; async-signal-safe for forked children.
-    static void register_process() noexcept;
+    TW_TASK_ONLY static void register_process() noexcept;
 
 private:
     platform::Atomic<std::uint64_t> epoch_{1};

@@ -32,6 +32,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "base/errc.hpp"
 #include "sync/platform.hpp"
 
@@ -95,7 +96,7 @@ public:
     [[nodiscard]] bool test(std::uint32_t index) const noexcept;
     /// Makes the summaries right again after a death. Worker only.
     /// Context: irq.
-    void settle() noexcept;
+    TW_NOT_NMI void settle() noexcept;
     static constexpr std::uint32_t none = UINT32_MAX;
 
 private:
@@ -115,8 +116,8 @@ public:
     /// Lays the pool out in `memory` (zeroed, committed, 64-aligned). `doorbell` is the deferral
     /// item that retire() rings, see sync/deferral.hpp. All objects start free, round 0.
     /// Context: task. Host only.
-    void init(void* memory, std::uint32_t count, std::size_t stride,
-              std::uint32_t doorbell) noexcept;
+    TW_TASK_ONLY void init(void* memory, std::uint32_t count, std::size_t stride,
+                           std::uint32_t doorbell) noexcept;
 
     /// Claims a free object: its word becomes {round + 1, owner, flags 0, state}. nullptr: none.
     /// The content is what its last user left.
@@ -133,10 +134,10 @@ public:
 
     /// The next object whose state is retired, taken off the hints; nullptr if none. Worker only.
     /// Context: irq.
-    void* take_retired() noexcept;
+    TW_NOT_NMI void* take_retired() noexcept;
     /// Sets the hints again for every free object. After a death. Worker only.
     /// Context: irq.
-    void restore_hints() noexcept;
+    TW_NOT_NMI void restore_hints() noexcept;
 
     [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
     [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
@@ -156,14 +157,14 @@ public:
     }
     /// Sets the retired hint of an object whose retirer died before it could. Worker only.
     /// Context: irq.
-    void hint_retired(std::uint32_t index) noexcept;
+    TW_NOT_NMI void hint_retired(std::uint32_t index) noexcept;
     /// Sets the free hint of an object that the caller made free by a transition of its own (a
     /// release that others may repeat).
     /// Context: any.
     void hint_free(std::uint32_t index) noexcept { free_.set(index); }
     /// Objects in state free now, counted; for reports and tests.
     /// Context: task, irq.
-    [[nodiscard]] std::uint32_t count_free() const noexcept;
+    TW_NOT_NMI [[nodiscard]] std::uint32_t count_free() const noexcept;
 
     static AtomicWord& word_of(void* object) noexcept { return *static_cast<AtomicWord*>(object); }
     static Word load(const void* object) noexcept {

@@ -14,11 +14,11 @@ void recover(Task& task, std::uintptr_t stack_pointer) noexcept;
 
 /// Closes the list of the calling thread's task and runs what was on it.
 /// Context: task.
-void close_and_run(Task& task) noexcept;
+TW_TASK_ONLY void close_and_run(Task& task) noexcept;
 
 /// Closes the list of a dead thread's task; its nodes are found through the works themselves.
 /// Context: irq.
-void close_dead(Task& task) noexcept;
+TW_NOT_NMI void close_dead(Task& task) noexcept;
 
 /// Whether the task was told of works by signal and has not looked since.
 /// Context: any.

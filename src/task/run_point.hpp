@@ -22,6 +22,7 @@
 #include <csignal>
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "task/task.hpp"
 
 namespace taskwork::task {
@@ -93,7 +94,7 @@ Level current_level(const Task& task) noexcept;
 
 /// Run point 4: runs what is pending for the calling thread. One load when idle.
 /// Context: task.
-void safe_point() noexcept;
+TW_TASK_ONLY void safe_point() noexcept;
 
 /// Runs pending works of the calling thread unless a section, a handler or a drain is open.
 /// Context: task, task_work (no-op), nmi (no-op).
@@ -125,7 +126,7 @@ using EventHook = bool (*)(Task& task, const siginfo_t& info, void* ucontext,
 using EventTest = bool (*)(const Task& task, const siginfo_t& info) noexcept;
 
 /// Context: task. Before the handler is installed.
-void set_event_hook(EventTest test, EventHook hook) noexcept;
+TW_TASK_ONLY void set_event_hook(EventTest test, EventHook hook) noexcept;
 
 /// The handler proper for sync::kSignal: serves events and notifications, drains. Returns true if
 /// the signal was ours (the caller passes others on to the application). Preserves errno.
@@ -135,10 +136,10 @@ bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept;
 /// Installs on_signal for sync::kSignal in a process without the preload library. Foreign signals
 /// are passed to the handler that was there before. Idempotent.
 /// Context: task.
-std::errc install_handler() noexcept;
+TW_TASK_ONLY std::errc install_handler() noexcept;
 
 /// Worker: unlinks cancelled nodes inside the task's list.
 /// Context: irq.
-void compact(Task& task) noexcept;
+TW_NOT_NMI void compact(Task& task) noexcept;
 
 }  // namespace taskwork::task

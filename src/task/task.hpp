@@ -178,7 +178,7 @@ public:
 
     /// Host only. Errors: not_enough_memory.
     /// Context: task.
-    static std::errc create(std::uint32_t tasks_max) noexcept;
+    TW_TASK_ONLY static std::errc create(std::uint32_t tasks_max) noexcept;
     /// Context: any.
     static TaskTable& get() noexcept;
 
@@ -208,11 +208,11 @@ Task* current() noexcept;
 /// Joins this process to the domain of the arena it has mapped: registers for membarrier, claims a
 /// Process. Errors: not_enough_memory (table full), no_such_process (domain closed).
 /// Context: task; async-signal-safe, for forked children.
-std::errc join_process(const char* command_name) noexcept;
+TW_TASK_ONLY std::errc join_process(const char* command_name) noexcept;
 /// Leaves the domain: no thread of this process is a task of it any more (what runs now runs on);
 /// what the process owned is swept when it ends. It may join again.
 /// Context: task; async-signal-safe.
-void leave_process() noexcept;
+TW_TASK_ONLY void leave_process() noexcept;
 /// The process joined by this process, or nullptr.
 /// Context: any.
 Process* current_process() noexcept;
@@ -222,17 +222,17 @@ Process* current_process() noexcept;
 /// (table full, counted), no_such_process (domain closed, or process not joined).
 /// Context: task; async-signal-safe but for the stack bounds, which need `stack_low`/`stack_high`
 /// from the caller (0, 0: unknown).
-std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
-                           void (*prepare)(Task& task) noexcept = nullptr) noexcept;
+TW_TASK_ONLY std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
+                                        void (*prepare)(Task& task) noexcept = nullptr) noexcept;
 
 /// Run point 5: runs what is pending, closes the list (later schedules: -ESRCH), hands the control
 /// block to the worker. The thread can register again. `process_ends`: the process is exiting, and
 /// the worker is not woken for it, which takes a system call.
 /// Context: task.
-void exit_current(bool process_ends = false) noexcept;
+TW_TASK_ONLY void exit_current(bool process_ends = false) noexcept;
 
 /// Sets what nodes mean, once per process.
 /// Context: task.
-void set_work_ops(const WorkOps& ops) noexcept;
+TW_TASK_ONLY void set_work_ops(const WorkOps& ops) noexcept;
 
 }  // namespace taskwork::task
