@@ -332,17 +332,29 @@ TEST_F(TaskWorkTest, says_ebadf_to_a_program_that_nobody_holds_any_more) {
         put_program(program);
         // Held by its context in flight, however long that is.
         task::Worker::synchronize();
-        reap_programs();
-        task::Worker::synchronize();
         EXPECT_EQ(ProgramTable::get().programs.count_free(), free);
         EXPECT_EQ(domain.run(program), negative(EBADF));
         EXPECT_EQ(results(program, ScheduleResult::bad_program), 1u);
     }
     EXPECT_EQ(value(map, 0)->mark, 1u);
-    task::wait_until([&] {
-        reap_programs();
-        return ProgramTable::get().programs.count_free() == free + 1;
-    });
+    // Nobody loads or closes anything that would have somebody look.
+    task::wait_until([&] { return ProgramTable::get().programs.count_free() == free + 1; });
+    EXPECT_EQ(program.insns, nullptr);
+}
+
+TEST_F(TaskWorkTest, frees_a_program_that_nobody_holds_when_its_works_are_cancelled) {
+    map::Map& map = domain.array(kValueBytes, 2, 0, kSlot);
+    Program& program = scheduler(map, 0, "bpf_task_work_schedule_resume", noting());
+    const std::uint32_t free = ProgramTable::get().programs.count_free();
+    const std::uint32_t references = map.references.load(std::memory_order_relaxed);
+    const task::Section section(task::current());  // nothing runs
+    EXPECT_EQ(domain.run(program), 0u);
+    put_program(program);
+    task::Worker::synchronize();
+    EXPECT_EQ(ProgramTable::get().programs.count_free(), free);
+    defer::cancel(*map::task_work_slot(map, value(map, 0)));
+    task::wait_until([&] { return ProgramTable::get().programs.count_free() == free + 1; });
+    EXPECT_EQ(map.references.load(std::memory_order_relaxed), references - 1);
 }
 
 TEST_F(TaskWorkTest, says_ebusy_when_the_map_has_no_user) {

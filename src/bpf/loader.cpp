@@ -485,7 +485,6 @@ Result<Program*> Loader::place() {
 }  // namespace
 
 Result<Program*> load_program(const LoadSpec& spec, std::string& log) {
-    reap_programs();
     return Loader(spec, log).load();
 }
 

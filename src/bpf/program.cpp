@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bpf/program.hpp"
 
-#include <mutex>
 #include <new>
 
 #include "bpf/interpreter.hpp"
@@ -17,12 +16,8 @@ namespace taskwork::bpf {
 
 namespace {
 
-/// Host only: guards the life of programs against several threads of the host.
-std::mutex life_lock;
-
 /// After a grace period nobody runs the program's code or reads its fields.
-void free_program(void* argument) noexcept {
-    auto& program = *static_cast<Program*>(argument);
+void free_program(Program& program) noexcept {
     for (std::uint32_t i = 0; i < program.map_count; ++i) {
         map::put_reference(*program.maps[i]);
     }
@@ -32,7 +27,16 @@ void free_program(void* argument) noexcept {
     ProgramTable::get().programs.release(&program);
 }
 
-constexpr std::uint8_t kProgramFreeing = kProgramDying + 1;
+/// Schedules that saw the program live have ended after a grace period; only then does a scan of
+/// the contexts say that there is none and never will be.
+void free_if_unreferenced(void* argument) noexcept {
+    if (defer::references_program(argument)) {
+        // Its works may wait for a thread that sleeps for hours, and nobody says when they end.
+        task::Worker::after_a_while(free_if_unreferenced, argument);
+        return;
+    }
+    free_program(*static_cast<Program*>(argument));
+}
 
 }  // namespace
 
@@ -114,33 +118,7 @@ void put_program(Program& program) noexcept {
     }
     sync::Word word = sync::Pool::load(&program);
     sync::Pool::transition(&program, word, word.with_state(kProgramDying));
-    reap_programs();
-}
-
-void reap_programs() noexcept {
-    const std::lock_guard lock(life_lock);
-    sync::Pool& programs = ProgramTable::get().programs;
-    for (std::uint32_t i = 0; i < programs.count(); ++i) {
-        auto& program = *static_cast<Program*>(programs.at(i));
-        sync::Word word = sync::Pool::load(&program);
-        if (word.state() != kProgramDying) {
-            continue;
-        }
-        // Schedules that saw it live have ended after a grace period; only then does the scan of
-        // the contexts say that there is none and never will be.
-        sync::Pool::transition(&program, word, word.with_state(kProgramFreeing));
-        task::Worker::after_grace_period(
-            [](void* argument) noexcept {
-                auto& dying = *static_cast<Program*>(argument);
-                if (!defer::references_program(&dying)) {
-                    free_program(&dying);
-                    return;
-                }
-                sync::Word found = sync::Pool::load(&dying);
-                sync::Pool::transition(&dying, found, found.with_state(kProgramDying));
-            },
-            &program);
-    }
+    task::Worker::after_grace_period(free_if_unreferenced, &program);
 }
 
 std::uint64_t run(Execution& execution) noexcept {

@@ -131,15 +131,12 @@ struct LoadSpec {
 /// Context: task.
 Result<Program*> load_program(const LoadSpec& spec, std::string& log);
 
-/// Descriptors and links. The last put retires the program once no context in flight names it
-/// (schedules of a dying program: -EBADF, K10). Host only.
+/// Descriptors and links. After the last put the worker frees the program as soon as no context in
+/// flight names it (a grace period or, if one does, about a second later); until then its schedules
+/// get -EBADF (K10). Host only.
 /// Context: task.
 void get_program(Program& program) noexcept;
 void put_program(Program& program) noexcept;
-/// Frees the dying programs that no context in flight names any more. Called by load_program() and
-/// put_program(); by the host now and then. Host only.
-/// Context: task.
-void reap_programs() noexcept;
 
 /// One execution's surroundings, on the stack of the caller.
 struct Execution {

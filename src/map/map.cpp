@@ -112,7 +112,7 @@ void destroy(void* argument) noexcept {
     auto* map = static_cast<Map*>(argument);
     if (defer::references_map(map)) {
         // A callback that names the map is still running; it may sleep for long (K99).
-        task::Worker::after_grace_period(destroy, map);
+        task::Worker::after_a_while(destroy, map);
         return;
     }
     ops_of(map->type)->destroy(*map);

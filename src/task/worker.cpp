@@ -31,7 +31,8 @@ namespace {
 constexpr std::uint64_t kPollNs = 20'000'000;
 /// While a grace period runs its end is looked for this often.
 constexpr std::uint64_t kGracePollNs = 500'000;
-/// How often live tasks are checked for threads that vanished without saying so.
+/// How often live tasks are checked for threads that vanished without saying so; how long
+/// after_a_while() is.
 constexpr std::uint64_t kVanishedNs = 1'000'000'000;
 /// A process that has been joining for this many such looks is dead.
 constexpr unsigned kJoiningLooks = 3;
@@ -70,10 +71,11 @@ struct Joining {
 };
 
 struct State {
-    std::mutex lock;  ///< Of `adopted`, `fresh`, and the counts of synchronize().
+    std::mutex lock;  ///< Of `adopted`, `fresh`, `later`, and the counts of synchronize().
     std::condition_variable settled;
     std::vector<AdoptedPool> adopted;
     std::vector<Waiting> fresh;
+    std::vector<Waiting> later;  ///< Go to `fresh` at the next look for the vanished.
     std::unordered_set<const void*> collected;  ///< Objects in `fresh` and in batches: each once.
     std::uint64_t rounds_wanted = 0;
     std::uint64_t rounds_done = 0;
@@ -451,6 +453,11 @@ void look_for_vanished() {
         return;
     }
     s.looked_for_vanished_ns = now;
+    {
+        const std::scoped_lock guard(s.lock);
+        s.fresh.insert(s.fresh.end(), s.later.begin(), s.later.end());
+        s.later.clear();
+    }
     look_for_unwatched();
     TaskTable& table = TaskTable::get();
     for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
@@ -578,6 +585,7 @@ void Worker::stop() noexcept {
     const std::scoped_lock guard(s.lock);
     s.adopted.clear();
     s.fresh.clear();
+    s.later.clear();
     s.collected.clear();
     s.sweeper_count.store(0, std::memory_order_relaxed);
     s.life_hooks = {};
@@ -661,6 +669,12 @@ void Worker::after_grace_period(void (*function)(void*) noexcept, void* argument
         s.fresh.push_back({nullptr, nullptr, function, argument, false});
     }
     sync::DeferralQueue::get().wake();
+}
+
+void Worker::after_a_while(void (*function)(void*) noexcept, void* argument) {
+    State& s = state();
+    const std::scoped_lock guard(s.lock);
+    s.later.push_back({nullptr, nullptr, function, argument, false});
 }
 
 void Worker::synchronize() noexcept {

@@ -63,6 +63,9 @@ public:
     /// Has the worker call `function(argument)` once a grace period of both flavours has ended.
     /// Context: task, irq. Allocates (host memory).
     static void after_grace_period(void (*function)(void*) noexcept, void* argument);
+    /// As after_grace_period(), within about a second: to ask again after what may take long.
+    /// Context: task, irq. Allocates (host memory).
+    static void after_a_while(void (*function)(void*) noexcept, void* argument);
     /// Waits until every sleepable and brief section open now has closed and the worker has run
     /// what was queued before. Never from the worker itself.
     /// Context: task.
