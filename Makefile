@@ -6,10 +6,12 @@
 JOBS ?= $(shell nproc)
 # How often `make prove` repeats what may fail by chance.
 ROUNDS ?= 20
-# Tests that step through operations, and with TASKWORK_PROVE stop after each instruction. Not by
-# ctest, whose time-outs are for the shorter form.
-STEPPED := defer/defer_every_instruction_test defer/defer_death_test \
-    map/map_operations_instruction_test
+# Tests that step through operations, and with TASKWORK_PROVE stop after each instruction; storms of
+# threads, events and kills, with it of minutes. Not by ctest, whose time-outs are for the shorter
+# form. The shipped code is that of the release build.
+STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
+    src/map/map_operations_instruction_test
+STORMS := tests/storm_stress_test tests/storm_kill_test
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
@@ -30,11 +32,13 @@ test: dev  ## build and run all tests (about five minutes)
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
-prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction
+prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction; storms
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
-	@set -e; for test in $(STEPPED); do \
-	    echo "== $$test"; TASKWORK_PROVE=1 build/dev/src/$$test; done
+	cmake --preset release
+	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS))
+	@set -e; for test in $(STEPPED) $(STORMS); do for build in release dev; do \
+	    echo "== $$build: $$test"; TASKWORK_PROVE=1 build/$$build/$$test; done; done
 
 bench: install-deps  ## build and run the benchmarks
 	cmake --preset bench
