@@ -17,17 +17,17 @@ std::array<DeferralHandler, static_cast<std::size_t>(DeferralKind::count)> handl
 
 }  // namespace
 
-std::errc DeferralQueue::create() noexcept {
+std::errc DeferralQueue::create(std::uint32_t items_max) noexcept {
     std::errc why{};
     void* self = Arena::allocate(sizeof(DeferralQueue), 64, &why);
-    void* items = Arena::allocate(Pool::bytes(kItemsMax, sizeof(Item)), 64, &why);
-    void* hints = Arena::allocate(HintMap::bytes(kItemsMax), 64, &why);
+    void* items = Arena::allocate(Pool::bytes(items_max, sizeof(Item)), 64, &why);
+    void* hints = Arena::allocate(HintMap::bytes(items_max), 64, &why);
     if (self == nullptr || items == nullptr || hints == nullptr) {
         return why;
     }
     auto* queue = new (self) DeferralQueue;
-    queue->items_.init(items, kItemsMax, sizeof(Item), 0);
-    queue->queued_.init(hints, kItemsMax);
+    queue->items_.init(items, items_max, sizeof(Item), 0);
+    queue->queued_.init(hints, items_max);
     // Item 0 stands for "none" and is never given out.
     [[maybe_unused]] void* none = queue->items_.claim(0, kItemUsed);
     Arena::set_root(Root::deferral, queue);
@@ -97,7 +97,7 @@ bool DeferralQueue::run_pending() noexcept {
     bool any = false;
     std::uint32_t from = 0;
     // Bounded: items that queue themselves again and again do not keep the worker from the rest.
-    for (std::uint32_t turn = 0; turn < kItemsMax; ++turn) {
+    for (std::uint32_t turn = 0; turn < items_.count(); ++turn) {
         const std::uint32_t index = queued_.take(from);
         if (index == HintMap::none) {
             break;

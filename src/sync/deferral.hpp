@@ -38,12 +38,11 @@ enum class DeferralKind : std::uint32_t {
 
 class DeferralQueue {
 public:
-    static constexpr std::uint32_t kItemsMax = 16384;
+    static constexpr std::uint32_t kItemsDefault = 16384;
 
-    /// Creates the queue in the arena and publishes it as Root::deferral. Host only.
-    /// Errors: not_enough_memory.
-    /// Context: task.
-    TW_TASK_ONLY static std::errc create() noexcept;
+    /// Creates the queue in the arena, with room for `items_max` items less one, and publishes it
+    /// as Root::deferral. Host only. Errors: not_enough_memory. Context: task.
+    TW_TASK_ONLY static std::errc create(std::uint32_t items_max = kItemsDefault) noexcept;
     /// Context: any.
     static DeferralQueue& get() noexcept;
 

@@ -45,7 +45,7 @@ void clear(LatencyHistogram& histogram) noexcept {
 
 }  // namespace
 
-std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
+std::errc TaskTable::create(std::uint32_t tasks_max, std::uint32_t processes_max) noexcept {
     std::errc why{};
     void* memory = sync::Arena::allocate(sizeof(TaskTable), 64, &why);
     if (memory == nullptr) {
@@ -54,14 +54,14 @@ std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
     auto* table = new (memory) TaskTable;
     void* tasks = sync::Arena::allocate(sync::Pool::bytes(tasks_max, sizeof(Task)), 64, &why);
     void* processes =
-        sync::Arena::allocate(sync::Pool::bytes(kProcessesMax, sizeof(Process)), 64, &why);
+        sync::Arena::allocate(sync::Pool::bytes(processes_max, sizeof(Process)), 64, &why);
     void* tids = sync::Arena::allocate(sizeof(*table->tids) * tasks_max, 64, &why);
     if (tasks == nullptr || processes == nullptr || tids == nullptr) {
         return why;
     }
     table->tids = static_cast<platform::Atomic<std::int32_t>*>(tids);
     table->tasks.init(tasks, tasks_max, sizeof(Task), Worker::adopt_pool(table->tasks, nullptr));
-    table->processes.init(processes, kProcessesMax, sizeof(Process),
+    table->processes.init(processes, processes_max, sizeof(Process),
                           Worker::adopt_pool(table->processes, nullptr));
     auto& queue = sync::DeferralQueue::get();
     // Each control block has its deferral items for good: a thread in any context finds them ready.
@@ -78,7 +78,7 @@ std::errc TaskTable::create(std::uint32_t tasks_max) noexcept {
             return std::errc::not_enough_memory;
         }
     }
-    for (std::uint32_t index = 0; index < kProcessesMax; ++index) {
+    for (std::uint32_t index = 0; index < processes_max; ++index) {
         Process& process = table->process_at(index);
         process.joined_item = queue.add_item(sync::DeferralKind::process_joined, index);
         if (process.joined_item == 0) {

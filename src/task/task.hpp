@@ -174,11 +174,12 @@ struct WorkOps {
 class TaskTable {
 public:
     static constexpr std::uint32_t kTasksDefault = 1024;
-    static constexpr std::uint32_t kProcessesMax = 4096;
+    static constexpr std::uint32_t kProcessesDefault = 4096;
 
     /// Host only. Errors: not_enough_memory.
     /// Context: task.
-    TW_TASK_ONLY static std::errc create(std::uint32_t tasks_max) noexcept;
+    TW_TASK_ONLY static std::errc create(std::uint32_t tasks_max,
+                                         std::uint32_t processes_max = kProcessesDefault) noexcept;
     /// Context: any.
     static TaskTable& get() noexcept;
 

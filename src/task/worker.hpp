@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The worker: the host's thread that does what handlers must not (context irq). It runs the
-// deferral queue, drives grace periods and releases what they covered, watches the processes of the
-// domain (pidfd) and sweeps after a death.
-//
-//   sweep of process P:  reader slots of its tasks closed -> lists closed -> every layer's sweeper
-//   finishes or cancels what P owned -> pools' hints restored -> tasks with a pending flag notified
-//   again -> tasks and process retired
+// The worker: the host's thread that does what handlers must not (context irq), in rounds
+// (task/domain.hpp). It runs the deferral queue, drives grace periods and releases what they
+// covered (task/reclaim.hpp), watches the processes of the domain and sweeps after a death
+// (task/life.hpp).
 #pragma once
 
 #include <cstdint>
 
+#include "base/context.hpp"
 #include "base/result.hpp"
 #include "sync/pool.hpp"
 #include "task/task.hpp"
@@ -40,39 +38,40 @@ public:
     /// queue, tasks) in the arena, joins the host itself, registers the calling thread, starts the
     /// worker thread. Errors: not_enough_memory, resource_unavailable_try_again (no thread).
     /// Context: task. Host only.
-    static Result<void> start(std::uint32_t tasks_max);
+    TW_TASK_ONLY static Result<void> start(std::uint32_t tasks_max);
     /// Stops the thread after one more round and closes the domain. Idempotent.
     /// Context: task.
-    static void stop() noexcept;
+    TW_TASK_ONLY static void stop() noexcept;
 
     /// Before the first member joins. Order of sweepers: as added.
     /// Context: task.
-    static void add_sweeper(Sweeper sweeper) noexcept;
-    static void set_life_hooks(const LifeHooks& hooks) noexcept;
+    TW_TASK_ONLY static void add_sweeper(Sweeper sweeper) noexcept;
+    TW_TASK_ONLY static void set_life_hooks(const LifeHooks& hooks) noexcept;
 
     /// Has the worker release what is retired in `pool`, by `finish` (nullptr: Pool::release) once
     /// the grace period has ended: of brief sections alone if `brief_only` (bare addresses are
     /// never held by programs), else of both flavours. Returns the doorbell for Pool::init.
     /// Context: task.
-    static std::uint32_t adopt_pool(sync::Pool& pool, void (*finish)(sync::Pool&, void*) noexcept,
-                                    bool brief_only = false);
+    TW_TASK_ONLY static std::uint32_t adopt_pool(sync::Pool& pool,
+                                                 void (*finish)(sync::Pool&, void*) noexcept,
+                                                 bool brief_only = false);
     /// The opposite, before the pool's memory is released. Waits until the worker has let go of it.
     /// Context: task.
-    static void disown_pool(sync::Pool& pool) noexcept;
+    TW_TASK_ONLY static void disown_pool(sync::Pool& pool) noexcept;
 
     /// Has the worker call `function(argument)` once a grace period of both flavours has ended.
     /// Context: task, irq. Allocates (host memory).
-    static void after_grace_period(void (*function)(void*) noexcept, void* argument);
+    TW_NOT_NMI static void after_grace_period(void (*function)(void*) noexcept, void* argument);
     /// As after_grace_period(), within about a second: to ask again after what may take long.
     /// Context: task, irq. Allocates (host memory).
-    static void after_a_while(void (*function)(void*) noexcept, void* argument);
+    TW_NOT_NMI static void after_a_while(void (*function)(void*) noexcept, void* argument);
     /// Waits until every sleepable and brief section open now has closed and the worker has run
     /// what was queued before. Never from the worker itself.
     /// Context: task.
-    static void synchronize() noexcept;
+    TW_TASK_ONLY static void synchronize() noexcept;
     /// Runs one round in the calling thread; for tests that stand in for the worker.
     /// Context: irq.
-    static void run_once(std::uint64_t timeout_ns) noexcept;
+    TW_NOT_NMI static void run_once(std::uint64_t timeout_ns) noexcept;
 };
 
 }  // namespace taskwork::task

@@ -3,11 +3,14 @@
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -76,6 +79,37 @@ int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
 
 void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept {
     raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
+}
+
+bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept {
+    return raw_syscall(SYS_tgkill, pid, tid, 0) == -ESRCH;
+}
+
+bool process_is_gone(std::int32_t pid) noexcept { return raw_syscall(SYS_kill, pid, 0) == -ESRCH; }
+
+int watch_process(std::int32_t pid) noexcept {
+    return static_cast<int>(raw_syscall(SYS_pidfd_open, pid, 0));
+}
+
+void unwatch_process(int watch) noexcept {
+    if (watch >= 0) {
+        raw_syscall(SYS_close, watch);
+    }
+}
+
+void ended_processes(const int* watches, bool* ended, std::size_t count) noexcept {
+    std::array<pollfd, 64> polled;
+    for (std::size_t begin = 0; begin < count; begin += polled.size()) {
+        const std::size_t now = std::min(count - begin, polled.size());
+        for (std::size_t at = 0; at < now; ++at) {
+            polled[at] = {watches[begin + at], POLLIN, 0};  // The kernel passes over negative ones.
+        }
+        const long ready =
+            raw_syscall(SYS_poll, reinterpret_cast<long>(polled.data()), static_cast<long>(now), 0);
+        for (std::size_t at = 0; at < now; ++at) {
+            ended[begin + at] = ready > 0 && polled[at].revents != 0;
+        }
+    }
 }
 
 bool membarrier_register() noexcept {

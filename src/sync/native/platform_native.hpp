@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 namespace taskwork::platform {
 
@@ -173,6 +174,28 @@ int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
                std::uint64_t timeout_ns) noexcept;
 /// Wakes up to `count` waiters.
 void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept;
+
+/// Whether the thread or process has ended, as far as its id tells (which may be another's by now).
+bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept;
+bool process_is_gone(std::int32_t pid) noexcept;
+
+/// Watches a process for its end. Returns what ended_processes() takes, or the negative errno:
+/// -ESRCH (it has ended), -EMFILE, -ENFILE, -ENOSYS (it cannot be watched).
+int watch_process(std::int32_t pid) noexcept;
+/// Gives the watch back; a negative one is none.
+void unwatch_process(int watch) noexcept;
+/// Sets ended[i] to whether the process of watches[i] has ended; false for a negative one.
+void ended_processes(const int* watches, bool* ended, std::size_t count) noexcept;
+
+/// A lock of the host process among its own threads. Never taken in a handler.
+class Mutex {
+public:
+    void lock() noexcept { mutex_.lock(); }
+    void unlock() noexcept { mutex_.unlock(); }
+
+private:
+    std::mutex mutex_;
+};
 
 /// Registers this process as a receiver of membarrier_all(). False: the kernel refuses, and readers
 /// of this process must fence by themselves.
