@@ -80,6 +80,10 @@ std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) 
     if ((map->flags & BPF_F_RDONLY_PROG) != 0 || !machine.may_read(arguments[2], map->value_size)) {
         return machine.fault(FaultKind::bad_argument);
     }
+    machine.charge(map->value_size / 8);
+    if (machine.faulted()) {
+        return 0;
+    }
     return as_result(map::update(*map, reinterpret_cast<const void*>(arguments[1]),
                                  reinterpret_cast<const void*>(arguments[2]), arguments[3]));
 }
@@ -142,6 +146,10 @@ std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) n
     }
     if (!machine.may_read(arguments[1], arguments[2])) {
         return machine.fault(FaultKind::bad_argument);
+    }
+    machine.charge(arguments[2] / 8);
+    if (machine.faulted()) {
+        return 0;
     }
     return as_result(map::ring_output(*map, reinterpret_cast<const void*>(arguments[1]),
                                       arguments[2], arguments[3], machine.task.process));

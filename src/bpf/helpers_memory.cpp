@@ -205,6 +205,12 @@ std::uint64_t compare_strings(Machine& machine, const std::uint64_t* arguments) 
             return machine.fault(FaultKind::bad_argument);
         }
         const unsigned char right = *static_cast<const unsigned char*>(pointer(arguments[2] + i));
+        if (i % 8 == 7) {
+            machine.charge(1);
+            if (machine.faulted()) {
+                return 0;
+            }
+        }
         if (left[i] != right) {
             return as_result(left[i] < right ? -1 : 1);
         }

@@ -173,6 +173,38 @@ TEST_F(MemoryTest, compares_strings) {
     EXPECT_EQ(compare(0x646261, 2), 0);
 }
 
+// What a helper does counts as the program's own instructions: a handler's time is bounded.
+TEST_F(MemoryTest, stops_helpers_that_would_run_over_large_values_in_a_handler) {
+    constexpr std::uint32_t kBytes = 32 << 20;
+    map::Map& big = domain.array(kBytes, 1);
+    map::Map& same = domain.array(kBytes, 1);
+    map::Map& ring = domain.ring(4096);
+    const std::uint32_t key = 0;
+    for (map::Map* map : {&big, &same}) {
+        auto* value = static_cast<char*>(map::lookup(*map, &key));
+        std::memset(value, 'a', kBytes - 1);
+    }
+    const std::vector<std::vector<Piece>> programs = {
+        {domain.wide_value(R1, big, 0), set(R2, kBytes), domain.wide_value(R3, same, 0),
+         call(BPF_FUNC_strncmp), leave()},
+        {domain.wide_value(R1, big, 0), set(R2, kBytes), call(BPF_FUNC_trace_printk), leave()},
+        {copy(R1, R10), add(R1, -8), set(R2, 8), domain.wide_value(R3, big, 0), set(R4, 0),
+         set(R5, 0), call(BPF_FUNC_snprintf), leave()},
+        {store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, big), copy(R2, R10), add(R2, -4),
+         domain.wide_value(R3, same, 0), set(R4, 0), call(BPF_FUNC_map_update_elem), leave()},
+        {domain.wide_map(R1, ring), domain.wide_value(R2, big, 0), set(R3, kBytes), set(R4, 0),
+         call(BPF_FUNC_ringbuf_output), leave()},
+    };
+    for (const std::vector<Piece>& pieces : programs) {
+        Program& program = domain.load(pieces);
+        SCOPED_TRACE(&pieces - programs.data());
+        domain.run_in_nmi(program);
+        EXPECT_TRUE(domain.execution.faulted);
+        EXPECT_EQ(program.last_fault_kind.load(std::memory_order_relaxed),
+                  static_cast<std::uint64_t>(FaultKind::too_long));
+    }
+}
+
 // ---- Stacks -------------------------------------------------------------------------------------
 
 class StackTest : public HelperTest {

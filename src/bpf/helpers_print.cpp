@@ -18,6 +18,10 @@ std::uint64_t print(Machine& machine, std::uint64_t format, std::uint64_t format
     if (!machine.may_read(format, format_size)) {
         return machine.fault(FaultKind::bad_argument);
     }
+    machine.charge(format_size);
+    if (machine.faulted()) {
+        return 0;
+    }
     TraceRing& ring = *ProgramTable::get().trace;
     TraceLine* line = ring.begin(machine.task);
     // Without a line the result is the same, and the loss is counted.
@@ -81,6 +85,10 @@ std::uint64_t snprintf(Machine& machine, const std::uint64_t* arguments) noexcep
             return machine.fault(FaultKind::bad_argument);
         }
         ++format_size;
+        machine.charge(1);
+        if (machine.faulted()) {
+            return 0;
+        }
     } while (*reinterpret_cast<const char*>(arguments[2] + format_size - 1) != '\0');
     if (!machine.may_write(arguments[0], arguments[1])) {
         return machine.fault(FaultKind::bad_argument);
