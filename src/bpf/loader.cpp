@@ -21,10 +21,6 @@
 
 namespace taskwork::bpf {
 
-namespace {
-
-constexpr std::uint32_t kInsnsLoadMax = 1'000'000;
-
 bool is_gpl_compatible(const std::string& license) {
     for (const char* name : {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL",
                              "Dual MIT/GPL", "Dual MPL/GPL"}) {
@@ -34,6 +30,10 @@ bool is_gpl_compatible(const std::string& license) {
     }
     return false;
 }
+
+namespace {
+
+constexpr std::uint32_t kInsnsLoadMax = 1'000'000;
 
 std::string program_type_name(std::uint32_t type) {
     static constexpr const char* names[] = {"UNSPEC",

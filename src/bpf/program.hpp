@@ -121,6 +121,10 @@ struct LoadSpec {
     bool probe = false;
 };
 
+/// Whether a program with this licence may call what is for GPL-compatible ones: the kernel's list.
+/// Context: task.
+bool is_gpl_compatible(const std::string& license);
+
 /// Checks the structure (opcodes, registers, jumps inside the program, call targets, helpers and
 /// kfuncs that exist, licence), rewrites, places in the arena. The program is live and has one
 /// reference. Errors: invalid_argument (helper, kfunc, program type or instruction that we do not

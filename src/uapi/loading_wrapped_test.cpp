@@ -82,6 +82,29 @@ TEST_F(Loading, what_we_do_not_have_is_refused_and_named) {
     EXPECT_NE(libbpf_log.find("bpf_taskwork_test_no_such_kfunc"), std::string::npos) << libbpf_log;
 }
 
+TEST_F(Loading, commands_and_flags_that_linux_does_not_have_are_refused) {
+    union bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    for (const int command : {-1, 9999, static_cast<int>(BPF_ITER_CREATE)}) {
+        EXPECT_EQ(syscall(SYS_bpf, command, &attr, sizeof attr), -1);
+        EXPECT_EQ(errno, EINVAL);
+        EXPECT_NE(last_diagnosis().find(std::to_string(command)), std::string::npos)
+            << last_diagnosis();
+    }
+    const bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0},
+                              {.code = BPF_JMP | BPF_EXIT}};
+    LIBBPF_OPTS(bpf_prog_load_opts, options);
+    const auto load_flagged = [&](std::uint32_t flags) {
+        options.prog_flags = flags;
+        return bpf_prog_load(BPF_PROG_TYPE_PERF_EVENT, "p", "GPL", insns, 2, &options);
+    };
+    EXPECT_EQ(load_flagged(1 << 8), -EINVAL);
+    EXPECT_EQ(load_flagged(1U << 31), -EINVAL);
+    const int program = load_flagged(1 << 7);
+    EXPECT_GE(program, 0);
+    close(program);
+}
+
 TEST_F(Loading, sections_hold_what_they_held_and_can_be_mapped_as_a_skeleton_does) {
     TestObject object("uapi_probe");
     bpf_map* constants = object.map("uapi_pro.rodata");

@@ -3,13 +3,11 @@
 // Programs and what they are attached to: PROG_LOAD, PROG_TEST_RUN, PROG_BIND_MAP, LINK_*.
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,7 +27,7 @@ constexpr std::size_t kLicenseMax = 128;
 constexpr std::uint32_t kContextMax = UINT16_MAX;
 /// Not in Debian's <linux/bpf.h>: program types and flags up to 6.18.
 constexpr std::uint32_t kProgramTypesEnd = 33;
-constexpr std::uint32_t kProgramFlags = 0x1ff;
+constexpr std::uint32_t kProgramFlags = 0xff;  // to BPF_F_TEST_REG_INVARIANTS
 
 /// Loaders find out what a kernel can do by loading a few instructions as a program of a simple
 /// type. They are answered, although programs of such types cannot be attached here; a program
@@ -46,14 +44,6 @@ std::uint64_t boot_time_ns() {
     clock_gettime(CLOCK_BOOTTIME, &now);
     return static_cast<std::uint64_t>(now.tv_sec) * 1000000000 +
            static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-/// The kernel's list (include/linux/license.h).
-bool is_gpl_compatible(const std::string& license) {
-    constexpr std::string_view compatible[] = {
-        "GPL",          "GPL v2",       "GPL and additional rights",
-        "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"};
-    return std::find(std::begin(compatible), std::end(compatible), license) != std::end(compatible);
 }
 
 /// The instructions, with map references through fd_array made into plain ones. Negative errno.
@@ -165,7 +155,7 @@ long prog_load(const Command& command) {
         return result;
     }
     retain(program, {std::move(btf), attr.prog_type, getuid(), boot_time_ns(),
-                     is_gpl_compatible(spec.license)});
+                     bpf::is_gpl_compatible(spec.license)});
     return install_descriptor(std::move(object), Backing::memfd, "bpf-prog");
 }
 
