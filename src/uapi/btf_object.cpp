@@ -44,8 +44,10 @@ public:
     }
 
 private:
-    // A cycle cannot be in a struct by value, but could be in malformed BTF.
+    // Malformed BTF may have a struct or an array that holds itself: in depth, and, where it holds
+    // itself twice, in number. No value has as many fields; what is cut off has no special ones.
     static constexpr unsigned kDepthMax = 32;
+    static constexpr unsigned kFieldsMax = 1 << 20;
 
     void visit_struct(const btf_type* type, std::uint32_t offset, unsigned depth) {
         if (depth > kDepthMax) {
@@ -73,9 +75,15 @@ private:
 
     void visit_field(std::uint32_t type_id, std::uint32_t offset, unsigned depth) {
         // Modifiers are not looked through: what a typedef names is not recognised there either.
+        if (++visited_ > kFieldsMax) {
+            return;
+        }
         const btf_type* type = btf__type_by_id(types_, type_id);
         std::uint64_t count = 1;
-        while (type != nullptr && btf_is_array(type)) {
+        for (; type != nullptr && btf_is_array(type); ++depth) {
+            if (depth > kDepthMax) {
+                return;
+            }
             count *= btf_array(type)->nelems;
             type = btf__type_by_id(types_, btf_array(type)->type);
         }
@@ -108,6 +116,7 @@ private:
 
     const btf* types_;
     SpecialFields fields_;
+    unsigned visited_ = 0;
     bool repeated_ = false;
 };
 

@@ -84,12 +84,12 @@ long lookup(const Command& command, bool and_delete) {
     if (!may_use_lock_flag(map, attr.flags)) {
         return -EINVAL;
     }
-    if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
-        return attr.flags != 0 ? -EINVAL : kNotSupported;
-    }
     std::vector<std::byte> key;
     if (const int error = copy_key(map, attr.key, key); error != 0) {
         return error;
+    }
+    if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
+        return kNotSupported;
     }
     std::vector<std::byte> value(map.value_size);
     const std::errc error = and_delete

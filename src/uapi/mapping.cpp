@@ -11,7 +11,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/errc.hpp"
@@ -27,40 +29,55 @@ constexpr std::size_t page_align(std::size_t size) {
     return (size + kPageSize - 1) & ~(kPageSize - 1);
 }
 
-struct WritableView {
+/// A mapping of a map in this process, or what unmapping has left of one. The pieces of a mapping
+/// share the reference that keeps the map.
+struct View {
     std::uintptr_t begin;
     std::uintptr_t end;
-    std::uint32_t map_id;
+    bool writable;
+    std::shared_ptr<map::Map> map;
 };
 
 struct Views {
     std::mutex lock;
-    std::vector<WritableView> writable;
+    std::vector<View> all;
 };
-std::atomic<std::size_t> writable_count;
+std::atomic<std::size_t> view_count;
 
+// Never destroyed: mappings may be undone while the process exits.
 Views& views() {
     static auto* instance = new Views;
     return *instance;
 }
 
-/// Cuts [begin, end) out of what is recorded. The caller holds the lock.
-void drop_range(Views& all, std::uintptr_t begin, std::uintptr_t end) {
-    std::vector<WritableView> left;
-    for (const WritableView& view : all.writable) {
+std::shared_ptr<map::Map> hold(map::Map& map) {
+    map::get_reference(map);
+    return {&map, [](map::Map* held) {
+                // A forked child has mappings, but no part in what the host holds.
+                if (sync::Arena::present() && sync::Arena::is_host()) {
+                    map::put_reference(*held);
+                }
+            }};
+}
+
+/// Cuts [begin, end) out of what is recorded. The caller holds the lock, and destroys the result
+/// when the lock is gone: the last reference of a map may go with it.
+[[nodiscard]] std::vector<View> drop_range(Views& views, std::uintptr_t begin, std::uintptr_t end) {
+    std::vector<View> left;
+    for (const View& view : views.all) {
         if (end <= view.begin || view.end <= begin) {
             left.push_back(view);
             continue;
         }
         if (view.begin < begin) {
-            left.push_back({view.begin, begin, view.map_id});
+            left.push_back({view.begin, begin, view.writable, view.map});
         }
         if (end < view.end) {
-            left.push_back({end, view.end, view.map_id});
+            left.push_back({end, view.end, view.writable, view.map});
         }
     }
-    all.writable = std::move(left);
-    writable_count.store(all.writable.size(), std::memory_order_relaxed);
+    view_count.store(left.size(), std::memory_order_relaxed);
+    return std::exchange(views.all, std::move(left));
 }
 
 /// mmap(2) past our own wrapper of it, which would take the lock again. Negative errno on failure.
@@ -163,7 +180,7 @@ std::int64_t map_array(const map::Map& map, void* address, std::size_t size, int
 
 std::int64_t map_object(const MapObject& object, void* address, std::size_t size, int protection,
                         int flags, off_t offset) {
-    const map::Map& map = object.map();
+    map::Map& map = object.map();
     const bool writable = (protection & PROT_WRITE) != 0;
     const bool special =
         map.task_work_offset != map::kNoField || map.spin_lock_offset != map::kNoField;
@@ -190,8 +207,9 @@ std::int64_t map_object(const MapObject& object, void* address, std::size_t size
     const auto start = static_cast<std::size_t>(offset);
 
     // Under the lock, so that a freeze sees the view or prevents it.
-    Views& all = views();
-    const std::lock_guard guard(all.lock);
+    Views& known = views();
+    std::vector<View> replaced;
+    const std::lock_guard guard(known.lock);
     if (writable && !object.may_write()) {
         return -EPERM;
     }
@@ -200,33 +218,32 @@ std::int64_t map_object(const MapObject& object, void* address, std::size_t size
                                   : map_array(map, address, size, protection, flags, start);
     if (view >= 0) {
         const auto begin = static_cast<std::uintptr_t>(view);
-        drop_range(all, begin, begin + size);  // what a MAP_FIXED has replaced
-        if (writable) {
-            all.writable.push_back({begin, begin + size, map.id});
-            writable_count.store(all.writable.size(), std::memory_order_relaxed);
-        }
+        replaced = drop_range(known, begin, begin + size);  // by MAP_FIXED
+        known.all.push_back({begin, begin + size, writable, hold(map)});
+        view_count.store(known.all.size(), std::memory_order_relaxed);
     }
     return view;
 }
 
 void follow_unmap(const void* address, std::size_t size) noexcept {
     const auto begin = reinterpret_cast<std::uintptr_t>(address);
-    Views& all = views();
-    const std::lock_guard guard(all.lock);
-    drop_range(all, begin, begin + page_align(size));
+    Views& known = views();
+    std::vector<View> dropped;
+    const std::lock_guard guard(known.lock);
+    dropped = drop_range(known, begin, begin + page_align(size));
 }
 
 std::errc freeze_unmapped(map::Map& map) noexcept {
-    Views& all = views();
-    const std::lock_guard guard(all.lock);
-    for (const WritableView& view : all.writable) {
-        if (view.map_id == map.id) {
+    Views& known = views();
+    const std::lock_guard guard(known.lock);
+    for (const View& view : known.all) {
+        if (view.writable && view.map.get() == &map) {
             return std::errc::device_or_resource_busy;
         }
     }
     return map::freeze(map);
 }
 
-bool any_mapped_writable() noexcept { return writable_count.load(std::memory_order_relaxed) != 0; }
+bool any_mapped() noexcept { return view_count.load(std::memory_order_relaxed) != 0; }
 
 }  // namespace taskwork::uapi

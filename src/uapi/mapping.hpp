@@ -17,11 +17,11 @@
 
 namespace taskwork::uapi {
 
-/// As mmap(2) with the descriptor of `object`. Returns the address, or a negative errno:
-/// -ENOTSUPP (524) for a kind that cannot be mapped or a map with a special field, -EINVAL (not
-/// shared, beyond the end, an array without BPF_F_MMAPABLE), -EPERM (writable: frozen, or not the
-/// consumer page of a ring), -EACCES (BPF_F_RDONLY_PROG and writable), mmap's own.
-/// Context: task.
+/// As mmap(2) with the descriptor of `object`; the mapping keeps the map, as in the kernel. Returns
+/// the address, or a negative errno: -ENOTSUPP (524) for a kind that cannot be mapped or a map with
+/// a special field, -EINVAL (not shared, beyond the end, an array without BPF_F_MMAPABLE), -EPERM
+/// (writable: frozen, or not the consumer page of a ring), -EACCES (BPF_F_RDONLY_PROG and
+/// writable), mmap's own. Context: task.
 std::int64_t map_object(const MapObject& object, void* address, std::size_t size, int protection,
                         int flags, off_t offset);
 
@@ -36,6 +36,6 @@ std::errc freeze_unmapped(map::Map& map) noexcept;
 
 /// Whether follow_unmap() has anything to follow. One load.
 /// Context: any.
-bool any_mapped_writable() noexcept;
+bool any_mapped() noexcept;
 
 }  // namespace taskwork::uapi

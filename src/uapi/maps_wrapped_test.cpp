@@ -46,6 +46,11 @@ protected:
             .btf_value_type_id = static_cast<std::uint32_t>(value_type), .map_flags = flags);
         return keep(bpf_map_create(type, "typed", 4, value_size, 8, &options));
     }
+    /// An array of 8-byte values that can be mapped; the test closes it.
+    static int create_mappable(std::uint32_t bytes) {
+        LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+        return bpf_map_create(BPF_MAP_TYPE_ARRAY, "mapped", 4, 8, bytes / 8, &options);
+    }
     int keep(int descriptor) {
         if (descriptor >= 0) {
             open_.push_back(descriptor);
@@ -106,6 +111,8 @@ TEST_F(Maps, arrays_have_all_their_elements_and_keep_them) {
     EXPECT_EQ(bpf_map_update_elem(map, &key, &value, BPF_NOEXIST), -EEXIST);
     EXPECT_EQ(bpf_map_delete_elem(map, &key), -EINVAL);
     EXPECT_EQ(bpf_map_lookup_and_delete_elem(map, &key, &value), kNotSupported);
+    EXPECT_EQ(bpf_map_lookup_and_delete_elem_flags(map, &key, &value, BPF_F_LOCK), -EINVAL);
+    EXPECT_EQ(bpf_map_lookup_and_delete_elem(map, nullptr, &value), -EFAULT);
     EXPECT_EQ(bpf_map_lookup_elem(map, &key, &value), 0);
     EXPECT_EQ(value, 5u);
     key = 3;
@@ -335,6 +342,45 @@ TEST_F(Maps, a_mapped_array_is_the_map_itself_at_the_place_asked_for) {
     EXPECT_EQ(errno, 524);
 }
 
+// The map's memory went to the next map while it was still mapped.
+TEST_F(Maps, a_mapping_keeps_its_map) {
+    const auto exists = [](std::uint32_t id) {
+        const int again = bpf_map_get_fd_by_id(id);
+        if (again >= 0) {
+            close(again);
+        }
+        return again >= 0;
+    };
+    const int map = create_mappable(8192);
+    ASSERT_GE(map, 0);
+    const std::uint32_t id = info_of(map).id;
+    auto* view = static_cast<std::uint64_t*>(
+        mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0));
+    ASSERT_NE(static_cast<void*>(view), MAP_FAILED);
+    close(map);
+    munmap(view, 4096);
+    task::Worker::synchronize();
+    view[512] = 77;
+    const int next = create_mappable(8192);
+    ASSERT_GE(next, 0);
+    std::uint32_t key = 512;
+    std::uint64_t value = 1;
+    EXPECT_EQ(bpf_map_lookup_elem(next, &key, &value), 0);
+    EXPECT_EQ(value, 0u);
+    EXPECT_EQ(view[512], 77u);
+    EXPECT_TRUE(exists(id));
+    munmap(view + 512, 4096);
+    EXPECT_FALSE(exists(id));
+    // A mapping for reading keeps it, too.
+    const std::uint32_t next_id = info_of(next).id;
+    void* reader = mmap(nullptr, 8192, PROT_READ, MAP_SHARED, next, 0);
+    ASSERT_NE(reader, MAP_FAILED);
+    close(next);
+    EXPECT_TRUE(exists(next_id));
+    munmap(reader, 8192);
+    EXPECT_FALSE(exists(next_id));
+}
+
 // K80: which kinds may hold a slot.
 TEST_F(Maps, a_slot_is_found_in_hash_and_array_values) {
     const int value =
@@ -412,6 +458,20 @@ TEST_F(Maps, two_slots_an_array_a_misaligned_slot_or_a_pointer_to_one_are_plain_
         EXPECT_EQ(bpf_map_lookup_elem(map, &key, out), 0);
         EXPECT_EQ(out[0], 1u);
         EXPECT_EQ(out[1], 2u);
+        EXPECT_EQ(bpf_map_freeze(map), 0);
+    }
+}
+
+// A struct that holds itself twice was looked through 2^32 times, an array of itself for ever.
+TEST_F(Maps, types_that_hold_themselves_are_plain_data) {
+    const int self = btf__type_cnt(types_.get());
+    types_.structure("self", 16, {{"a", self, 0}, {"b", self, 8}});
+    const int array = btf__type_cnt(types_.get());
+    ASSERT_EQ(types_.array(array, 1), array);
+    const int holder = types_.structure("holder", 16, {{"a", array, 0}});
+    for (const int value : {self, holder}) {
+        const int map = create_typed(BPF_MAP_TYPE_HASH, value, 16);
+        ASSERT_GE(map, 0);
         EXPECT_EQ(bpf_map_freeze(map), 0);
     }
 }

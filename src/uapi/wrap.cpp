@@ -160,7 +160,7 @@ void* __wrap_mmap(void* address, size_t size, int protection, int flags, int des
         }
     }
     void* mapped = __real_mmap(address, size, protection, flags, descriptor, offset);
-    if ((flags & MAP_FIXED) != 0 && mapped != MAP_FAILED && uapi::any_mapped_writable()) {
+    if ((flags & MAP_FIXED) != 0 && mapped != MAP_FAILED && uapi::any_mapped()) {
         uapi::follow_unmap(mapped, size);
     }
     return mapped;
@@ -173,7 +173,7 @@ void* __wrap_mmap64(void* address, size_t size, int protection, int flags, int d
 
 int __wrap_munmap(void* address, size_t size) {
     const int result = __real_munmap(address, size);
-    if (result == 0 && uapi::any_mapped_writable()) {
+    if (result == 0 && uapi::any_mapped()) {
         uapi::follow_unmap(address, size);
     }
     return result;
