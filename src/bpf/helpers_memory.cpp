@@ -16,6 +16,9 @@ namespace taskwork::bpf {
 
 namespace {
 
+/// Frames that a stack has at most, those skipped included (kernel.perf_event_max_stack).
+constexpr unsigned kStackDepthMax = 127;
+
 /// Checks the destination in R1, R2. nullptr: the machine has faulted, or the size is 0 (fine).
 bool destination(Machine& machine, const std::uint64_t* arguments) noexcept {
     if (machine.may_write(arguments[0], arguments[1])) {
@@ -141,6 +144,10 @@ std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexce
         !machine.may_write(arguments[1], size)) {
         return machine.fault(FaultKind::bad_argument);
     }
+    machine.charge(size / 8);
+    if (machine.faulted()) {
+        return 0;
+    }
     auto* buffer = static_cast<unsigned char*>(pointer(arguments[1]));
     const auto finish = [buffer, size](std::uint64_t used, long result) {
         if (used < size) {
@@ -174,8 +181,9 @@ std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexce
     add(static_cast<std::uint64_t>(registers[REG_RIP]));
     auto low = static_cast<std::uint64_t>(registers[REG_RSP]);
     auto frame = static_cast<std::uint64_t>(registers[REG_RBP]);
-    // Skipped frames are bounded by their 8 bits, the others by the buffer.
-    while (used < size && frame >= low && frame % sizeof(frame) == 0) {
+    for (unsigned depth = 1;
+         depth < kStackDepthMax && used < size && frame >= low && frame % sizeof(frame) == 0;
+         ++depth) {
         struct {
             std::uint64_t next;
             std::uint64_t return_address;

@@ -260,6 +260,33 @@ TEST_F(StackTest, keeps_the_innermost_frames_of_a_deep_stack) {
     EXPECT_EQ(stack_[0], ~std::uint64_t{0});
 }
 
+// Frame pointers may lead through megabytes; the handler reads as far as the kernel does.
+TEST_F(StackTest, ends_at_the_depth_that_the_kernel_keeps) {
+    constexpr std::size_t kFrames = 200;
+    std::vector<std::uint64_t> deep(2 * kFrames);
+    for (std::size_t i = 0; i < kFrames; ++i) {
+        deep[2 * i] = i + 1 < kFrames ? reinterpret_cast<std::uint64_t>(&deep[2 * i + 2]) : 0;
+        deep[2 * i + 1] = 0x2000 + i;
+    }
+    registers_.uc_mcontext.gregs[REG_RSP] = reinterpret_cast<greg_t>(deep.data());
+    registers_.uc_mcontext.gregs[REG_RBP] = reinterpret_cast<greg_t>(deep.data());
+    map::Map& map = domain.array(2048, 1);
+    const auto stack_of = [&](std::uint64_t flags) {
+        Program& program = domain.load({domain.wide_value(R2, map, 0), set(R3, 2048),
+                                        wide(R4, flags), call(BPF_FUNC_get_stack), leave()});
+        return static_cast<std::int64_t>(
+            domain.run_in_nmi(program, &context_, sizeof(context_), &registers_));
+    };
+    EXPECT_EQ(stack_of(BPF_F_USER_STACK), 127 * 8);
+    const std::uint32_t key = 0;
+    const auto* words = static_cast<const std::uint64_t*>(map::lookup(map, &key));
+    EXPECT_EQ(words[0], 0x1000u);
+    EXPECT_EQ(words[126], 0x2000u + 125);
+    EXPECT_EQ(words[127], 0u);
+    EXPECT_EQ(stack_of(BPF_F_USER_STACK | 100), 27 * 8);
+    EXPECT_EQ(stack_of(BPF_F_USER_STACK | 128), -EFAULT);
+}
+
 TEST_F(StackTest, skips_frames) {
     EXPECT_EQ(get_stack(64, BPF_F_USER_STACK | 1), 24);
     EXPECT_EQ(stack(3), (std::vector<std::uint64_t>{0x2000, 0x3000, 0x4000}));
