@@ -241,6 +241,16 @@ bool on_signal(int signal, siginfo_t* info, void* ucontext) noexcept {
            (task::current() == nullptr && event::is_event_signal(*info));
 }
 
+bool is_ours(const siginfo_t& info) noexcept {
+    const Inside inside;
+    const task::Task* task = task::current();
+    const bool notification =
+        info.si_code == SI_QUEUE &&
+        reinterpret_cast<std::uint64_t>(info.si_value.sival_ptr) == sync::kNotifyMark;
+    return notification ||
+           (task != nullptr ? event::is_event_of(*task, info) : event::is_event_signal(info));
+}
+
 bool on_fault(int signal, siginfo_t* info, void* ucontext) noexcept {
     return bpf::recover_fault(signal, info, ucontext);
 }
@@ -288,7 +298,7 @@ void start() noexcept {
     event::join();
     stack_bounds = main_stack();
     // The handler stands before the first event can come.
-    const SignalHooks signals{on_signal, on_fault};
+    const SignalHooks signals{on_signal, is_ours, on_fault};
     const ThreadHooks threads{thread_started, thread_exiting, forked_child, process_exiting};
     if (install_handlers(signals) != no_error || install_thread_hooks(threads) != no_error) {
         return;

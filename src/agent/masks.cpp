@@ -5,6 +5,7 @@
 
 #include "agent/dispositions.hpp"
 #include "agent/libc.hpp"
+#include "agent/signals.hpp"
 #include "agent/waits.hpp"
 
 namespace taskwork::agent {
@@ -28,6 +29,17 @@ bool on_alternate_stack() noexcept {
     stack_t stack{};
     kernel_call(SYS_sigaltstack, 0, reinterpret_cast<long>(&stack));
     return (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+// Blocks kSignal. True if it is to stay so: such a handler runs, and has found it blocked.
+bool block_ours() noexcept {
+    const SignalBits before = kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    return (before & bit_of(kSignal)) != 0 && on_alternate_stack();
+}
+
+// The same without blocking it.
+bool stays_blocked() noexcept {
+    return on_alternate_stack() && (kernel_sigmask(SIG_BLOCK, 0) & bit_of(kSignal)) != 0;
 }
 
 }  // namespace
@@ -93,8 +105,9 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
     const Deadline deadline(Deadline::to_ns(timeout));
     timespec left = timeout != nullptr ? *timeout : timespec{};
     // From here on none of ours is served, and no foreign one kept, without our seeing it.
-    kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
+    const bool stays = block_ours();
     const int waiting = begin_waiting();
+    sigset_t awaited = *set;
     siginfo_t found;
     int result;
     for (;;) {
@@ -104,7 +117,7 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
             result = kSignal;
             break;
         }
-        result = libc().sigtimedwait(set, &found, timeout != nullptr ? &left : nullptr);
+        result = libc().sigtimedwait(&awaited, &found, timeout != nullptr ? &left : nullptr);
         if (result != kSignal) {
             break;
         }
@@ -112,6 +125,17 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
             // Ours, or foreign: the handler knows. libc hides tkill's code, by which others tell.
             if (found.si_code == SI_USER && found.si_pid == kernel_pid()) {
                 found.si_code = SI_TKILL;
+            }
+            if (stays) {
+                if (!is_own_signal(found)) {
+                    break;
+                }
+                // The stack has no room to serve it: back it goes, until the handler that we are in
+                // ends. A foreign one that meets it merges with it.
+                queue_to_self(kSignal, found);
+                set_ours(awaited, false);
+                left = deadline.remaining();
+                continue;
             }
             thread_signals.hold = true;
             kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
@@ -128,7 +152,9 @@ int application_sigtimedwait(const sigset_t* set, siginfo_t* info, const timespe
     }
     const int error = errno;
     end_waiting(waiting);
-    kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+    if (!stays) {
+        kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+    }
     if (result >= 0 && info != nullptr) {
         *info = found;
         if (info->si_code == SI_TKILL) {
@@ -148,6 +174,11 @@ MaskedWait::MaskedWait(const sigset_t* mask) : given_(mask != nullptr) {
         return;
     }
     ours_ = bits_of(*mask) & bit_of(kSignal);
+    stays_ = stays_blocked();
+    if (stays_ && (ours_ != 0 || !is_function(disposition_of(kSignal).read()))) {
+        set_ours(mask_, true);
+        return;
+    }
     set_ours(mask_, false);
     if (ours_ != 0 || !application_blocks_here()) {
         return;
@@ -180,7 +211,9 @@ void MaskedWait::end() {
     const int error = errno;
     if (guarded_) {
         end_waiting(waiting_);
-        kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+        if (!stays_) {
+            kernel_sigmask(SIG_UNBLOCK, bit_of(kSignal));
+        }
     } else {
         deliver_pending();  // what the mask has kept out
     }

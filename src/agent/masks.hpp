@@ -7,7 +7,9 @@
 // stay pending (sigpending shows them) and are delivered when the mask opens, or taken by sigwait,
 // sigwaitinfo and sigtimedwait. In the kernel it is blocked only
 //
-//   - in handlers on an alternate stack (dispositions.hpp), until they end;
+//   - in handlers on an alternate stack (dispositions.hpp), until they end; waits in them open it
+//     only if their mask admits it and the application has a handler for it, for which it must have
+//     made room;
 //   - for moments inside the waits below, which must not lose a foreign signal between looking for
 //     one and going to sleep.
 //
@@ -16,6 +18,8 @@
 //   - A foreign signal sent to the process while one thread blocks it and another does not may stay
 //     pending until the other one opens its mask, or waits: the kernel chooses the receiver, and to
 //     it nobody blocks the signal.
+//   - In a handler on an alternate stack, a foreign signal that meets one of ours while sigwait
+//     waits for it merges with it, and is delivered, not taken, when the handler ends.
 //   - Raw system calls, siglongjmp's own mask, and libc's internal blocking act on the kernel's
 //   mask
 //     directly. They can delay us, until the next call of a mask function.
@@ -72,6 +76,7 @@ private:
     int waiting_ = -1;
     bool given_;
     bool guarded_ = false;
+    bool stays_ = false;  // kSignal is blocked, and to be so after the wait
     bool interrupted_ = false;
 };
 

@@ -19,6 +19,14 @@ void call(const struct sigaction& action, int signal, siginfo_t* info, void* con
     action.sa_sigaction(signal, info, context);
 }
 
+// Whether the interrupted code runs on the thread's alternate stack.
+bool on_alternate_stack(const ucontext_t& context) noexcept {
+    const stack_t& stack = context.uc_stack;
+    const auto low = reinterpret_cast<std::uintptr_t>(stack.ss_sp);
+    const auto sp = static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
+    return (stack.ss_flags & SS_DISABLE) == 0 && sp >= low && sp - low < stack.ss_size;
+}
+
 // Passes a foreign kSignal on. True if a handler of the application has run.
 bool deliver(siginfo_t* info, ucontext_t* context) {
     ThreadSignals& mine = thread_signals;
@@ -45,7 +53,9 @@ bool deliver(siginfo_t* info, ucontext_t* context) {
     if ((action.sa_flags & SA_NODEFER) == 0 || (asked & bit_of(kSignal)) != 0) {
         mine.handler_frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     }
-    kernel_sigmask(SIG_SETMASK, (saved_mask(*context) | asked) & ~bit_of(kSignal));
+    const bool small_stack = on_alternate_stack(*context);
+    kernel_sigmask(SIG_SETMASK, ((saved_mask(*context) | asked) & ~bit_of(kSignal)) |
+                                    (small_stack ? bit_of(kSignal) : 0));
     call(action, kSignal, info, context);
     // What came while the handler ran is resent, blocked, so that it is delivered when this frame
     // has gone, not on top of it.
@@ -158,6 +168,8 @@ std::errc install_handlers(const SignalHooks& hooks) noexcept {
     kernel_sigmask(SIG_SETMASK, error == std::errc{} ? mask & ~bit_of(kSignal) : mask);
     return error;
 }
+
+bool is_own_signal(const siginfo_t& info) noexcept { return serving.is_ours(info); }
 
 void note_interrupted_wait(const ucontext_t* context) noexcept {
     if (!in_marked_wait(*context)) {

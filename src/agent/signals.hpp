@@ -31,6 +31,8 @@ struct SignalHooks {
     /// Serves kSignal; true if this one was ours. It looks for its own work in any case, for
     /// signals coalesce. Context: nmi.
     bool (*on_signal)(int signal, siginfo_t* info, void* ucontext) noexcept;
+    /// Whether a kSignal is one of ours, without serving it. Context: any.
+    bool (*is_ours)(const siginfo_t& info) noexcept;
     /// Recovers a fault of ours by changing the context; true if it did. Context: nmi.
     bool (*on_fault)(int signal, siginfo_t* info, void* ucontext) noexcept;
 };
@@ -40,6 +42,10 @@ struct SignalHooks {
 /// wish. Errors: EALREADY when done before; as sigaction(2). Context: task. Once, at start, from
 /// the only thread.
 std::errc install_handlers(const SignalHooks& hooks) noexcept;
+
+/// Whether a kSignal that was taken past the handler is one of ours.
+/// Context: any. After install_handlers.
+bool is_own_signal(const siginfo_t& info) noexcept;
 
 /// Called at the end of a handler of ours that the application is not to notice: if the context
 /// shows one of libc's waits, interrupted, and nothing else will interrupt it, the wait goes on.

@@ -124,6 +124,10 @@ void join() noexcept;
 /// Context: any.
 bool is_event_signal(const siginfo_t& info) noexcept;
 
+/// Whether a signal is an event of this task.
+/// Context: any (own thread).
+bool is_event_of(const task::Task& task, const siginfo_t& info) noexcept;
+
 /// Finds out what the machine allows, by opening and running an event on the calling thread (about
 /// a millisecond), and stores it as the table's delivery if there is a table. A fallback changes
 /// `wanted` to what is reached and is named in `*note` (one line for the user; empty: none).

@@ -108,10 +108,6 @@ unsigned spec_of(EventTable& table, const task::Task& task, const siginfo_t& inf
     return names(table.kick_of(task)) ? kKick : kNone;
 }
 
-bool is_event(const task::Task& task, const siginfo_t& info) noexcept {
-    return spec_of(EventTable::get(), task, info) != kNone;
-}
-
 bool on_event(task::Task& task, const siginfo_t& info, void* ucontext,
               task::Dropped dropped) noexcept {
     EventTable& table = EventTable::get();
@@ -152,6 +148,10 @@ bool is_event_signal(const siginfo_t& info) noexcept {
            spec_of_timer_signal(info) != kNotATimer;
 }
 
-void join() noexcept { task::set_event_hook(is_event, on_event); }
+bool is_event_of(const task::Task& task, const siginfo_t& info) noexcept {
+    return spec_of(EventTable::get(), task, info) != kNone;
+}
+
+void join() noexcept { task::set_event_hook(is_event_of, on_event); }
 
 }  // namespace taskwork::event

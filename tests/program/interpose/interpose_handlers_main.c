@@ -5,9 +5,12 @@
  */
 #include "common.h"
 
+#include <poll.h>
 #include <setjmp.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 
@@ -381,6 +384,59 @@ static void case_an_8k_alternate_stack_is_left_alone(void) {
     flood_end(&flood);
 }
 
+/* Waits that name SIGURG, or whose mask admits it, open it no more than the handler has it. */
+static void wait_on_small_stack(int number) {
+    (void)number;
+    const struct timespec soon = {0, 1000000};
+    const int epoll = epoll_create1(0);
+    sigset_t none, urgent;
+    struct epoll_event event;
+    sigemptyset(&none);
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    CHECK(epoll >= 0);
+
+    /* A foreign one is taken, none is left open. */
+    siginfo_t info;
+    CHECK(send_foreign(self()) == 0);
+    CHECK(sigtimedwait(&urgent, &info, &soon) == SIGURG && info.si_pid == getpid());
+    CHECK(send_foreign(self()) == 0);
+    int taken = 0;
+    CHECK(sigwait(&urgent, &taken) == 0 && taken == SIGURG);
+
+    const long before = *test_agent.served;
+    CHECK(send_ours(self()) == 0 && *test_agent.served == before);
+    CHECK(sigtimedwait(&urgent, &info, &soon) == -1 && errno == EAGAIN);
+    CHECK(sigtimedwait(&urgent, NULL, &soon) == -1 && errno == EAGAIN);
+    const sigset_t* const masks[] = {&none, &urgent};
+    for (int i = 0; i < 2; ++i) {
+        CHECK(ppoll(NULL, 0, &soon, masks[i]) == 0);
+        CHECK(pselect(0, NULL, NULL, NULL, &soon, masks[i]) == 0);
+        CHECK(epoll_pwait(epoll, &event, 1, 1, masks[i]) == 0);
+        CHECK(raise(SIGUSR2) == 0);
+        CHECK(sigsuspend(masks[i]) == -1 && errno == EINTR);
+    }
+    CHECK(*test_agent.served == before);
+    close(epoll);
+    ++handled;
+}
+
+static void ignore_it(int number) { (void)number; }
+
+static void case_waits_on_an_8k_alternate_stack(void) {
+    struct sigaction action = {.sa_handler = wait_on_small_stack, .sa_flags = SA_ONSTACK};
+    use_alternate_stack(8192);
+    sigaddset(&action.sa_mask, SIGUSR2);
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    CHECK(signal(SIGUSR2, ignore_it) == SIG_DFL);
+    const long before = *test_agent.served;
+    for (int i = 0; i < 3; ++i) {
+        CHECK(raise(SIGUSR1) == 0 && handled == i + 1);
+        CHECK(*test_agent.served == before + i + 1); /* it was kept, not lost */
+    }
+    check_open();
+}
+
 static void leave_alternate_stack(int number) {
     (void)number;
     longjmp(out, 1); /* without the mask */
@@ -527,6 +583,7 @@ int main(int argc, char** argv) {
         {"our_faults_are_recovered", case_our_faults_are_recovered},
         {"the_application_s_faults_are_its_own", case_the_application_s_faults_are_its_own},
         {"defaults_still_kill", case_defaults_still_kill},
+        {"waits_on_an_8k_alternate_stack", case_waits_on_an_8k_alternate_stack},
         {"an_8k_alternate_stack_is_left_alone", case_an_8k_alternate_stack_is_left_alone},
         {"longjmp_from_an_alternate_stack", case_longjmp_from_an_alternate_stack},
         {"full_masks", case_full_masks},

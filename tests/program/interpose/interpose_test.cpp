@@ -120,6 +120,7 @@ TW_HANDLERS(our_faults_are_recovered_even_where_all_is_blocked, "our_faults_are_
 TW_HANDLERS(the_application_s_faults_are_its_own, "the_application_s_faults_are_its_own")
 TW_HANDLERS(faults_and_sent_ones_kill_by_the_default_action, "defaults_still_kill")
 TW_HANDLERS(an_8_KiB_alternate_stack_is_left_alone, "an_8k_alternate_stack_is_left_alone")
+TW_HANDLERS(waits_on_an_8_KiB_alternate_stack_do_not_open_ours, "waits_on_an_8k_alternate_stack")
 TW_HANDLERS(longjmp_from_an_alternate_stack_does_not_keep_ours_out,
             "longjmp_from_an_alternate_stack")
 TW_HANDLERS(handlers_with_full_masks_keep_out_only_what_the_application_handles, "full_masks")

@@ -53,8 +53,12 @@ namespace {
 
 constexpr int kOurMark = 0x6f757273;
 
+bool is_ours(const siginfo_t& info) noexcept {
+    return info.si_code == SI_QUEUE && info.si_value.sival_int == kOurMark;
+}
+
 bool on_signal(int, siginfo_t* info, void*) noexcept {
-    if (info->si_code != SI_QUEUE || info->si_value.sival_int != kOurMark) {
+    if (!is_ours(*info)) {
         return false;
     }
     ++test_agent_served;
@@ -93,7 +97,7 @@ void process_exiting() noexcept {
 __attribute__((constructor)) void start() {
     using namespace taskwork::agent;
     if (install_thread_hooks({started, exiting, forked_child, process_exiting}) != std::errc{} ||
-        install_handlers({on_signal, on_fault}) != std::errc{}) {
+        install_handlers({on_signal, is_ours, on_fault}) != std::errc{}) {
         std::abort();
     }
 }

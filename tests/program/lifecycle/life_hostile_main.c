@@ -4,11 +4,13 @@
 //   close     every descriptor but the standard ones is closed, and the numbers are used again
 //   block     all signals are blocked, in two threads
 //   altstack  handlers on alternate stacks of 8 KiB, as language runtimes have them
+//   altwaits  the same, and those handlers wait, naming SIGURG or admitting it
 //   seccomp   read, write, exit and sigreturn are all that the kernel still answers; else it kills
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -63,8 +66,25 @@ static void block_all(void) {
 enum { kAlternate = 8192, kTicks = 300 };
 static volatile sig_atomic_t ticks;
 
+static int waits;
+
+static void wait_for_nothing(void) {
+    const struct timespec soon = {0, 20000};
+    sigset_t none;
+    sigset_t urgent;
+    sigemptyset(&none);
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    CHECK(sigtimedwait(&urgent, NULL, &soon) == -1);
+    CHECK(ppoll(NULL, 0, &soon, &none) == 0);
+    CHECK(pselect(0, NULL, NULL, NULL, &soon, &urgent) == 0);
+}
+
 static void on_tick(int signal) {
     (void)signal;
+    if (waits) {
+        wait_for_nothing();
+    }
     volatile char local[1024];
     memset((char*)local, (int)ticks, sizeof(local));
     compute(20000);
@@ -140,6 +160,9 @@ int main(int argc, char** argv) {
     } else if (strcmp(argv[1], "block") == 0) {
         block_all();
     } else if (strcmp(argv[1], "altstack") == 0) {
+        alternate_stack();
+    } else if (strcmp(argv[1], "altwaits") == 0) {
+        waits = 1;
         alternate_stack();
     } else if (strcmp(argv[1], "seccomp") == 0) {
         restrict_calls();

@@ -199,6 +199,10 @@ TEST(Lifecycle, handlers_on_small_alternate_stacks_run_undisturbed) {
     expect_undisturbed(program("life_hostile", "altstack"), {"--freq=4000"});
 }
 
+TEST(Lifecycle, handlers_on_small_alternate_stacks_may_wait_for_our_signal) {
+    expect_undisturbed(program("life_hostile", "altwaits"), {"--freq=4000"});
+}
+
 TEST(Lifecycle, a_filter_that_kills_for_any_other_call_finds_none_of_ours) {
     const Json report = expect_undisturbed(program("life_hostile", "seccomp"));
     EXPECT_GT(count(report, "fired"), 200U);
