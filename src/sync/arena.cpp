@@ -46,10 +46,11 @@ struct Space {
     std::map<std::uintptr_t, std::size_t> free;  ///< Given back: address -> size, coalesced.
 };
 /// Never destroyed: threads may allocate until the process ends.
-Space& space() {
-    static Space& instance = *new Space;
+Space*& space_of_process() {
+    static Space* instance = new Space;
     return instance;
 }
+Space& space() { return *space_of_process(); }
 
 /// fallocate for [0, end) as far as not done. tmpfs full, a memory limit or RLIMIT_FSIZE is an
 /// errno here instead of a signal at first touch.
@@ -58,6 +59,10 @@ std::errc commit(Space& book, std::size_t end) {
         return no_error;
     }
     const std::size_t target = std::min(round_up(end, kCommitStep), view.mapped);
+    if (view.descriptor < 0) {
+        book.committed = target;  // Private memory: the kernel has promised it with the mapping.
+        return no_error;
+    }
     for (;;) {
         if (::fallocate(view.descriptor, 0, static_cast<off_t>(book.committed),
                         static_cast<off_t>(target - book.committed)) == 0) {
@@ -105,6 +110,32 @@ void pid_namespace(std::uint64_t (&name)[2]) noexcept {
 void* map_at_base(int fd, std::size_t size) noexcept {
     return ::mmap(reinterpret_cast<void*>(kArenaBase), size, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
+}
+
+/// The host's part once its arena is mapped: book and header.
+TW_TASK_ONLY Result<void> begin(void* base) {
+    view.header = static_cast<ArenaHeader*>(base);
+    Space& book = space();
+    book.free.clear();
+    book.used = round_up(sizeof(ArenaHeader), kPage);
+    book.committed = 0;
+    if (const std::errc code = commit(book, book.used); code != no_error) {
+        Arena::destroy();
+        return failure(code, std::string("arena: no memory to commit: ") +
+                                 std::strerror(static_cast<int>(code)));
+    }
+    ArenaHeader& header = *new (view.header) ArenaHeader{};
+    header.abi = kArenaAbi;
+    std::strncpy(header.version, TASKWORK_VERSION, sizeof(header.version) - 1);
+    if (::getrandom(&header.cookie, sizeof(header.cookie), 0) !=
+        static_cast<ssize_t>(sizeof(header.cookie))) {
+        header.cookie = platform::now_ns();
+    }
+    header.size = view.mapped;
+    header.host_pid = platform::process_id();
+    pid_namespace(header.pid_namespace);
+    header.magic = kArenaMagic;
+    return {};
 }
 
 }  // namespace
@@ -159,28 +190,34 @@ Result<void> Arena::create(std::size_t size) {
         return failure(code, std::move(text));
     }
     view.descriptor = fd;
-    view.header = static_cast<ArenaHeader*>(base);
-    Space& book = space();
-    book.free.clear();
-    book.used = round_up(sizeof(ArenaHeader), kPage);
-    book.committed = 0;
-    if (const std::errc code = commit(book, book.used); code != no_error) {
-        destroy();
-        return failure(code, std::string("arena: no memory to commit: ") +
-                                 std::strerror(static_cast<int>(code)));
+    return begin(base);
+}
+
+Result<void> Arena::create_private(std::size_t size) {
+    if (present()) {
+        return failure(std::errc::operation_not_permitted, "arena: this process has one already");
     }
-    ArenaHeader& header = *new (view.header) ArenaHeader{};
-    header.abi = kArenaAbi;
-    std::strncpy(header.version, TASKWORK_VERSION, sizeof(header.version) - 1);
-    if (::getrandom(&header.cookie, sizeof(header.cookie), 0) !=
-        static_cast<ssize_t>(sizeof(header.cookie))) {
-        header.cookie = platform::now_ns();
+    size = round_up(size, kCommitStep);
+    if (size == 0 || size > kArenaSizeMax) {
+        return failure(std::errc::invalid_argument,
+                       "arena: size " + std::to_string(size) + " is out of range");
     }
-    header.size = size;
-    header.host_pid = platform::process_id();
-    pid_namespace(header.pid_namespace);
-    header.magic = kArenaMagic;
-    return {};
+    void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        return failure(std::errc::not_enough_memory,
+                       std::string("arena: mmap: ") + std::strerror(errno));
+    }
+    view.mapped = size;
+    view.descriptor = -1;
+    detail::arena_base = reinterpret_cast<std::uintptr_t>(base);
+    return begin(base);
+}
+
+void Arena::abandon() noexcept {
+    // Its lock may be held by a thread that the child does not have.
+    space_of_process() = new Space;
+    destroy();
 }
 
 std::errc Arena::join(int fd, std::uint64_t cookie) noexcept {
@@ -222,8 +259,9 @@ std::errc Arena::join(int fd, std::uint64_t cookie) noexcept {
 
 void Arena::destroy() noexcept {
     if (view.mapped != 0) {
-        ::munmap(reinterpret_cast<void*>(kArenaBase), view.mapped);
+        ::munmap(reinterpret_cast<void*>(detail::arena_base), view.mapped);
     }
+    detail::arena_base = kArenaBase;
     if (view.descriptor >= 0) {
         ::close(view.descriptor);
     }
@@ -285,11 +323,11 @@ void* Arena::allocate(std::size_t size, std::size_t align, std::errc* why) noexc
         return nullptr;
     }
     if (offset > book.used) {
-        book.free.emplace(kArenaBase + book.used, offset - book.used);
+        book.free.emplace(detail::arena_base + book.used, offset - book.used);
     }
     book.used = offset + size;
     view.header->committed.store(book.used, std::memory_order_relaxed);
-    return reinterpret_cast<void*>(kArenaBase + offset);
+    return reinterpret_cast<void*>(detail::arena_base + offset);
 }
 
 void Arena::release(void* memory, std::size_t size) noexcept {
@@ -315,8 +353,8 @@ void Arena::release(void* memory, std::size_t size) noexcept {
 }
 
 bool Arena::contains(std::uintptr_t address, std::size_t size) noexcept {
-    return address >= kArenaBase && size <= view.mapped &&
-           address - kArenaBase <= view.mapped - size;
+    return address >= detail::arena_base && size <= view.mapped &&
+           address - detail::arena_base <= view.mapped - size;
 }
 
 }  // namespace taskwork::sync

@@ -8,6 +8,9 @@
 // Memory is committed (fallocate) before anybody touches it, so a full tmpfs or a limit is an error
 // of allocate() and never a SIGBUS in a handler. Address space is reserved whole at the start.
 //
+// A domain of one process, as the library has it, needs neither: its arena is private memory at any
+// address (create_private), so that several can live in one process, each with a copy of this code.
+//
 // The first page is the ArenaHeader. Layers above hang their state on its `roots`.
 #pragma once
 
@@ -24,6 +27,10 @@ namespace taskwork::sync {
 /// Where the arena lies in every process. ThreadSanitizer allows fixed ranges only, and
 /// AddressSanitizer's shadow takes 0x100000000000.
 inline constexpr std::uintptr_t kArenaBase = kThreadSanitizer ? 0x7ea000000000 : 0x200000000000;
+/// Where this process's arena lies: kArenaBase unless it is private. Set when it is mapped.
+namespace detail {
+inline constinit std::uintptr_t arena_base = kArenaBase;
+}
 /// The most an arena can be: offsets in units of 64 bytes fit 32 bits (list links rely on it).
 inline constexpr std::size_t kArenaSizeMax = std::size_t{64} << 32;
 inline constexpr std::size_t kArenaSizeDefault = std::size_t{1} << 30;
@@ -69,6 +76,17 @@ public:
     /// operation_not_permitted (this process has an arena already).
     /// Context: task.
     TW_TASK_ONLY static Result<void> create(std::size_t size);
+
+    /// Creates an arena of this process alone: private memory, no descriptor, at any address. Its
+    /// pages become resident when they are touched. Errors: invalid_argument, not_enough_memory,
+    /// operation_not_permitted, as create().
+    /// Context: task.
+    TW_TASK_ONLY static Result<void> create_private(std::size_t size);
+
+    /// Forgets what a forked child has of its parent's arena: its copy of a private one, or its
+    /// mapping. The child's first; nothing of the parent's is used any more.
+    /// Context: task.
+    TW_TASK_ONLY static void abandon() noexcept;
 
     /// Maps the arena behind descriptor `fd` (not kept). Errors: as create, and
     /// no_such_device_or_address (not an arena), wrong_protocol_type (made by another version).
@@ -126,16 +144,17 @@ public:
 /// object).
 /// Context: any.
 inline std::uint32_t arena_index(const void* object) noexcept {
-    return object == nullptr ? 0
-                             : static_cast<std::uint32_t>(
-                                   (reinterpret_cast<std::uintptr_t>(object) - kArenaBase) >> 6);
+    return object == nullptr
+               ? 0
+               : static_cast<std::uint32_t>(
+                     (reinterpret_cast<std::uintptr_t>(object) - detail::arena_base) >> 6);
 }
 /// Context: any.
 template <class T>
 T* arena_object(std::uint32_t index) noexcept {
-    return index == 0
-               ? nullptr
-               : reinterpret_cast<T*>(kArenaBase + (static_cast<std::uintptr_t>(index) << 6));
+    return index == 0 ? nullptr
+                      : reinterpret_cast<T*>(detail::arena_base +
+                                             (static_cast<std::uintptr_t>(index) << 6));
 }
 
 }  // namespace taskwork::sync

@@ -155,6 +155,38 @@ TEST_F(ArenaTest, what_is_no_arena_is_refused) {
     EXPECT_EQ(Arena::join(-1, 1), std::errc::bad_file_descriptor);
 }
 
+TEST_F(ArenaTest, a_private_arena_has_no_descriptor_and_lies_where_there_is_room) {
+    void* taken = ::mmap(reinterpret_cast<void*>(kArenaBase), kSize, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    ASSERT_TRUE(Arena::create_private(kSize).has_value());
+    EXPECT_EQ(Arena::descriptor(), -1);
+    auto* memory = static_cast<unsigned char*>(Arena::allocate(100'000, 4096));
+    ASSERT_NE(memory, nullptr);
+    EXPECT_NE(reinterpret_cast<std::uintptr_t>(&Arena::header()), kArenaBase);
+    EXPECT_TRUE(Arena::contains(reinterpret_cast<std::uintptr_t>(memory), 100'000));
+    EXPECT_EQ(arena_object<unsigned char>(arena_index(memory)), memory);
+    EXPECT_EQ(memory[99'999], 0);
+    if (taken != MAP_FAILED) {
+        ::munmap(taken, kSize);
+    }
+}
+
+TEST_F(ArenaTest, a_forked_child_abandons_its_copy_and_makes_an_arena_of_its_own) {
+    ASSERT_TRUE(Arena::create_private(kSize).has_value());
+    auto* memory = static_cast<int*>(Arena::allocate(64, 64));
+    *memory = 1;
+    EXPECT_EQ(in_child([&] {
+                  *memory = 2;  // its copy
+                  Arena::abandon();
+                  if (Arena::present() || !Arena::create_private(kSize)) {
+                      return 1;
+                  }
+                  return Arena::is_host() && Arena::allocate(64, 64) != nullptr ? 0 : 2;
+              }),
+              0);
+    EXPECT_EQ(*memory, 1);
+}
+
 TEST_F(ArenaTest, a_forked_child_is_not_the_host) {
     ASSERT_TRUE(Arena::create(kSize).has_value());
     EXPECT_EQ(in_child([] { return Arena::present() && !Arena::is_host() ? 0 : 1; }), 0);

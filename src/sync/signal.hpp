@@ -15,7 +15,9 @@ namespace taskwork::sync {
 
 inline constexpr int kSignal = SIGURG;
 
-/// si_value of a notification.
+/// si_value of a notification, the same in all processes of a domain. A domain of one process has a
+/// mark of its own, set before its first task: another copy of this code may live beside it.
 inline constexpr std::uint64_t kNotifyMark = 0x7461736b776f726bULL;  // "taskwork"
+inline constinit std::uint64_t notify_mark = kNotifyMark;
 
 }  // namespace taskwork::sync

@@ -62,7 +62,7 @@ int notify_thread(std::int32_t pid, std::int32_t tid) noexcept {
     info.si_code = SI_QUEUE;
     info.si_pid = process_id();
     info.si_uid = static_cast<uid_t>(raw_syscall(SYS_getuid));
-    info.si_value.sival_ptr = reinterpret_cast<void*>(sync::kNotifyMark);
+    info.si_value.sival_ptr = reinterpret_cast<void*>(sync::notify_mark);
     return static_cast<int>(-raw_syscall(SYS_rt_tgsigqueueinfo, pid, tid, sync::kSignal,
                                          reinterpret_cast<long>(&info)));
 }
