@@ -25,10 +25,14 @@ constexpr std::size_t kAskedAtOnce = 64;
 using Guard = std::scoped_lock<platform::Mutex>;
 
 /// Never destroyed: the worker may run until the process ends.
-Life& Life::get() noexcept {
-    static Life& instance = *new Life;
+static Life*& of_process() noexcept {
+    static Life* instance = new Life;
     return instance;
 }
+
+Life& Life::get() noexcept { return *of_process(); }
+
+void Life::abandon() { of_process() = new Life; }
 
 void Life::add_sweeper(Sweeper sweeper) noexcept {
     const Guard guard(lock_);

@@ -28,6 +28,9 @@ class Life {
 public:
     /// The host's. Context: any.
     static Life& get() noexcept;
+    /// In a forked child: starts anew, whatever state the parent's is in.
+    /// Context: task.
+    TW_TASK_ONLY static void abandon();
 
     /// See Worker. Context: task.
     TW_TASK_ONLY void add_sweeper(Sweeper sweeper) noexcept;

@@ -12,11 +12,19 @@ namespace taskwork::task {
 /// Context: any (own thread).
 void recover(Task& task, std::uintptr_t stack_pointer) noexcept;
 
-/// Closes the list of the calling thread's task and runs what was on it.
+/// Runs the works of the safe-point list unless a section, a handler or a drain is open.
+/// Context: task, task_work (no-op), nmi (no-op).
+void drain_safe(Task& task) noexcept;
+
+/// Before a control block is free again; see EventDescriptorHooks.
+/// Context: any.
+void free_hook(Task& task) noexcept;
+
+/// Closes the lists of the calling thread's task and runs what was on them.
 /// Context: task.
 TW_TASK_ONLY void close_and_run(Task& task) noexcept;
 
-/// Closes the list of a dead thread's task; its nodes are found through the works themselves.
+/// Closes the lists of a dead thread's task; their nodes are found through the works themselves.
 /// Context: irq.
 TW_NOT_NMI void close_dead(Task& task) noexcept;
 

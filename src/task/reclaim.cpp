@@ -11,10 +11,14 @@ namespace taskwork::task {
 using Guard = std::scoped_lock<platform::Mutex>;
 
 /// Never destroyed: the worker may run until the process ends.
-Reclaim& Reclaim::get() noexcept {
-    static Reclaim& instance = *new Reclaim;
+static Reclaim*& of_process() noexcept {
+    static Reclaim* instance = new Reclaim;
     return instance;
 }
+
+Reclaim& Reclaim::get() noexcept { return *of_process(); }
+
+void Reclaim::abandon() { of_process() = new Reclaim; }
 
 std::uint32_t Reclaim::adopt(sync::Pool& pool, Finish finish, bool brief_only) {
     const std::uint32_t doorbell = sync::DeferralQueue::get().add_item(

@@ -30,6 +30,9 @@ public:
 
     /// The host's. Context: any.
     static Reclaim& get() noexcept;
+    /// In a forked child: starts anew, whatever state the parent's is in.
+    /// Context: task.
+    TW_TASK_ONLY static void abandon();
 
     /// See Worker::adopt_pool. Context: task.
     TW_TASK_ONLY std::uint32_t adopt(sync::Pool& pool, Finish finish, bool brief_only);

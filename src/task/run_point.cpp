@@ -17,6 +17,7 @@ namespace taskwork::task {
 namespace {
 
 WorkOps ops{};
+EventDescriptorHooks descriptor_hooks{};
 EventTest event_test = nullptr;
 EventHook event_hook = nullptr;
 
@@ -45,11 +46,12 @@ bool claim(WorkNode& node, Link& link) noexcept {
 }
 
 /// Takes the list, leaving `left` (empty or closed), and claims every node. Returns the nodes that
-/// are ours, newest first, linked by run_next.
-WorkNode* take_list(Task& task, std::uint64_t left) noexcept {
+/// are ours, newest first, linked by run_next. `draining` is open: an event that nests here takes
+/// nothing, so the sequence is odd all the time.
+WorkNode* take_list(Task& task, std::uint64_t left, List list) noexcept {
     const ReadSection brief(task, sync::Flavour::brief);
     task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
-    const std::uint64_t head = task.works.exchange(left, std::memory_order_acq_rel);
+    const std::uint64_t head = task.head(list).exchange(left, std::memory_order_acq_rel);
     WorkNode* first = nullptr;
     WorkNode* last = nullptr;
     for (auto index = head == kListClosed ? 0 : static_cast<std::uint32_t>(head); index != 0;) {
@@ -105,7 +107,10 @@ void kick_if_needed(Task& task) noexcept {
 
 /// Works stay on the list for want of stack. Nobody has looked, so the flag must not keep the next
 /// scheduler silent.
-void put_off(Task& task) noexcept { task.pending.store(kToldNothing, std::memory_order_seq_cst); }
+void put_off(Task& task) noexcept {
+    task.pending.store(kToldNothing, std::memory_order_seq_cst);
+    task.attention.fetch_or(kAttentionLook, std::memory_order_relaxed);
+}
 
 /// Bytes left below `stack_pointer`. On a stack that is neither the thread's own nor the alternate
 /// one (makecontext, fibers) nothing is known: none, for such stacks can be a few KiB and a handler
@@ -125,8 +130,8 @@ std::size_t stack_left(const Task& task, std::uintptr_t stack_pointer,
 }
 
 /// A closed list holds nothing, and must never be taken: that would open it again.
-bool has_works(const Task& task) noexcept {
-    const std::uint64_t head = task.works.load(std::memory_order_acquire);
+bool has_works(const Task& task, List list = List::anywhere) noexcept {
+    const std::uint64_t head = task.head(list).load(std::memory_order_acquire);
     return head != 0 && head != kListClosed;
 }
 
@@ -151,7 +156,7 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
             continue;
         }
         task.draining.enter(stack_pointer);
-        WorkNode* nodes = take_list(task, 0);
+        WorkNode* nodes = take_list(task, 0, List::anywhere);
         if (nodes != nullptr) {
             task.statistics.drains.increment();
             run_nodes(task, nodes);
@@ -164,6 +169,7 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
         // Budget used up. The program goes on; its next run point must come without its help. A
         // signal that came meanwhile has done nothing: the worker sends it again, from outside.
         task.statistics.drains_cut.increment();
+        task.attention.fetch_or(kAttentionLook, std::memory_order_relaxed);
         if (told_by_signal(task)) {
             sync::DeferralQueue::get().queue(task.kick_item);
         } else {
@@ -193,7 +199,7 @@ void set_event_hook(EventTest test, EventHook hook) noexcept {
 
 void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
     bool any = false;
-    for (Depth* depth : {&task.nmi, &task.draining, &task.section}) {
+    for (Depth* depth : {&task.nmi, &task.draining, &task.section, &task.safe_draining}) {
         if (is_stale(task, *depth, stack_pointer)) {
             depth->reset();
             any = true;
@@ -201,7 +207,7 @@ void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
     }
     if (any) {
         task.statistics.resets.increment();
-        if (may_drain(task)) {
+        if (may_drain(task) && !task.safe_draining.is_open()) {
             for (auto& slot : task.readers) {
                 slot.reset();
             }
@@ -226,30 +232,46 @@ Section::~Section() {
 
 NmiScope::NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack,
                    bool room) noexcept
-    : task_(task), room_(room) {
-    if (!on_alternate_stack) {
-        recover(task, interrupted_sp);
+    : task_(task), entered_(enter(task, {interrupted_sp, on_alternate_stack, room},
+                                  platform::caller_stack_pointer())),
+      room_(room) {}
+
+NmiScope::~NmiScope() {
+    if (entered_) {
+        exit(task_, room_);
+    }
+}
+
+bool NmiScope::enter(Task& task, const Interrupted& interrupted, std::uintptr_t stamp) noexcept {
+    if (!interrupted.on_alternate_stack) {
+        recover(task, interrupted.stack_pointer);
     }
     if (task.draining.is_open()) {
         task.events_in_drains.increment();
     }
-    entered_ = !task.nmi.is_open();
-    if (entered_) {
-        task.nmi.enter(platform::caller_stack_pointer());
-    } else {
+    if (task.nmi.is_open()) {
         task.statistics.events_nested.increment();
+        return false;
+    }
+    task.nmi.enter(stamp);
+    return true;
+}
+
+void NmiScope::exit(Task& task, bool room) noexcept {
+    task.nmi.exit();
+    if (room) {
+        drain(task);
+    } else {
+        put_off(task);
     }
 }
 
-NmiScope::~NmiScope() {
-    if (entered_) {
-        task_.nmi.exit();
-        if (room_) {
-            drain(task_);
-        } else {
-            put_off(task_);
-        }
-    }
+Interrupted interrupted_by(const Task& task, const void* ucontext) noexcept {
+    const auto* context = static_cast<const ucontext_t*>(ucontext);
+    const bool alternate = (context->uc_stack.ss_flags & SS_ONSTACK) != 0;
+    return {static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RSP]), alternate,
+            stack_left(task, platform::stack_pointer(), alternate ? &context->uc_stack : nullptr) >=
+                kHandlerStackMin};
 }
 
 Level current_level(const Task& task) noexcept {
@@ -270,22 +292,55 @@ void drain(Task& task) noexcept {
     }
 }
 
+void drain_safe(Task& task) noexcept {
+    if (task.attention.load(std::memory_order_relaxed) == 0 || !may_drain(task) ||
+        task.safe_draining.is_open()) {
+        return;
+    }
+    // Clear first, then take, as in drain_here. A descriptor is lowered before the look too: raised
+    // after it, it brings the thread here once more.
+    const std::uint32_t told = task.attention.exchange(0, std::memory_order_seq_cst);
+    if ((told & kAttentionReadable) != 0) {
+        descriptor_hooks.lower(task);
+    }
+    if (!has_works(task, List::safe_point)) {
+        return;
+    }
+    task.draining.enter(platform::stack_pointer());
+    WorkNode* nodes = take_list(task, 0, List::safe_point);
+    task.draining.exit();
+    if (nodes != nullptr) {
+        task.statistics.drains.increment();
+        task.safe_draining.enter(platform::stack_pointer());
+        run_nodes(task, nodes);
+        task.safe_draining.exit();
+    }
+    // What an event has left to the take above.
+    drain(task);
+}
+
 void safe_point() noexcept {
     if (Task* task = current(); task != nullptr) {
         drain(*task);
+        drain_safe(*task);
     }
 }
 
 void close_and_run(Task& task) noexcept {
     task.pending.store(kToldNothing, std::memory_order_seq_cst);
     task.draining.enter(platform::stack_pointer());
-    run_nodes(task, take_list(task, kListClosed));
+    run_nodes(task, take_list(task, kListClosed, List::anywhere));
+    WorkNode* nodes = take_list(task, kListClosed, List::safe_point);
     task.draining.exit();
+    task.safe_draining.enter(platform::stack_pointer());
+    run_nodes(task, nodes);
+    task.safe_draining.exit();
 }
 
 void close_dead(Task& task) noexcept {
     task.works.store(kListClosed, std::memory_order_seq_cst);
-    for (Depth* depth : {&task.nmi, &task.draining, &task.section}) {
+    task.safe_works.store(kListClosed, std::memory_order_seq_cst);
+    for (Depth* depth : {&task.nmi, &task.draining, &task.section, &task.safe_draining}) {
         depth->reset();
     }
     for (auto& slot : task.readers) {
@@ -293,8 +348,9 @@ void close_dead(Task& task) noexcept {
     }
 }
 
-bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept {
-    std::uint64_t head = target.works.load(std::memory_order_acquire);
+bool push(Task& target, WorkNode& node, std::uint32_t round, List list) noexcept {
+    platform::Atomic<std::uint64_t>& works = target.head(list);
+    std::uint64_t head = works.load(std::memory_order_acquire);
     std::uint64_t link = node.next.load(std::memory_order_acquire);
     const std::uint32_t index = sync::arena_index(&node);
     do {
@@ -310,12 +366,57 @@ bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept {
         link = mine;
         // Release: pairs with the acquire exchange in take_list. The link is right even if `head`
         // was taken and pushed again meanwhile: a list is what its head names.
-    } while (!target.works.compare_exchange(head, index, std::memory_order_acq_rel));
+    } while (!works.compare_exchange(head, index, std::memory_order_acq_rel));
     return true;
 }
 
-void notify(Task& target, Notify mode) noexcept {
+void set_event_descriptor_hooks(const EventDescriptorHooks& hooks) noexcept {
+    descriptor_hooks = hooks;
+}
+
+void raise_event_descriptor(Task& task) noexcept {
+    if (descriptor_hooks.raise != nullptr && descriptor_hooks.raise(task)) {
+        // After it: whoever lowers it has seen this, so it does not stay readable.
+        task.attention.fetch_or(kAttentionReadable, std::memory_order_seq_cst);
+    }
+}
+
+void free_hook(Task& task) noexcept {
+    if (descriptor_hooks.freed != nullptr) {
+        descriptor_hooks.freed(task);
+    }
+}
+
+namespace {
+
+/// Sends the signal, for `self` if it is a task.
+bool send_signal(Task* self, Task& target) noexcept {
+    if (self != nullptr) {
+        self->statistics.notifications.increment();
+    }
+    return platform::notify_thread(target.pid, target.tid) == 0;
+}
+
+void notify_safe_point(Task* self, Task& target, Notify mode) noexcept {
+    const std::uint32_t told = mode == Notify::signal ? kAttentionSignal : kAttentionResume;
+    const std::uint32_t before = target.attention.fetch_or(told, std::memory_order_seq_cst);
+    if ((before & (kAttentionSignal | kAttentionResume)) == 0) {
+        raise_event_descriptor(target);
+    }
+    if (mode == Notify::signal && (before & kAttentionSignal) == 0 && self != &target &&
+        !send_signal(self, target)) {
+        target.attention.fetch_and(~kAttentionSignal, std::memory_order_seq_cst);
+    }
+}
+
+}  // namespace
+
+void notify(Task& target, Notify mode, List list) noexcept {
     Task* self = current();
+    if (list == List::safe_point) {
+        notify_safe_point(self, target, mode);
+        return;
+    }
     if (mode == Notify::none || &target == self) {
         return;  // Onto oneself: the section, the handler or the drain we are in ends with a run
                  // point.
@@ -329,16 +430,16 @@ void notify(Task& target, Notify mode) noexcept {
     } while (!target.pending.compare_exchange(before, told, std::memory_order_seq_cst));
     if (mode == Notify::resume) {
         kick_if_needed(target);
+        if (before == kToldNothing) {
+            raise_event_descriptor(target);
+        }
         return;
     }
     if (sync::DeferralQueue::is_quiet()) {
         sync::DeferralQueue::get().queue(target.kick_item);  // The worker sends it for us.
         return;
     }
-    if (self != nullptr) {
-        self->statistics.notifications.increment();
-    }
-    if (platform::notify_thread(target.pid, target.tid) != 0) {
+    if (!send_signal(self, target)) {
         // Not told after all; the next pusher tries again (a flag left set would silence it).
         std::uint32_t mine = told;
         target.pending.compare_exchange(mine, kToldNothing, std::memory_order_seq_cst);
@@ -348,33 +449,29 @@ void notify(Task& target, Notify mode) noexcept {
 bool on_signal(int, siginfo_t* info, void* ucontext) noexcept {
     const bool notification =
         info->si_code == SI_QUEUE &&
-        reinterpret_cast<std::uint64_t>(info->si_value.sival_ptr) == sync::kNotifyMark;
+        reinterpret_cast<std::uint64_t>(info->si_value.sival_ptr) == sync::notify_mark;
     Task* task = sync::Arena::present() ? current() : nullptr;
     if (task == nullptr) {
         return notification;
     }
     const int saved_errno = errno;
-    const auto* context = static_cast<const ucontext_t*>(ucontext);
-    const auto interrupted_sp = static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RSP]);
-    const bool alternate = (context->uc_stack.ss_flags & SS_ONSTACK) != 0;
-    const std::size_t room =
-        stack_left(*task, platform::stack_pointer(), alternate ? &context->uc_stack : nullptr);
+    const Interrupted interrupted = interrupted_by(*task, ucontext);
     const bool event = event_test != nullptr && event_test(*task, *info);
     if (event) {
-        const bool enough = room >= kHandlerStackMin;
-        const NmiScope scope(*task, interrupted_sp, alternate, enough);
-        if (scope.entered() && !enough) {
+        const NmiScope scope(*task, interrupted.stack_pointer, interrupted.on_alternate_stack,
+                             interrupted.room);
+        if (scope.entered() && !interrupted.room) {
             task->statistics.events_no_stack.increment();
         }
         event_hook(*task, *info, ucontext,
-                   !scope.entered() ? Dropped::nested
-                   : enough         ? Dropped::no
-                                    : Dropped::no_stack);
+                   !scope.entered()   ? Dropped::nested
+                   : interrupted.room ? Dropped::no
+                                      : Dropped::no_stack);
     } else {
-        if (!alternate) {
-            recover(*task, interrupted_sp);
+        if (!interrupted.on_alternate_stack) {
+            recover(*task, interrupted.stack_pointer);
         }
-        if (room >= kHandlerStackMin) {
+        if (interrupted.room) {
             drain(*task);
         } else {
             put_off(*task);
@@ -384,7 +481,10 @@ bool on_signal(int, siginfo_t* info, void* ucontext) noexcept {
     return event || notification;
 }
 
-void compact(Task& task) noexcept {
+namespace {
+
+/// True: there may be more.
+bool compact_list(Task& task, List list) noexcept {
     constexpr unsigned kBatch = 256;
     WorkNode* gone[kBatch];
     unsigned count = 0;
@@ -392,7 +492,7 @@ void compact(Task& task) noexcept {
     TW_ASSERT(worker != nullptr, "the worker is a task of the host");
     {
         const ReadSection brief(*worker, sync::Flavour::brief);
-        const std::uint64_t head = task.works.load(std::memory_order_acquire);
+        const std::uint64_t head = task.head(list).load(std::memory_order_acquire);
         WorkNode* before =
             head == kListClosed ? nullptr : node_at(static_cast<std::uint32_t>(head));
         while (before != nullptr && count < kBatch) {
@@ -427,7 +527,17 @@ void compact(Task& task) noexcept {
     for (unsigned index = 0; index < count; ++index) {
         ops.drop(*gone[index]);
     }
-    if (count == kBatch) {
+    return count == kBatch;
+}
+
+}  // namespace
+
+void compact(Task& task) noexcept {
+    bool more = false;
+    for (const List list : {List::anywhere, List::safe_point}) {
+        more = compact_list(task, list) || more;
+    }
+    if (more) {
         sync::DeferralQueue::get().queue(task.compact_item);
     }
 }

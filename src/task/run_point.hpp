@@ -8,6 +8,9 @@
 //   (4) an explicit safe point                                  safe_point
 //   (5) thread exit                                             exit_current (task.hpp)
 //
+// Works of List::safe_point run at (4) and (5) only, never in a handler. While they do, the thread
+// is in task context: works of List::anywhere may run on top of them, at (1) to (3).
+//
 // Depths change by single instructions, for a handler may nest between any two. Each outermost
 // entry stamps the stack pointer: an entry found open whose frame lies deeper (lower) than the code
 // now running, on the thread's own stack, was left by longjmp or cancellation, and is reset. The
@@ -66,6 +69,15 @@ private:
     sync::ReaderSlot& slot_;
 };
 
+/// What is known of code that a handler has interrupted.
+struct Interrupted {
+    std::uintptr_t stack_pointer;
+    bool on_alternate_stack;  ///< The handler runs on one, the kernel says.
+    bool room;                ///< Enough stack is left below the handler for works to run.
+};
+/// `ucontext`: a handler's third argument. Context: nmi.
+Interrupted interrupted_by(const Task& task, const void* ucontext) noexcept;
+
 /// The span of an event's handler. If entered() is false the event is to be dropped: an event is
 /// being handled on this thread already (counted).
 class NmiScope {
@@ -75,6 +87,11 @@ public:
     /// Context: nmi.
     NmiScope(Task& task, std::uintptr_t interrupted_sp, bool on_alternate_stack,
              bool room = true) noexcept;
+    /// The two halves, for a scope that another object opens: `stamp` is the stack pointer of the
+    /// scope. enter() is false where the event is to be dropped; then there is no exit().
+    /// Context: nmi.
+    static bool enter(Task& task, const Interrupted& interrupted, std::uintptr_t stamp) noexcept;
+    static void exit(Task& task, bool room) noexcept;
     /// Lowers the thread to task_work and drains if no section is open (run point 1).
     /// Context: nmi.
     ~NmiScope();
@@ -103,13 +120,31 @@ void drain(Task& task) noexcept;
 /// Puts a node of round `round` on the target's list. False: the list is closed, nothing was done.
 /// The caller is inside a brief section. Ordering: what the caller did before is visible to the
 /// run. Context: any.
-bool push(Task& target, WorkNode& node, std::uint32_t round) noexcept;
+bool push(Task& target, WorkNode& node, std::uint32_t round, List list = List::anywhere) noexcept;
 
 /// Sets the target's pending flag and, if it was clear, tells it: not at all if it is the calling
 /// thread (a run point follows); by signal; or, for resume, by a kick that a blocked thread does
 /// not feel, through the worker. The caller is inside a brief section.
-/// Context: any. At most one system call.
-void notify(Task& target, Notify mode) noexcept;
+/// Works of List::safe_point: the target's attention is raised, whoever it is; its event descriptor
+/// too, if it has one; and `signal` interrupts what it waits in.
+/// Context: any. At most two system calls.
+void notify(Task& target, Notify mode, List list = List::anywhere) noexcept;
+
+/// A descriptor by which a thread's event loop comes to its safe point; the layer above has it.
+struct EventDescriptorHooks {
+    /// Makes it readable; false: the thread has none. Context: any.
+    bool (*raise)(Task& task) noexcept = nullptr;
+    /// The opposite. Context: own thread, task.
+    void (*lower)(Task& task) noexcept = nullptr;
+    /// The control block is about to be free; nobody can raise it any more. Context: any.
+    void (*freed)(Task& task) noexcept = nullptr;
+};
+/// Context: task. Before the first task.
+TW_TASK_ONLY void set_event_descriptor_hooks(const EventDescriptorHooks& hooks) noexcept;
+
+/// Raises the task's event descriptor so that its safe point lowers it again.
+/// Context: any.
+void raise_event_descriptor(Task& task) noexcept;
 
 /// Why an event is not served.
 enum class Dropped : std::uint8_t {

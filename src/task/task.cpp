@@ -45,6 +45,36 @@ void clear(LatencyHistogram& histogram) noexcept {
 
 }  // namespace
 
+namespace {
+
+/// In Task::references: nobody but the handles needs the block.
+constexpr std::uint32_t kUnneeded = std::uint32_t{1} << 31;
+
+/// The worker has waited out the grace period.
+void free_task(sync::Pool& pool, void* object) noexcept {
+    auto& task = *static_cast<Task*>(object);
+    if (task.references.fetch_or(kUnneeded, std::memory_order_acq_rel) == 0) {
+        free_hook(task);
+        pool.release(&task);
+    }
+}
+
+}  // namespace
+
+void get(Task& task) noexcept { task.references.fetch_add(1, std::memory_order_relaxed); }
+
+void put(Task& task) noexcept {
+    if (task.references.fetch_sub(1, std::memory_order_acq_rel) - 1 == kUnneeded) {
+        free_hook(task);
+        TaskTable::get().tasks.release(&task);
+    }
+}
+
+std::size_t TaskTable::bytes(std::uint32_t tasks_max, std::uint32_t processes_max) noexcept {
+    return sizeof(TaskTable) + sync::Pool::bytes(tasks_max, sizeof(Task)) +
+           sync::Pool::bytes(processes_max, sizeof(Process)) + sizeof(std::int32_t) * tasks_max;
+}
+
 std::errc TaskTable::create(std::uint32_t tasks_max, std::uint32_t processes_max) noexcept {
     std::errc why{};
     void* memory = sync::Arena::allocate(sizeof(TaskTable), 64, &why);
@@ -60,7 +90,7 @@ std::errc TaskTable::create(std::uint32_t tasks_max, std::uint32_t processes_max
         return why;
     }
     table->tids = static_cast<platform::Atomic<std::int32_t>*>(tids);
-    table->tasks.init(tasks, tasks_max, sizeof(Task), Worker::adopt_pool(table->tasks, nullptr));
+    table->tasks.init(tasks, tasks_max, sizeof(Task), Worker::adopt_pool(table->tasks, free_task));
     table->processes.init(processes, processes_max, sizeof(Process),
                           Worker::adopt_pool(table->processes, nullptr));
     auto& queue = sync::DeferralQueue::get();
@@ -69,6 +99,7 @@ std::errc TaskTable::create(std::uint32_t tasks_max, std::uint32_t processes_max
         Task& task = table->task_at(index);
         // Closed until a thread has it: nothing can be pushed onto nobody.
         task.works.store(kListClosed, std::memory_order_relaxed);
+        task.safe_works.store(kListClosed, std::memory_order_relaxed);
         const auto argument = reinterpret_cast<std::uint64_t>(&task);
         task.born_item = queue.add_item(sync::DeferralKind::task_born, argument);
         task.exited_item = queue.add_item(sync::DeferralKind::task_exited, argument);
@@ -182,6 +213,9 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
     task->section.reset();
     task->nmi.reset();
     task->draining.reset();
+    task->safe_draining.reset();
+    task->references.store(0, std::memory_order_relaxed);
+    task->attention.store(0, std::memory_order_relaxed);
     task->stack_low = stack_low;
     task->stack_high = stack_high;
     for (auto& slot : task->readers) {
@@ -196,6 +230,7 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
         prepare(*task);
     }
     // Release: pairs with the acquire in push(); the list opens when the rest is ready.
+    task->safe_works.store(0, std::memory_order_release);
     task->works.store(0, std::memory_order_release);
     sync::Word word = sync::Pool::load(task);
     if (word.state() != kTaskBorn ||
@@ -217,10 +252,12 @@ void exit_current(bool process_ends) noexcept {
         return;
     }
     recover(*task, platform::stack_pointer());
-    if (task->section.is_open() || task->nmi.is_open() || task->draining.is_open()) {
+    if (task->section.is_open() || task->nmi.is_open() || task->draining.is_open() ||
+        task->safe_draining.is_open()) {
         return;  // A callback that ends its thread: the sweep for vanished threads takes it.
     }
     drain(*task);
+    drain_safe(*task);
     close_and_run(*task);
     sync::Word word = sync::Pool::load(task);
     if (word.state() == kTaskAlive) {

@@ -6,7 +6,7 @@
 //
 // Who touches what:
 //   own thread (and its handlers)   depths, stamps, reader slots, BPF stacks, statistics
-//   any thread                      works (push), pending, husks
+//   any thread                      lists (push), pending, attention, husks, references
 //   worker                          retires it; interior unlink of husks
 //
 // States (the pool word's state):
@@ -45,6 +45,17 @@ inline constexpr std::size_t kProcessViewBytes = 256;
 
 /// How a target is told of a work (kernel: TWA_SIGNAL, TWA_RESUME). `none` only pushes.
 enum class Notify : std::uint8_t { none, resume, signal };
+
+/// The two lists of a task, by where its works may run: at any run point, on top of whatever a
+/// handler has interrupted; or at explicit safe points and the end of the thread alone.
+enum class List : std::uint8_t { anywhere, safe_point };
+inline constexpr unsigned list_count = 2;
+
+/// Bits of Task::attention.
+inline constexpr std::uint32_t kAttentionResume = 1;    ///< Safe-point works: told by resume,
+inline constexpr std::uint32_t kAttentionSignal = 2;    ///< by signal.
+inline constexpr std::uint32_t kAttentionReadable = 4;  ///< NotifyHooks::raise was called.
+inline constexpr std::uint32_t kAttentionLook = 8;      ///< Works were left for a later run point.
 
 /// A node of a task's list of works; embedded 64-aligned in an arena object.
 /// `next` is {round : 31, claimed : 1, index of the next node : 32}: the claim bit says that the
@@ -133,27 +144,41 @@ struct alignas(64) Task {
     std::uint32_t kick_item;
     platform::Atomic<std::uint32_t>
         sampled;  ///< Period in microseconds of its fastest event; 0: none.
+    platform::Atomic<std::uint32_t> references;  ///< Of this process's handles; see get().
 
     // Control block: own thread and its handlers.
     alignas(64) Depth section;
     Depth nmi;
     Depth draining;
+    Depth safe_draining;  ///< In callbacks of a safe point: handlers may run works on top of them.
     platform::LocalCounter events_in_drains;  ///< Events that came on top of callbacks.
     std::uintptr_t stack_low;  ///< Bounds of the thread's own stack; 0 where unknown.
     std::uintptr_t stack_high;
     sync::ReaderSlot readers[sync::flavour_count];
 
-    // The list: any thread.
+    // The lists: any thread.
     alignas(64)
         platform::Atomic<std::uint64_t> works;  ///< arena_index of the newest node, kListClosed.
     platform::Atomic<std::uint32_t> pending;    ///< How it was told of works, until it looks.
+    /// What a safe point has to look at; with `pending`, one 64-bit word for the idle check.
+    platform::Atomic<std::uint32_t> attention;
+    platform::Atomic<std::uint64_t> safe_works;     ///< As `works`, of List::safe_point.
     platform::Atomic<std::uint32_t> take_sequence;  ///< Odd while a taken list is being claimed.
-    platform::Atomic<std::uint32_t> husks;          ///< Cancelled nodes still on the list, about.
+    platform::Atomic<std::uint32_t> husks;          ///< Cancelled nodes still on the lists, about.
 
     alignas(64) TaskStatistics statistics;
     LatencyHistogram latency;
     alignas(64) std::byte view[kTaskViewBytes];  ///< task_struct of our BTF.
     alignas(64) std::byte bpf_stack[level_count][kBpfStackBytes];
+
+    /// The head of one of its lists.
+    /// Context: any.
+    platform::Atomic<std::uint64_t>& head(List list) noexcept {
+        return list == List::anywhere ? works : safe_works;
+    }
+    [[nodiscard]] const platform::Atomic<std::uint64_t>& head(List list) const noexcept {
+        return list == List::anywhere ? works : safe_works;
+    }
 };
 
 /// `works` of a task past its last run point.
@@ -180,6 +205,8 @@ public:
     /// Context: task.
     TW_TASK_ONLY static std::errc create(std::uint32_t tasks_max,
                                          std::uint32_t processes_max = kProcessesDefault) noexcept;
+    /// Arena that create() takes, about.
+    static std::size_t bytes(std::uint32_t tasks_max, std::uint32_t processes_max) noexcept;
     /// Context: any.
     static TaskTable& get() noexcept;
 
@@ -231,6 +258,14 @@ TW_TASK_ONLY std::errc register_current(std::uintptr_t stack_low, std::uintptr_t
 /// the worker is not woken for it, which takes a system call.
 /// Context: task.
 TW_TASK_ONLY void exit_current(bool process_ends = false) noexcept;
+
+/// Counted references of this process's handles: the control block of a thread that has ended is
+/// not used again while there are any. get(): the caller has a reference, or found the task in the
+/// sleepable section it is in. put(): the last one may release the block. A member of a domain of
+/// several processes may not use them: a death would leave them counted.
+/// Context: any. Precondition: put() by a task of the process.
+void get(Task& task) noexcept;
+void put(Task& task) noexcept;
 
 /// Sets what nodes mean, once per process.
 /// Context: task.

@@ -43,13 +43,15 @@ struct State {
     bool running = false;
 
     std::uint64_t looked_for_vanished_ns = 0;  ///< The worker's own.
+    std::atomic<std::int32_t> tid{0};
 };
 
 /// Never destroyed: the worker may run until the process ends.
-State& state() {
-    static State& instance = *new State;
+State*& state_of_process() {
+    static State* instance = new State;
     return instance;
 }
+State& state() { return *state_of_process(); }
 
 TW_NOT_NMI void round() {
     State& s = state();
@@ -74,6 +76,7 @@ void run() {
     State& s = state();
     const std::errc registered = register_current(0, 0);
     TW_ASSERT(registered == no_error, "the worker finds a task of its own");
+    s.tid.store(platform::thread_id(), std::memory_order_relaxed);
     {
         const std::scoped_lock guard(s.lock);
         s.ready = true;
@@ -88,13 +91,14 @@ void run() {
 
 }  // namespace
 
-Result<void> Worker::start(std::uint32_t tasks_max) {
+Result<void> Worker::start(std::uint32_t tasks_max, std::uint32_t processes_max) {
     State& s = state();
     if (s.running) {
         return {};
     }
     DomainLimits limits;
     limits.tasks = tasks_max;
+    limits.processes = processes_max;
     if (const std::errc why = create_domain(limits); why != no_error) {
         return Error{why, "domain: no memory for the tables of tasks"};
     }
@@ -139,6 +143,15 @@ void Worker::stop() noexcept {
     leave_process();
     reset_rounds();
 }
+
+void Worker::abandon() {
+    // Leaked: its locks and its thread are in no state to be used.
+    state_of_process() = new State;
+    Life::abandon();
+    Reclaim::abandon();
+}
+
+std::int32_t Worker::thread_id() noexcept { return state().tid.load(std::memory_order_relaxed); }
 
 void Worker::disown_pool(sync::Pool& pool) noexcept {
     State& s = state();

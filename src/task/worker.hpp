@@ -38,10 +38,19 @@ public:
     /// queue, tasks) in the arena, joins the host itself, registers the calling thread, starts the
     /// worker thread. Errors: not_enough_memory, resource_unavailable_try_again (no thread).
     /// Context: task. Host only.
-    TW_TASK_ONLY static Result<void> start(std::uint32_t tasks_max);
+    /// `processes_max` 1: a domain of this process alone.
+    TW_TASK_ONLY static Result<void>
+    start(std::uint32_t tasks_max, std::uint32_t processes_max = TaskTable::kProcessesDefault);
     /// Stops the thread after one more round and closes the domain. Idempotent.
     /// Context: task.
     TW_TASK_ONLY static void stop() noexcept;
+    /// In a forked child: forgets the parent's worker, whose thread the child does not have, with
+    /// everything that it held. Before the child's own start().
+    /// Context: task.
+    TW_TASK_ONLY static void abandon();
+    /// The thread id of this process's worker; 0: none.
+    /// Context: any.
+    static std::int32_t thread_id() noexcept;
 
     /// Before the first member joins. Order of sweepers: as added.
     /// Context: task.
