@@ -225,6 +225,11 @@ std::int64_t map_object(const MapObject& object, void* address, std::size_t size
     return view;
 }
 
+bool may_unmap(const void* address, std::size_t size) noexcept {
+    return reinterpret_cast<std::uintptr_t>(address) % kPageSize == 0 && size != 0 &&
+           page_align(size) >= size;
+}
+
 void follow_unmap(const void* address, std::size_t size) noexcept {
     const auto begin = reinterpret_cast<std::uintptr_t>(address);
     Views& known = views();

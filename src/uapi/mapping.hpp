@@ -25,6 +25,10 @@ namespace taskwork::uapi {
 std::int64_t map_object(const MapObject& object, void* address, std::size_t size, int protection,
                         int flags, off_t offset);
 
+/// Whether munmap(2) takes these arguments; else it does nothing.
+/// Context: any.
+bool may_unmap(const void* address, std::size_t size) noexcept;
+
 /// Follows munmap, or a mapping in place of others.
 /// Context: task.
 void follow_unmap(const void* address, std::size_t size) noexcept;

@@ -359,6 +359,8 @@ TEST_F(Maps, a_mapping_keeps_its_map) {
     ASSERT_NE(static_cast<void*>(view), MAP_FAILED);
     close(map);
     munmap(view, 4096);
+    EXPECT_EQ(munmap(view + 1, 8192), -1);  // refused: it unmaps nothing
+    EXPECT_EQ(munmap(view + 512, 0), -1);
     task::Worker::synchronize();
     view[512] = 77;
     const int next = create_mappable(8192);

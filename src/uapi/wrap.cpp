@@ -172,11 +172,11 @@ void* __wrap_mmap64(void* address, size_t size, int protection, int flags, int d
 }
 
 int __wrap_munmap(void* address, size_t size) {
-    const int result = __real_munmap(address, size);
-    if (result == 0 && uapi::any_mapped()) {
+    // Before: as soon as the range is free another thread may map something there.
+    if (uapi::any_mapped() && uapi::may_unmap(address, size)) {
         uapi::follow_unmap(address, size);
     }
-    return result;
+    return __real_munmap(address, size);
 }
 
 int __wrap_close(int descriptor) {
