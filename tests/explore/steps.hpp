@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A step: one access of explored code to what others can see. The code parks before it; the
+// explorer says who goes next.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace explore {
+
+enum class Kind : std::uint8_t {
+    none,
+    // Of memory.
+    load,
+    store,
+    exchange,
+    compare_exchange,
+    add,
+    sub,
+    bit_or,
+    bit_and,
+    plain_load,
+    plain_store,
+    // Of the machine and the system.
+    fence,
+    membarrier,
+    notify,
+    futex_wait,
+    futex_wake,
+    is_gone,
+    // Of the explorer.
+    resume,      ///< A blocked call returns.
+    await_rest,  ///< Blocks until nothing else can move.
+    forget,      ///< End of an operation: what the actor has read before no longer matters.
+    end,         ///< The thread ends.
+};
+
+/// One step of the calling actor. Returns the value read, or found by a read-modify-write.
+/// Outside explored code (set-up, checks at the end) it happens at once.
+std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,
+                   std::uint64_t operand = 0, std::uint64_t expected = 0) noexcept;
+
+}  // namespace explore
