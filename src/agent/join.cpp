@@ -298,7 +298,7 @@ void start() noexcept {
     event::join();
     stack_bounds = main_stack();
     // The handler stands before the first event can come.
-    const SignalHooks signals{on_signal, is_ours, on_fault};
+    const SignalHooks signals{on_signal, is_ours, sync::DeferralQueue::is_quiet, on_fault};
     const ThreadHooks threads{thread_started, thread_exiting, forked_child, process_exiting};
     if (install_handlers(signals) != no_error || install_thread_hooks(threads) != no_error) {
         return;

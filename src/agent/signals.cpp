@@ -30,7 +30,7 @@ bool on_alternate_stack(const ucontext_t& context) noexcept {
 // Passes a foreign kSignal on. True if a handler of the application has run.
 bool deliver(siginfo_t* info, ucontext_t* context) {
     ThreadSignals& mine = thread_signals;
-    if (application_blocks(*context)) {
+    if (is_serving(*context) || application_blocks(*context)) {
         if (!is_announcement(*info)) {
             keep_pending(*info);
         }
@@ -64,27 +64,34 @@ bool deliver(siginfo_t* info, ucontext_t* context) {
     mine.blocked = blocked;
     mine.wait.delivered = true;
     siginfo_t next;
-    if (!application_blocks(*context) && take_pending(next)) {
+    if (!mine.resent.full() && !application_blocks(*context) && take_pending(next)) {
         resend(next);
     }
     return true;
 }
 
-// The end of a handler that the application is not to notice. If it has interrupted a wait, a
-// foreign signal may have arrived on top of it, and been kept since the code that it met is not the
-// wait: it is for the wait if its mask admits it.
+// Delivers what came while ours was served, or on top of a wait that our handler has interrupted,
+// and was kept since the code that it met was neither the application's nor the wait. True if a
+// handler of the application has run.
+bool deliver_kept(ucontext_t* context) {
+    siginfo_t kept;
+    return any_pending() && !application_blocks(*context) && take_pending(kept) &&
+           deliver(&kept, context);
+}
+
+// The end of a handler that the application is not to notice.
 void end_unnoticed(ucontext_t* context) {
     if (!in_marked_wait(*context)) {
+        deliver_kept(context);
         return;
     }
-    // What comes from here on meets the wait itself.
-    kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
-    siginfo_t kept;
-    if (any_pending() && !application_blocks(*context) && take_pending(kept) &&
-        deliver(&kept, context)) {
-        return;
+    if (!serving.is_quiet()) {  // a filter may kill for the calls
+        // What comes from here on meets the wait itself.
+        kernel_sigmask(SIG_BLOCK, bit_of(kSignal));
     }
-    note_interrupted_wait(context);
+    if (!deliver_kept(context)) {
+        note_interrupted_wait(context);
+    }
 }
 
 void handle_signal(int signal, siginfo_t* info, void* ucontext) {
@@ -94,7 +101,14 @@ void handle_signal(int signal, siginfo_t* info, void* ucontext) {
     if ((saved_mask(*context) & faults) != 0) {
         kernel_sigmask(SIG_UNBLOCK, faults);
     }
+    const bool nested = is_serving(*context);
+    if (!nested) {
+        thread_signals.serving_frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    }
     const bool ours = serving.on_signal(signal, info, ucontext);
+    if (!nested) {
+        thread_signals.serving_frame = 0;
+    }
     // The kernel may have merged the signal by which resend() came here with this one.
     bool noticed = false;
     siginfo_t again;
@@ -104,7 +118,7 @@ void handle_signal(int signal, siginfo_t* info, void* ucontext) {
     if (!ours && deliver(info, context)) {
         noticed = true;
     }
-    if (!noticed) {
+    if (!nested && !noticed) {
         end_unnoticed(context);
     }
     errno = error;
@@ -178,7 +192,11 @@ void note_interrupted_wait(const ucontext_t* context) noexcept {
     // What the mask of the context admits is delivered when we return, and interrupts the wait if
     // its own mask, where it has one, admits it too. What only that one admits interrupts the
     // repeated call.
-    const WaitMark& mark = thread_signals.wait;
+    WaitMark& mark = thread_signals.wait;
+    if (serving.is_quiet()) {
+        mark.resume = true;  // a filter may kill for the question
+        return;
+    }
     SignalBits pending = 0;
     kernel_call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), sizeof pending);
     pending &= ~(saved_mask(*context) | (mark.has_mask ? mark.mask : 0) | bit_of(kSignal));
@@ -187,7 +205,7 @@ void note_interrupted_wait(const ucontext_t* context) noexcept {
             return;
         }
     }
-    thread_signals.wait.resume = true;
+    mark.resume = true;
 }
 
 }  // namespace taskwork::agent

@@ -7,9 +7,10 @@
 //
 //   kSignal          on_signal says no: the application's handler runs with its mask, SA_SIGINFO,
 //                    SA_RESETHAND and SA_NODEFER obeyed; if it believes the signal blocked, it
-//                    waits. Not obeyed: SA_ONSTACK (our handler is on the current stack already),
-//                    absence of SA_RESTART (system calls are restarted). A foreign signal that
-//                    meets one of ours still pending coalesces with it, as standard signals do.
+//                    waits, as it does while one of ours is served. Not obeyed: SA_ONSTACK (our
+//                    handler is on the current stack already), absence of SA_RESTART (system calls
+//                    are restarted). A foreign signal that meets one of ours still pending
+//                    coalesces with it, as standard signals do.
 //   SIGSEGV, SIGBUS  on_fault says no: handler, or death by the default action. SIG_IGN ignores
 //   what
 //                    was sent by a process; a real fault kills then too, as the kernel has it.
@@ -33,6 +34,9 @@ struct SignalHooks {
     bool (*on_signal)(int signal, siginfo_t* info, void* ucontext) noexcept;
     /// Whether a kSignal is one of ours, without serving it. Context: any.
     bool (*is_ours)(const siginfo_t& info) noexcept;
+    /// Whether a filter may kill for system calls, so that none may be made that can be left out.
+    /// Context: any.
+    bool (*is_quiet)() noexcept;
     /// Recovers a fault of ours by changing the context; true if it did. Context: nmi.
     bool (*on_fault)(int signal, siginfo_t* info, void* ucontext) noexcept;
 };
@@ -49,6 +53,8 @@ bool is_own_signal(const siginfo_t& info) noexcept;
 
 /// Called at the end of a handler of ours that the application is not to notice: if the context
 /// shows one of libc's waits, interrupted, and nothing else will interrupt it, the wait goes on.
+/// Where system calls are to be left out it goes on in any case, as if what else has come had come
+/// shortly before it.
 /// The handler that install_handlers installs does so itself. Context: nmi. Cheap unless a wait was
 /// interrupted; then one system call, or a few.
 void note_interrupted_wait(const ucontext_t* context) noexcept;

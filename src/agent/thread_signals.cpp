@@ -98,6 +98,11 @@ bool application_blocks(const ucontext_t& context) noexcept {
     return mine.blocked || in_application_handler(stack_pointer(context));
 }
 
+bool is_serving(const ucontext_t& context) noexcept {
+    const std::uintptr_t frame = thread_signals.serving_frame;
+    return frame != 0 && stack_pointer(context) < frame;
+}
+
 bool application_blocks_here() noexcept {
     return thread_signals.blocked ||
            in_application_handler(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
@@ -134,7 +139,10 @@ void resend(const siginfo_t& info) noexcept {
 
 void deliver_pending() noexcept {
     siginfo_t info;
-    while (any_pending() && !application_blocks_here() && take_pending(info)) {
+    // One waits in `resent` where the kernel has the signal blocked (a handler on an alternate
+    // stack): another stays pending until that has been delivered.
+    while (any_pending() && !thread_signals.resent.full() && !application_blocks_here() &&
+           take_pending(info)) {
         resend(info);
     }
 }

@@ -10,6 +10,7 @@
 // | field            | written by                                   | read by                    |
 // |------------------|----------------------------------------------|----------------------------|
 // | blocked, hold    | own thread, mask and wait functions          | own thread and its handler |
+// | serving_frame    | own thread's handler                         | same                       |
 // | handler_frame    | own thread's handler, mask functions         | same                       |
 // | wait             | own thread, wait wrappers; two bits: handler | same                       |
 // | pending          | own thread's handler fills, own thread takes | same                       |
@@ -63,6 +64,7 @@ struct ThreadSignals {
     bool blocked = false;              // the application asked to block kSignal
     bool hold = false;                 // the next foreign signal goes to `pending` in any case
     std::uintptr_t handler_frame = 0;  // its handler for kSignal runs below this address
+    std::uintptr_t serving_frame = 0;  // one of ours is being served below this address
     WaitMark wait;
     PendingSlot pending;
     PendingSlot resent;  // what resend() has the handler see, whichever signal brings it there
@@ -80,7 +82,12 @@ bool in_marked_wait(const ucontext_t& context) noexcept;
 /// Context: nmi.
 bool application_blocks(const ucontext_t& context) noexcept;
 
-/// The same for the calling code itself.
+/// Whether one of ours was being served in the code that `context` shows: no code of the
+/// application may run on top of that, for it could leave it by longjmp, half done.
+/// Context: nmi.
+bool is_serving(const ucontext_t& context) noexcept;
+
+/// The same as application_blocks for the calling code itself.
 /// Context: task, task_work.
 bool application_blocks_here() noexcept;
 

@@ -437,6 +437,75 @@ static void case_waits_on_an_8k_alternate_stack(void) {
     check_open();
 }
 
+static int codes_seen;
+
+static void note_code(int number, siginfo_t* info, void* context) {
+    (void)number;
+    (void)context;
+    codes_seen |= info->si_code == SI_TKILL ? 1 : info->si_code == SI_USER ? 2 : 4;
+}
+
+static void open_on_small_stack(int number) {
+    sigset_t urgent;
+    (void)number;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    CHECK(sigprocmask(SIG_UNBLOCK, &urgent, NULL) == 0);
+    ++handled;
+}
+
+/* One is pending for the thread, one for the process, and the mask opens where neither can be
+ * delivered yet: both are, when that handler ends. */
+static void case_two_pending_on_an_alternate_stack(void) {
+    struct sigaction note = {.sa_sigaction = note_code, .sa_flags = SA_SIGINFO};
+    struct sigaction open = {.sa_handler = open_on_small_stack, .sa_flags = SA_ONSTACK};
+    sigset_t urgent;
+    use_alternate_stack(8192);
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    CHECK(sigaction(SIGURG, &note, NULL) == 0 && sigaction(SIGUSR1, &open, NULL) == 0);
+    CHECK(sigprocmask(SIG_BLOCK, &urgent, NULL) == 0);
+    CHECK(send_foreign(self()) == 0 && kill(getpid(), SIGURG) == 0);
+    CHECK(codes_seen == 0);
+    CHECK(raise(SIGUSR1) == 0 && handled == 1);
+    CHECK(codes_seen == 3);
+}
+
+static void foreign_on_top(void) {
+    const int before = handled;
+    CHECK(send_foreign(self()) == 0);
+    CHECK(handled == before); /* not on top of ours */
+}
+
+static void count_and_leave(int number) {
+    (void)number;
+    ++handled;
+    longjmp(out, 1);
+}
+
+/* A foreign one that meets ours while that is served waits for its end, so that the application
+ * cannot leave it half done. */
+static void case_foreign_ones_wait_until_ours_is_served(void) {
+    CHECK(signal(SIGURG, count_signal) == SIG_DFL);
+    *test_agent.calls = foreign_on_top;
+    CHECK(send_ours(self()) == 0 && handled == 1);
+    CHECK(signal(SIGURG, count_and_leave) == count_signal);
+    const long before = *test_agent.served;
+    if (setjmp(out) == 0) {
+        CHECK(send_ours(self()) == 0);
+        CHECK(!"reached");
+    }
+    CHECK(handled == 2 && *test_agent.served == before + 1);
+    *test_agent.calls = NULL;
+    sigset_t urgent;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    CHECK(sigprocmask(SIG_UNBLOCK, &urgent, NULL) == 0);
+    CHECK(signal(SIGURG, count_signal) == count_and_leave);
+    CHECK(send_foreign(self()) == 0 && handled == 3); /* the mark of the left handler is gone */
+    check_open();
+}
+
 static void leave_alternate_stack(int number) {
     (void)number;
     longjmp(out, 1); /* without the mask */
@@ -584,6 +653,8 @@ int main(int argc, char** argv) {
         {"the_application_s_faults_are_its_own", case_the_application_s_faults_are_its_own},
         {"defaults_still_kill", case_defaults_still_kill},
         {"waits_on_an_8k_alternate_stack", case_waits_on_an_8k_alternate_stack},
+        {"two_pending_on_an_alternate_stack", case_two_pending_on_an_alternate_stack},
+        {"foreign_ones_wait_until_ours_is_served", case_foreign_ones_wait_until_ours_is_served},
         {"an_8k_alternate_stack_is_left_alone", case_an_8k_alternate_stack_is_left_alone},
         {"longjmp_from_an_alternate_stack", case_longjmp_from_an_alternate_stack},
         {"full_masks", case_full_masks},

@@ -121,6 +121,9 @@ TW_HANDLERS(the_application_s_faults_are_its_own, "the_application_s_faults_are_
 TW_HANDLERS(faults_and_sent_ones_kill_by_the_default_action, "defaults_still_kill")
 TW_HANDLERS(an_8_KiB_alternate_stack_is_left_alone, "an_8k_alternate_stack_is_left_alone")
 TW_HANDLERS(waits_on_an_8_KiB_alternate_stack_do_not_open_ours, "waits_on_an_8k_alternate_stack")
+TW_HANDLERS(of_two_pending_ones_neither_is_lost_on_an_alternate_stack,
+            "two_pending_on_an_alternate_stack")
+TW_HANDLERS(foreign_ones_wait_until_ours_is_served, "foreign_ones_wait_until_ours_is_served")
 TW_HANDLERS(longjmp_from_an_alternate_stack_does_not_keep_ours_out,
             "longjmp_from_an_alternate_stack")
 TW_HANDLERS(handlers_with_full_masks_keep_out_only_what_the_application_handles, "full_masks")

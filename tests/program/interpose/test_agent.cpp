@@ -57,6 +57,8 @@ bool is_ours(const siginfo_t& info) noexcept {
     return info.si_code == SI_QUEUE && info.si_value.sival_int == kOurMark;
 }
 
+bool is_quiet() noexcept { return false; }
+
 bool on_signal(int, siginfo_t* info, void*) noexcept {
     if (!is_ours(*info)) {
         return false;
@@ -97,7 +99,7 @@ void process_exiting() noexcept {
 __attribute__((constructor)) void start() {
     using namespace taskwork::agent;
     if (install_thread_hooks({started, exiting, forked_child, process_exiting}) != std::errc{} ||
-        install_handlers({on_signal, is_ours, on_fault}) != std::errc{}) {
+        install_handlers({on_signal, is_ours, is_quiet, on_fault}) != std::errc{}) {
         std::abort();
     }
 }

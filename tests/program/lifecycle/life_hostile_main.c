@@ -6,6 +6,7 @@
 //   altstack  handlers on alternate stacks of 8 KiB, as language runtimes have them
 //   altwaits  the same, and those handlers wait, naming SIGURG or admitting it
 //   seccomp   read, write, exit and sigreturn are all that the kernel still answers; else it kills
+//   sandbox   the same and poll, in which notifications arrive
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -153,6 +154,52 @@ static void restrict_calls(void) {
     }
 }
 
+// From outside, for a process that may send nothing: as the worker tells of works.
+static pid_t start_notifying(pid_t target) {
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        const union sigval mark = {.sival_ptr = (void*)0x7461736b776f726bL};
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (sigqueue(target, SIGURG, mark) == 0) {
+            usleep(1000);
+        }
+        _exit(0);
+    }
+    return child;
+}
+
+static void wait_in_a_sandbox(void) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        ALLOW(SYS_read),
+        ALLOW(SYS_write),
+        ALLOW(SYS_poll),
+        ALLOW(SYS_exit_group),
+        ALLOW(SYS_rt_sigreturn),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    const struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+    struct timespec begin;
+    struct timespec end;
+    static char text[] = "waited\n";
+    burn_ms(100);
+    start_notifying(getpid());
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    // By the vDSO: no system call.
+    if (clock_gettime(CLOCK_MONOTONIC, &begin) != 0 || poll(NULL, 0, 200) != 0 ||
+        clock_gettime(CLOCK_MONOTONIC, &end) != 0) {
+        _exit(1);
+    }
+    const int64_t waited_ns =
+        (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
+    if (waited_ns < 199000000 || write(STDOUT_FILENO, text, sizeof(text) - 1) != sizeof(text) - 1) {
+        _exit(1);
+    }
+    _exit(0);
+}
+
 int main(int argc, char** argv) {
     CHECK(argc == 2);
     if (strcmp(argv[1], "close") == 0) {
@@ -164,6 +211,8 @@ int main(int argc, char** argv) {
     } else if (strcmp(argv[1], "altwaits") == 0) {
         waits = 1;
         alternate_stack();
+    } else if (strcmp(argv[1], "sandbox") == 0) {
+        wait_in_a_sandbox();
     } else if (strcmp(argv[1], "seccomp") == 0) {
         restrict_calls();
     } else {

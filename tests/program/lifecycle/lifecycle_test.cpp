@@ -208,6 +208,13 @@ TEST(Lifecycle, a_filter_that_kills_for_any_other_call_finds_none_of_ours) {
     EXPECT_GT(count(report, "fired"), 200U);
 }
 
+TEST(Lifecycle, a_wait_under_such_a_filter_is_resumed_without_a_call) {
+    const Words words = program("life_hostile", "sandbox");
+    const Sampled sampled = run_sampled("lifecycle", words);
+    EXPECT_EQ(sampled.outcome.status, 0) << sampled.errors;
+    EXPECT_EQ(sampled.outcome.output, "waited\n");
+}
+
 TEST(Lifecycle, a_process_that_changes_its_credentials_leaves_and_runs_on) {
     if (::geteuid() != 0) {
         GTEST_SKIP() << "needs root, to become another user";
