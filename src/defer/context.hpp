@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The WorkContext behind a slot; see task_work.hpp for the state machine. Only the defer layer
-// looks inside.
+// The WorkContext behind a slot or a handle; see task_work.hpp for the state machine. Only the
+// defer layer, and the library whose handles are contexts of their own, look inside.
+//
+// A handle (claim_context) has what a slot has, the flag kFlagSlot, and no slot in memory that the
+// sweep could look at: the process that has it is the only one of its domain.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "defer/task_work.hpp"
@@ -47,7 +51,8 @@ private:
 
 struct alignas(64) WorkContext {
     sync::AtomicWord word;
-    platform::Atomic<Slot*> slot;          ///< Where it is, or is about to be, published.
+    platform::Atomic<Slot*>
+        slot;  ///< Where it is, or is about to be, published. nullptr: a handle.
     platform::Atomic<WorkTotals*> totals;  ///< Of the owner; nullptr once folded.
     platform::Atomic<task::Task*> target;  ///< Set in pending, kept until the next pending.
     RoundCount ran;
@@ -55,6 +60,7 @@ struct alignas(64) WorkContext {
     RoundCount refused;
     platform::Atomic<std::uint32_t> first_round;  ///< Round of the word when this life began.
     platform::Plain<task::Notify> mode;
+    platform::Plain<task::List> list;
 
     alignas(64) task::WorkNode node;
 
@@ -65,6 +71,10 @@ struct alignas(64) WorkContext {
     platform::Plain<std::uint32_t> kind;
     platform::Plain<std::uint32_t> entry;
     platform::Plain<std::uint64_t> scheduled_ns;
+
+    /// kCallbackCallable: what is called; written as the payload is. The runner copies it first.
+    alignas(64) std::byte callable[kCallableBytes];
+    platform::Plain<std::uint64_t> identity;  ///< The handle's owner's; written before it is seen.
 };
 static_assert(sizeof(WorkContext) % 64 == 0);
 
@@ -95,9 +105,27 @@ inline bool is_in_flight(sync::Word word) noexcept {
 }
 
 /// Takes the slot's reference away, whatever the state; idempotent. The caller is inside a brief
-/// section.
+/// section, or has a handle's reference to give. Returns the state in which it found it: scheduled,
+/// if it was the one who cancelled; freed: nothing was to be done. `unless_running`: and if a
+/// callback runs, nothing is done either.
 /// Context: any.
-void detach(WorkContext& context) noexcept;
+WorkState detach(WorkContext& context, bool unless_running = false) noexcept;
+
+/// A context for a handle, in standby; nullptr: none is to be had. It is the caller's until
+/// detach(). `owner`: the process.
+/// Context: any.
+WorkContext* claim_context(std::uint16_t owner) noexcept;
+/// Gives back what claim_context() made and nobody has seen.
+/// Context: any.
+void unclaim_context(WorkContext& context) noexcept;
+
+/// As schedule() on a slot, on a handle's context. `again`: the caller is inside the callback of
+/// that round of this context, on the thread that runs it: the round counts as run, and the next
+/// begins. 0: it is not. The caller is inside a Section and a brief section, and is a task.
+/// Errors: device_or_resource_busy, no_such_process.
+/// Context: any.
+std::errc schedule(WorkContext& context, const ScheduleRequest& request,
+                   std::uint32_t again) noexcept;
 
 /// Takes the list's reference away from a freed context, retiring it if it was the last. The caller
 /// is inside a brief section.

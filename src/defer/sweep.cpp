@@ -4,6 +4,7 @@
 // contexts; every step may be repeated (DESIGN.md, section 4).
 #include "base/assert.hpp"
 #include "defer/context.hpp"
+#include "defer/transition.hpp"
 #include "sync/arena.hpp"
 #include "task/lists.hpp"
 #include "task/worker.hpp"
@@ -48,7 +49,7 @@ Pushed was_pushed(const WorkContext& context, std::uint32_t round) noexcept {
         return link.claimed() && link.round() == (round & 0x7fffffffU);
     };
     const std::uint32_t wanted = sync::arena_index(&context.node);
-    const std::uint64_t head = target.works.load(std::memory_order_seq_cst);
+    const std::uint64_t head = target.head(context.list.get()).load(std::memory_order_seq_cst);
     // The walk may wander onto other lists when nodes move meanwhile; then the sequence has
     // changed. The bound is the number of contexts there are.
     std::uint32_t steps = WorkTable::get().contexts.count();
@@ -82,6 +83,7 @@ void drop_round(WorkContext& context, Word word) noexcept {
         }
         if (!context.ran.raised_in(round)) {
             context.dropped.raise(round);
+            note(context, round, Transition::dropped);
         }
         if (Pool::transition(&context, word,
                              word.with_state(static_cast<std::uint8_t>(WorkState::standby))
@@ -148,8 +150,8 @@ bool sweep_context(WorkContext& context, Word word, std::uint16_t owner) noexcep
     // to it: the step is idempotent).
     if ((word.flags() & kFlagSlot) != 0) {
         const Slot* slot = context.slot.load(std::memory_order_acquire);
-        if (slot->word.load(std::memory_order_acquire) !=
-            reinterpret_cast<std::uint64_t>(&context)) {
+        if (slot != nullptr && slot->word.load(std::memory_order_acquire) !=
+                                   reinterpret_cast<std::uint64_t>(&context)) {
             detach(context);
             word = Pool::load(&context);
         }

@@ -2,10 +2,12 @@
 #include "defer/task_work.hpp"
 
 #include <array>
+#include <cstring>
 #include <new>
 
 #include "base/assert.hpp"
 #include "defer/context.hpp"
+#include "defer/transition.hpp"
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
 #include "task/worker.hpp"
@@ -30,6 +32,7 @@ constexpr std::uint8_t raw(WorkState state) { return static_cast<std::uint8_t>(s
 void undo(WorkContext& context, std::uint32_t round) noexcept {
     Word word = Pool::load(&context);
     context.refused.raise(round);
+    note(context, round, Transition::refused);
     while (word.round() == round &&
            (state_of(word) == WorkState::pending || state_of(word) == WorkState::scheduling)) {
         if (Pool::transition(&context, word,
@@ -82,15 +85,25 @@ WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
     return context;
 }
 
-/// standby -> pending: the one step that decides who schedules (T1).
-bool begin(WorkContext& context, std::uint16_t owner, std::uint32_t& round) noexcept {
+/// standby -> pending: the one step that decides who schedules (T1). `again`, from its own
+/// callback: running -> pending of the next round.
+bool begin(WorkContext& context, std::uint16_t owner, std::uint32_t& round,
+           bool again = false) noexcept {
     Word word = Pool::load(&context);
-    if (state_of(word) != WorkState::standby) {
+    if (again && state_of(word) == WorkState::running) {
+        // The state is ours while the callback runs. Repeated by run() if a canceller is faster.
+        context.ran.raise(word.round());
+    } else if (state_of(word) != WorkState::standby) {
         return false;
     }
     round = word.round() + 1;
-    return Pool::transition(
-        &context, word, Word::make(round, owner, kFlagSlot | kFlagNode, raw(WorkState::pending)));
+    if (!Pool::transition(
+            &context, word,
+            Word::make(round, owner, kFlagSlot | kFlagNode, raw(WorkState::pending)))) {
+        return false;
+    }
+    note(context, round, Transition::pending);
+    return true;
 }
 
 /// pending -> scheduling -> scheduled. False: cancelled meanwhile.
@@ -105,6 +118,49 @@ std::errc lost(const Slot& slot) noexcept {
     return slot.word.load(std::memory_order_acquire) == kSlotDead
                ? std::errc::no_such_file_or_directory
                : std::errc::device_or_resource_busy;
+}
+
+/// What follows the claim: payload, pending -> scheduling -> scheduled, push, notify. `cancelled`:
+/// a canceller was faster.
+std::errc deliver(WorkContext& context, std::uint32_t round, const ScheduleRequest& request,
+                  bool& cancelled) noexcept {
+    context.target.store(request.target, std::memory_order_relaxed);
+    context.program.store(request.callback.program, std::memory_order_relaxed);
+    context.map.store(request.callback.map, std::memory_order_relaxed);
+    context.value.set(request.callback.value);
+    context.kind.set(request.callback.kind);
+    context.entry.set(request.callback.entry);
+    if (request.callable_size != 0) {
+        std::memcpy(context.callable, request.callable, request.callable_size);
+    }
+    context.mode.set(request.mode);
+    context.list.set(request.list);
+    context.scheduled_ns.set(platform::now_ns());
+    // Noted while it is still ours: from the second step on a canceller or the target may be
+    // faster.
+    note(context, round, Transition::scheduled);
+    if (!advance(context, round, WorkState::pending, WorkState::scheduling) ||
+        !advance(context, round, WorkState::scheduling, WorkState::scheduled)) {
+        undo(context, round);
+        cancelled = true;
+        return std::errc::device_or_resource_busy;
+    }
+    // From here on the context belongs to its target or its canceller.
+    if (!task::push(*request.target, context.node, round, request.list)) {
+        // The target is past its last run point. If a canceller or a sweep was faster, the round
+        // ended as cancelled or dropped after it had been scheduled, and the caller is told 0.
+        if (advance(context, round, WorkState::scheduled, WorkState::scheduling)) {
+            undo(context, round);
+            return std::errc::no_such_process;
+        }
+        Word word = Pool::load(&context);
+        if (word.round() == round && state_of(word) == WorkState::freed) {
+            put_node(context, round);
+        }
+        return no_error;
+    }
+    task::notify(*request.target, request.mode, request.list);
+    return no_error;
 }
 
 std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& request) noexcept {
@@ -125,35 +181,9 @@ std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& req
         cancel(slot);
         return std::errc::device_or_resource_busy;
     }
-    context->target.store(request.target, std::memory_order_relaxed);
-    context->program.store(request.callback.program, std::memory_order_relaxed);
-    context->map.store(request.callback.map, std::memory_order_relaxed);
-    context->value.set(request.callback.value);
-    context->kind.set(request.callback.kind);
-    context->entry.set(request.callback.entry);
-    context->mode.set(request.mode);
-    context->scheduled_ns.set(platform::now_ns());
-    if (!advance(*context, round, WorkState::pending, WorkState::scheduling) ||
-        !advance(*context, round, WorkState::scheduling, WorkState::scheduled)) {
-        undo(*context, round);
-        return lost(slot);
-    }
-    // From here on the context belongs to its target or its canceller.
-    if (!task::push(*request.target, context->node, round)) {
-        // The target is past its last run point. If a canceller or a sweep was faster, the round
-        // ended as cancelled or dropped after it had been scheduled, and the caller is told 0.
-        if (advance(*context, round, WorkState::scheduled, WorkState::scheduling)) {
-            undo(*context, round);
-            return std::errc::no_such_process;
-        }
-        Word word = Pool::load(context);
-        if (word.round() == round && state_of(word) == WorkState::freed) {
-            put_node(*context, round);
-        }
-        return no_error;
-    }
-    task::notify(*request.target, request.mode);
-    return no_error;
+    bool cancelled = false;
+    error = deliver(*context, round, request, cancelled);
+    return cancelled ? lost(slot) : error;
 }
 
 /// Lets go of a context whose last reference went; inside a brief section, so that nobody can have
@@ -164,12 +194,20 @@ void retire_if_unreferenced(WorkContext& context, Word now) noexcept {
     }
 }
 
-/// The drainer has claimed the node.
-void run(Task& self, task::WorkNode& node) noexcept {
-    // Opened before `running` is set: a canceller either finds the work not running, or a grace
-    // period that it starts waits for the callback and what its value lies in (K51, K99).
-    const task::ReadSection sleepable(self, sync::Flavour::sleepable);
-    WorkContext& context = context_of(node);
+void run_callback(Task& self, const WorkContext& context) noexcept {
+    Callback callback{context.kind.get(), context.entry.get(),
+                      context.program.load(std::memory_order_relaxed),
+                      context.map.load(std::memory_order_relaxed), context.value.get()};
+    if (callback.kind == kCallbackCallable) {
+        callback.map = const_cast<WorkContext*>(&context);
+        callback.value = const_cast<std::byte*>(context.callable);
+    }
+    if (callback.kind < runners.size() && runners[callback.kind] != nullptr) {
+        runners[callback.kind](self, callback);
+    }
+}
+
+void run_context(Task& self, WorkContext& context) noexcept {
     Word word = Pool::load(&context);
     const std::uint32_t round = word.round();
     if (state_of(word) == WorkState::scheduled) {
@@ -180,12 +218,11 @@ void run(Task& self, task::WorkNode& node) noexcept {
             if (now > scheduled) {
                 self.latency.record(now - scheduled);
             }
-            const Callback callback{context.kind.get(), context.entry.get(),
-                                    context.program.load(std::memory_order_relaxed),
-                                    context.map.load(std::memory_order_relaxed),
-                                    context.value.get()};
-            if (callback.kind < runners.size() && runners[callback.kind] != nullptr) {
-                runners[callback.kind](self, callback);
+            note(context, round, Transition::running);
+            run_callback(self, context);
+            note(context, round, Transition::ran);
+            if (Pool::load(&context).round() != round) {
+                return;  // It has scheduled itself again: the context is no longer ours.
             }
             context.ran.raise(round);
             word = running;
@@ -203,6 +240,19 @@ void run(Task& self, task::WorkNode& node) noexcept {
     const task::ReadSection brief(self, sync::Flavour::brief);
     self.husks.fetch_sub(1, std::memory_order_relaxed);
     put_node(context, round);
+}
+
+/// The drainer has claimed the node.
+void run(Task& self, task::WorkNode& node) noexcept {
+    WorkContext& context = context_of(node);
+    if (context.kind.get() == kCallbackCallable) {
+        run_context(self, context);  // It lies in the context, and may block for ever.
+        return;
+    }
+    // Opened before `running` is set: a canceller either finds the work not running, or a grace
+    // period that it starts waits for the callback and what its value lies in (K51, K99).
+    const task::ReadSection sleepable(self, sync::Flavour::sleepable);
+    run_context(self, context);
 }
 
 bool is_husk(const task::WorkNode& node) noexcept {
@@ -269,12 +319,15 @@ void put_node(WorkContext& context, std::uint32_t round) noexcept {
     }
 }
 
-void detach(WorkContext& context) noexcept {
+WorkState detach(WorkContext& context, bool unless_running) noexcept {
     Word word = Pool::load(&context);
     for (;;) {
         const bool attached = word.state() == kStateAttaching || (word.flags() & kFlagSlot) != 0;
         if (word.state() < sync::kStateUser || state_of(word) == WorkState::freed || !attached) {
-            return;
+            return WorkState::freed;
+        }
+        if (unless_running && state_of(word) == WorkState::running) {
+            return WorkState::running;
         }
         std::uint8_t flags = word.flags() & kFlagNode;
         Task* target = nullptr;
@@ -296,9 +349,50 @@ void detach(WorkContext& context) noexcept {
                 kHusksMax) {
             sync::DeferralQueue::get().queue(target->compact_item);
         }
+        if (target != nullptr) {
+            note(context, word.round(), Transition::cancelled);
+        }
+        const auto found = word.state() == kStateAttaching ? WorkState::standby : state_of(word);
         retire_if_unreferenced(context, freed);
-        return;
+        return found;
     }
+}
+
+WorkContext* claim_context(std::uint16_t owner) noexcept {
+    auto* context =
+        static_cast<WorkContext*>(WorkTable::get().contexts.claim(owner, kStateAttaching));
+    if (context == nullptr) {
+        return nullptr;
+    }
+    context->slot.store(nullptr, std::memory_order_relaxed);
+    context->totals.store(nullptr, std::memory_order_relaxed);
+    Word word = Pool::load(context);
+    begin_life(*context, word.round());
+    // Nobody else moves it: the process that claimed it is the only one there is.
+    Pool::transition(context, word, word.with_state(raw(WorkState::standby)).with_flags(kFlagSlot));
+    return context;
+}
+
+void unclaim_context(WorkContext& context) noexcept {
+    begin_life(context, Pool::load(&context).round() + 1);
+    WorkTable::get().contexts.release(&context);
+}
+
+std::errc schedule(WorkContext& context, const ScheduleRequest& request,
+                   std::uint32_t again) noexcept {
+    if (sync::Arena::header().closed.load(std::memory_order_relaxed) != 0) {
+        return std::errc::no_such_process;
+    }
+    std::uint32_t round = 0;
+    if (!begin(context, task::current()->process, round, again)) {
+        return std::errc::device_or_resource_busy;
+    }
+    bool cancelled = false;
+    return deliver(context, round, request, cancelled);
+}
+
+std::size_t WorkTable::bytes(std::uint32_t contexts_max) noexcept {
+    return sizeof(WorkTable) + Pool::bytes(contexts_max, sizeof(WorkContext));
 }
 
 std::errc WorkTable::create(std::uint32_t contexts_max) noexcept {

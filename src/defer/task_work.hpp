@@ -66,6 +66,10 @@ struct Callback {
 };
 
 inline constexpr std::uint32_t kCallbackBpf = 1;
+/// A C++ callable, copied into the context: `value` points to it, `map` to the context, `program`
+/// is the function that calls it.
+inline constexpr std::uint32_t kCallbackCallable = 2;
+inline constexpr std::size_t kCallableBytes = 32;
 inline constexpr std::uint32_t kCallbackTest = 7;
 inline constexpr std::uint32_t kCallbackKinds = 8;
 
@@ -75,7 +79,11 @@ using CallbackRunner = void (*)(task::Task& task, const Callback& callback) noex
 struct ScheduleRequest {
     task::Task* target = nullptr;
     task::Notify mode = task::Notify::signal;
+    task::List list = task::List::anywhere;
     Callback callback{};
+    /// kCallbackCallable: copied, at most kCallableBytes.
+    const void* callable = nullptr;
+    std::size_t callable_size = 0;
     /// User references of the map that holds the slot; 0 refuses (K11). nullptr: not asked.
     const platform::Atomic<std::uint32_t>* user_count = nullptr;
     /// Totals of the owner (map), into which the context's are folded at its end.
@@ -104,6 +112,8 @@ public:
     /// Host only; also registers the sweeper and the pool with the worker. Errors:
     /// not_enough_memory. Context: task.
     TW_TASK_ONLY static std::errc create(std::uint32_t contexts_max) noexcept;
+    /// Arena that create() takes, about.
+    static std::size_t bytes(std::uint32_t contexts_max) noexcept;
     /// In every process, host included, before its first task registers.
     /// Context: task; async-signal-safe.
     TW_TASK_ONLY static void join() noexcept;
