@@ -4,7 +4,7 @@
 # A layer includes itself and the layers above it only. The order is that of the table in DESIGN.md;
 # the link lines hold for functions, this holds for headers.
 set -eu
-order="base sync task defer map bpf event uapi agent cli"
+order="base sync task defer library map bpf event uapi agent cli"
 
 find src -name '*.[ch]' -o -name '*.[ch]pp' | sort | xargs awk -v order="$order" '
     BEGIN {
