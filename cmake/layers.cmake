@@ -42,7 +42,8 @@ function(taskwork_bench target source)
         taskwork_options ${arg_LIBRARIES} benchmark::benchmark_main)
     set_target_properties(${target} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")
-    add_test(NAME ${target} COMMAND ${target} --benchmark_min_time=0.01)
+    add_test(NAME ${target} COMMAND ${target}
+        --benchmark_min_time=0.01 --benchmark_repetitions=1)
     set_tests_properties(${target} PROPERTIES LABELS bench-smoke TIMEOUT 120)
 endfunction()
 
