@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "agent/launch.hpp"
+#include "sync/arena.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::cli {
@@ -25,6 +26,8 @@ namespace {
 
 /// A program that may join is given this long for it.
 constexpr std::uint64_t kJoinTimeNs = 200'000'000;
+/// Who has not joined is examined so often.
+constexpr std::uint64_t kExamineNs = 100'000'000;
 /// Modules are read at each scan for a second, then once a second.
 constexpr std::uint64_t kModulesNs = 1'000'000'000;
 
@@ -136,6 +139,26 @@ std::string why_not_by_environment(pid_t pid, const std::string& command_line) {
                : "its environment does not name the domain";
 }
 
+/// What a process has mapped at an address, if it is not the arena; empty: nothing.
+std::string mapped_at(pid_t pid, std::uintptr_t address) {
+    std::ifstream maps(fmt::format("/proc/{}/maps", pid));
+    for (std::string line; std::getline(maps, line);) {
+        std::uint64_t start = 0;
+        std::uint64_t end = 0;
+        int path_at = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %*s %n", &start, &end, &path_at) < 2 ||
+            address < start || address >= end) {
+            continue;
+        }
+        if (line.find("taskwork-arena") != std::string::npos) {
+            return "";
+        }
+        const std::string path = line.substr(static_cast<std::size_t>(path_at));
+        return path.empty() ? "memory of its own" : path;
+    }
+    return "";
+}
+
 }  // namespace
 
 std::vector<Module> read_modules(pid_t pid) {
@@ -230,6 +253,17 @@ void Processes::apply(const FamilyRecord& record) {
     }
 }
 
+void Processes::follow(pid_t command) {
+    if (family_.follow(command)) {
+        // It was there before anybody looked, so the kernel will not tell of its start.
+        Image image;
+        image.program = read_program(command).value_or("");
+        image.command = read_command_line(command);
+        image.execed = true;
+        images_[command].push_back(std::move(image));
+    }
+}
+
 void Processes::look(pid_t root) {
     const std::uint64_t now = platform::boot_ns();
     if (!family_.is_following()) {
@@ -238,6 +272,22 @@ void Processes::look(pid_t root) {
     }
     for (const FamilyRecord& record : family_.take()) {
         apply(record);
+    }
+    for (auto& [pid, images] : images_) {
+        if (!images.empty()) {
+            examine(pid, images.back(), now);
+        }
+    }
+}
+
+void Processes::examine(pid_t pid, Image& image, std::uint64_t now_ns) {
+    const std::uint64_t since = std::max(image.born_ns, image.examined_ns);
+    if (image.joined || image.ended || !image.reason.empty() || now_ns - since < kExamineNs) {
+        return;
+    }
+    image.examined_ns = now_ns;
+    if (const std::string what = mapped_at(pid, sync::kArenaBase); !what.empty()) {
+        image.reason = "the arena's address is taken by " + what;
     }
 }
 
@@ -273,6 +323,7 @@ void Processes::look_at(pid_t pid, std::uint64_t now_ns) {
         images.push_back(std::move(now));
     }
     images.back().seen_ns = now_ns;
+    examine(pid, images.back(), now_ns);
 }
 
 void Processes::scan(pid_t root, std::uint64_t now_ns) {

@@ -53,7 +53,7 @@ class Processes {
 public:
     /// Has the kernel tell of what COMMAND's family does, or, where it does not, looks at /proc.
     /// Context: task.
-    void follow(pid_t command) { family_.follow(command); }
+    void follow(pid_t command);
     [[nodiscard]] bool is_following() const noexcept { return family_.is_following(); }
 
     /// Takes what the kernel told, or looks at the tree of processes below `root` in /proc. Called
@@ -94,10 +94,13 @@ private:
         bool execed = false;  ///< The kernel said so.
         bool ended = false;   ///< The kernel said so.
         bool joined = false;
+        std::uint64_t examined_ns = 0;  ///< By examine().
     };
 
     void look_at(pid_t pid, std::uint64_t now_ns);
     void scan(pid_t root, std::uint64_t now_ns);
+    /// Looks why a process that could have joined has not.
+    static void examine(pid_t pid, Image& image, std::uint64_t now_ns);
     void read_modules_of(pid_t pid, Image& image, std::uint64_t now_ns);
 
     Family family_;

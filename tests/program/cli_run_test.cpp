@@ -391,6 +391,23 @@ TEST(CliRun, a_process_without_its_environment_is_listed_as_not_entered) {
     EXPECT_THAT(outcome.error, HasSubstr("not entered: 1 process"));
 }
 
+TEST(CliRun, a_program_that_has_the_arena_s_address_runs_on_and_says_so_in_one_line) {
+    json report;
+    const Outcome outcome =
+        run_with_report({}, "hash_resume", {TASKWORK_TEST_PROGRAM_DIR "/address_taken"}, &report);
+    EXPECT_EQ(outcome.exit_status, 0);
+    EXPECT_EQ(outcome.out, "kept its own\n");
+    const std::string line = "cannot join: the arena's address 0x200000000000 is taken";
+    ASSERT_THAT(outcome.error, HasSubstr(line));
+    // That line comes before the report, alone and once.
+    EXPECT_EQ(outcome.error.find(line), outcome.error.rfind(line));
+    EXPECT_EQ(outcome.error.find('\n'), outcome.error.find("it runs unsampled\n") + 17);
+    ASSERT_EQ(report.at("not_entered").size(), 1u) << report.at("not_entered");
+    EXPECT_EQ(report["not_entered"][0].at("reason"),
+              "the arena's address is taken by memory of its own");
+    EXPECT_EQ(report.at("counters").at("fired"), 0);
+}
+
 TEST(CliRun, a_static_child_is_listed_however_short_it_lived) {
     json report;
     const Outcome outcome = run_with_report(
