@@ -14,7 +14,6 @@
 
 #include "deferral/machine.hpp"
 #include "deferral/report.hpp"
-#include "task/worker.hpp"
 
 int main(int argc, char** argv) {
     using namespace taskwork::bench;
@@ -44,6 +43,5 @@ int main(int argc, char** argv) {
     add_kernel(report);
     benchmark::RunSpecifiedBenchmarks(&report);
     benchmark::Shutdown();
-    taskwork::task::Worker::stop();
     return report.failed() ? 1 : 0;
 }

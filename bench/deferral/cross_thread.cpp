@@ -16,13 +16,10 @@
 #include "deferral/report.hpp"
 #include "event/perf.hpp"
 #include "sync/signal.hpp"
-#include "task/run_point.hpp"
 
 namespace taskwork::bench {
 
 namespace {
-
-using task::Notify;
 
 /// Round trips of a batch where one is shorter than a clock is good for.
 constexpr unsigned kBatch = 64;
@@ -31,16 +28,16 @@ struct alignas(64) Line {
     std::atomic<std::uint64_t> word{0};
 };
 
-Value& shared_value() {
-    static Value& value = *new_values(1);
-    return value;
+Job& shared_job() {
+    static Job job;
+    return job;
 }
 
 // --- Bodies of targets ---------------------------------------------------------------------------
 
 void poll_safe_points(const std::atomic<bool>& stop) {
     while (!stop.load(std::memory_order_relaxed)) {
-        task::safe_point();
+        safe_point();
     }
 }
 
@@ -110,18 +107,18 @@ void tgkill_and_wait(pid_t tid) {
 }
 
 /// Schedules, again while the last one's end is not yet seen here, and waits for the callback.
-bool schedule_and_wait(task::Task* target, Notify mode) {
-    Value& value = shared_value();
-    const std::uint64_t before = value.runs.load(std::memory_order_relaxed);
-    const auto request = request_for(value, target, mode);
+bool schedule_and_wait(const Task& target, Where where, Mode mode) {
+    Job& job = shared_job();
+    const std::uint64_t before = job.runs.count.load(std::memory_order_relaxed);
     std::errc result;
     do {
-        result = defer::schedule(value.slot, request);
+        result = where == Where::anywhere ? job.schedule_anywhere(target, mode)
+                                          : job.schedule_safe_point(target, mode);
     } while (result == std::errc::device_or_resource_busy);
-    if (result != no_error) {
+    if (result != std::errc{}) {
         return false;
     }
-    spin_until([&] { return value.runs.load(std::memory_order_acquire) != before; });
+    spin_until([&] { return job.runs.count.load(std::memory_order_acquire) != before; });
     return true;
 }
 
@@ -154,14 +151,14 @@ void ping_pong(benchmark::State& state) {
     samples.finish(state);
 }
 
-void onto_polling(benchmark::State& state, Notify mode, unsigned batch) {
+void onto_polling(benchmark::State& state, Mode mode, unsigned batch) {
     const Poster poster;
     const Target target(poll_safe_points);
     Samples samples;
     for (auto _ : state) {
         const std::uint64_t begin = platform::now_ns();
         for (unsigned trip = 0; trip < batch; ++trip) {
-            if (!schedule_and_wait(target.task(), mode)) {
+            if (!schedule_and_wait(target.task(), Where::safe_point, mode)) {
                 state.SkipWithError("schedule failed");
                 return;
             }
@@ -187,13 +184,13 @@ void signal_spinning_bare(benchmark::State& state) {
     samples.finish(state);
 }
 
-void onto_spinning(benchmark::State& state, Notify mode) {
+void onto_spinning(benchmark::State& state, Mode mode) {
     const Poster poster;
     const Target target(spin);
     Samples samples;
     for (auto _ : state) {
         const std::uint64_t begin = platform::now_ns();
-        if (!schedule_and_wait(target.task(), mode)) {
+        if (!schedule_and_wait(target.task(), Where::anywhere, mode)) {
             state.SkipWithError("schedule failed");
             return;
         }
@@ -237,8 +234,40 @@ void wake_by_eventfd(benchmark::State& state) {
 
 void onto_sleeping(benchmark::State& state) {
     with_sleeper(state, [](Sleeper&, const Target& target) {
-        schedule_and_wait(target.task(), Notify::signal);
+        schedule_and_wait(target.task(), Where::anywhere, Mode::signal);
     });
+}
+
+/// A loop that watches the thread's event descriptor, as an event loop would.
+void onto_loop(benchmark::State& state) {
+    const Poster poster;
+    Sleeper sleeper;
+    const Target target(
+        [&](const std::atomic<bool>& stop) {
+            int descriptor = -1;
+            if (event_descriptor(descriptor) != std::errc{}) {
+                return;
+            }
+            epoll_event event{};
+            event.events = EPOLLIN;
+            epoll_ctl(sleeper.epoll, EPOLL_CTL_ADD, descriptor, &event);
+            while (!stop.load()) {
+                sleeper.entries.word.fetch_add(1);
+                epoll_wait(sleeper.epoll, &event, 1, -1);
+                safe_point();
+            }
+        },
+        [&] { sleeper.ring(); });
+    sleeper.await_sleep(0);
+    Samples samples;
+    for (auto _ : state) {
+        const std::uint64_t before = sleeper.entries.word.load();
+        const std::uint64_t begin = platform::now_ns();
+        schedule_and_wait(target.task(), Where::safe_point, Mode::resume);
+        samples.add(state, platform::now_ns() - begin);
+        sleeper.await_sleep(before);
+    }
+    samples.finish(state);
 }
 
 // --- Resume: a one-shot perf event, which a blocked thread does not feel -------------------------
@@ -292,23 +321,23 @@ void add_cross_thread(Report& report) {
         benchmark::RegisterBenchmark(name, measure)->UseManualTime();
     };
     add("cache-line ping-pong", ping_pong);
-    add("onto a polling thread, push alone",
-        [](benchmark::State& state) { onto_polling(state, Notify::none, kBatch); });
-    report.row({"onto a polling thread, push alone", "cache-line ping-pong", 1.5, 0});
-    add("onto a polling thread, resume mode",
-        [](benchmark::State& state) { onto_polling(state, Notify::resume, 1); });
-    report.row({"onto a polling thread, resume mode", "cache-line ping-pong", 1.5, 0});
+    add("onto a polling thread",
+        [](benchmark::State& state) { onto_polling(state, Mode::resume, kBatch); });
+    report.row({"onto a polling thread", "cache-line ping-pong", 1.5, 0});
 
     add("tgkill and handler, spinning", signal_spinning_bare);
     add("onto a spinning thread, signal mode",
-        [](benchmark::State& state) { onto_spinning(state, Notify::signal); });
+        [](benchmark::State& state) { onto_spinning(state, Mode::signal); });
     report.row({"onto a spinning thread, signal mode", "tgkill and handler, spinning", 1.15, 0});
 
     add("tgkill and handler, in epoll", wake_by_tgkill);
     add("eventfd write, in epoll", wake_by_eventfd);
     add("onto a thread in epoll, signal mode", onto_sleeping);
     report.row({"onto a thread in epoll, signal mode", "tgkill and handler, in epoll", 1.15, 0});
-    report.row({"onto a thread in epoll, signal mode", "eventfd write, in epoll", 1.15, 0});
+
+    add("onto a loop that watches the event descriptor", onto_loop);
+    report.row({"onto a loop that watches the event descriptor", "eventfd write, in epoll", 1.15,
+                0});
 
     if (!perf_allowed()) {
         report.skipped("onto a spinning thread, resume mode", "perf_event_open is forbidden");
@@ -316,7 +345,7 @@ void add_cross_thread(Report& report) {
     }
     add("one-shot perf event and handler, spinning", kick_spinning_bare);
     add("onto a spinning thread, resume mode",
-        [](benchmark::State& state) { onto_spinning(state, Notify::resume); });
+        [](benchmark::State& state) { onto_spinning(state, Mode::resume); });
     report.row({"onto a spinning thread, resume mode", "one-shot perf event and handler, spinning",
                 1.15, 0});
 }

@@ -9,13 +9,11 @@
 #include <cstdlib>
 
 #include "defer/context.hpp"
+#include "defer/task_work.hpp"
 #include "deferral/atomics.hpp"
 #include "deferral/machine.hpp"
 #include "deferral/report.hpp"
-#include "event/event.hpp"
-#include "sync/signal.hpp"
 #include "task/run_point.hpp"
-#include "task/worker.hpp"
 
 namespace taskwork::bench {
 
@@ -26,28 +24,47 @@ using task::current;
 /// Works of one batch of cancels: fewer than would have the worker compact the list.
 constexpr unsigned kBatch = 32;
 
-Value& own_value() {
-    static Value& value = *new_values(1);
-    return value;
+Job& own_job() {
+    static Job job;
+    return job;
 }
-Value* batch_values() {
-    static Value* const values = new_values(kBatch);
-    return values;
+Job* batch_jobs() {
+    static Job* const jobs = new Job[kBatch];
+    return jobs;
 }
+const Task& self() {
+    static const Task task = this_task();
+    return task;
+}
+
+/// The slot of a map value, whose callback counts as that of own_job() does.
+defer::Slot own_slot;
+Runs slot_runs;
+void run_slot(task::Task&, const defer::Callback&) noexcept { slot_runs.add(); }
 
 // --- Bodies, which are also counted by the instruction -------------------------------------------
 
 void schedule_and_run(void*) {
-    benchmark::DoNotOptimize(
-        defer::schedule(own_value().slot, request_for(own_value(), current())));
+    benchmark::DoNotOptimize(own_job().schedule_anywhere(self(), Mode::signal));
+}
+
+void schedule_for_safe_point(void*) {
+    benchmark::DoNotOptimize(own_job().schedule_safe_point(self(), Mode::resume));
+    safe_point();
+}
+
+void schedule_slot_and_run(void*) {
+    defer::ScheduleRequest request;
+    request.target = current();
+    request.callback.kind = defer::kCallbackTest;
+    benchmark::DoNotOptimize(defer::schedule(own_slot, request));
 }
 
 void be_refused(void*) {
-    benchmark::DoNotOptimize(
-        defer::schedule(own_value().slot, request_for(own_value(), current())));
+    benchmark::DoNotOptimize(own_job().schedule_safe_point(self(), Mode::resume));
 }
 
-void cancel_one(void* value) { defer::cancel(static_cast<Value*>(value)->slot); }
+void cancel_one(void* job) { static_cast<Job*>(job)->work.cancel(); }
 
 void claim_and_release(void*) {
     sync::Pool& pool = defer::WorkTable::get().contexts;
@@ -71,34 +88,35 @@ void run_body(benchmark::State& state) {
 }
 
 void refused(benchmark::State& state) {
-    const task::Section section(current());
-    be_refused(nullptr);  // This one is taken: the section keeps it from running.
+    be_refused(nullptr);  // This one is taken, and waits for a safe point.
     for (auto _ : state) {
         be_refused(nullptr);
     }
+    safe_point();
 }
 
 /// Schedules the whole batch; a pool emptied by earlier batches is given its grace period.
-void schedule_batch(Value* values) {
+void schedule_batch(Job* jobs) {
     for (unsigned index = 0; index < kBatch; ++index) {
-        while (defer::schedule(values[index].slot, request_for(values[index], current())) ==
+        while (jobs[index].schedule_safe_point(self(), Mode::resume) ==
                std::errc::not_enough_memory) {
-            task::Worker::synchronize();
+            safe_point();
+            std::this_thread::yield();
         }
     }
 }
 
 void cancel_scheduled(benchmark::State& state) {
-    Value* const values = batch_values();
+    Job* const jobs = batch_jobs();
     Samples samples;
     for (auto _ : state) {
-        const task::Section section(current());
-        schedule_batch(values);
+        schedule_batch(jobs);
         const std::uint64_t begin = platform::now_ns();
         for (unsigned index = 0; index < kBatch; ++index) {
-            cancel_one(&values[index]);
+            cancel_one(&jobs[index]);
         }
         samples.add(state, platform::now_ns() - begin, kBatch);
+        safe_point();
     }
     samples.finish(state);
 }
@@ -122,7 +140,8 @@ void read_section(benchmark::State& state) {
 
 void idle_safe_point(benchmark::State& state) {
     for (auto _ : state) {
-        task::safe_point();
+        safe_point();
+        benchmark::ClobberMemory();
     }
 }
 
@@ -132,6 +151,7 @@ void load_and_branch(benchmark::State& state) {
         if (word.load(std::memory_order_relaxed) != 0) {
             std::abort();
         }
+        benchmark::ClobberMemory();
     }
 }
 
@@ -141,10 +161,22 @@ volatile std::sig_atomic_t handled = 0;
 
 void bare_handler(int, siginfo_t*, void*) { handled = handled + 1; }
 
-void bare_signal_to_self(benchmark::State& state) {
+/// The same, open to the library as users do it.
+void scoped_handler(int, siginfo_t*, void* ucontext) {
+    const HandlerScope scope(ucontext);
+    handled = handled + (scope.entered() ? 1 : 0);
+}
+
+/// With a schedule in it, whose callback runs at the handler's end.
+void scheduling_handler(int, siginfo_t*, void* ucontext) {
+    const HandlerScope scope(ucontext);
+    schedule_and_run(nullptr);
+}
+
+void signal_to_self(benchmark::State& state, void (*handler)(int, siginfo_t*, void*)) {
     struct sigaction action{};
-    action.sa_sigaction = bare_handler;
-    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
     sigfillset(&action.sa_mask);
     sigaction(SIGUSR2, &action, nullptr);
     const long pid = getpid();
@@ -152,25 +184,6 @@ void bare_signal_to_self(benchmark::State& state) {
     for (auto _ : state) {
         syscall(SYS_tgkill, pid, tid, SIGUSR2);
     }
-}
-
-bool is_any_event(const task::Task&, const siginfo_t& info) noexcept {
-    return info.si_code == SI_TKILL;
-}
-bool serve_nothing(task::Task&, const siginfo_t&, void*, task::Dropped) noexcept {
-    handled = handled + 1;
-    return true;
-}
-
-/// The same signal call with our handler behind it, which takes it for an event.
-void event_to_self(benchmark::State& state) {
-    task::set_event_hook(is_any_event, serve_nothing);
-    const long pid = getpid();
-    const long tid = syscall(SYS_gettid);
-    for (auto _ : state) {
-        syscall(SYS_tgkill, pid, tid, sync::kSignal);
-    }
-    event::join();
 }
 
 /// Registers a body with the floor of its own atomics and a line of the table.
@@ -191,26 +204,28 @@ void add_local(Report& report) {
     schedule_and_run(nullptr);  // The first publishes a context.
     add_counted(report, {"schedule onto oneself, and the callback", "", 1.5, 60},
                 run_body<schedule_and_run>, count_atomics(schedule_and_run, nullptr));
-    {
-        const task::Section section(current());
-        be_refused(nullptr);
-        const AtomicCounts counts = count_atomics(be_refused, nullptr);
-        report.note("refused: " + counts.text());
-    }
+    schedule_for_safe_point(nullptr);
+    add_counted(report, {"onto oneself, run at a safe point", "", 1.5, 0},
+                run_body<schedule_for_safe_point>, count_atomics(schedule_for_safe_point, nullptr));
+    defer::set_callback_runner(defer::kCallbackTest, run_slot);
+    schedule_slot_and_run(nullptr);
+    add_counted(report, {"onto oneself, by a map's slot (BPF)", "", 1.5, 0},
+                run_body<schedule_slot_and_run>, count_atomics(schedule_slot_and_run, nullptr));
+
+    be_refused(nullptr);
+    report.note("refused: " + count_atomics(be_refused, nullptr).text());
+    safe_point();
     const Row refused_row{"schedule, refused (busy)", atomics_floor(one), 1.5, 0};
     benchmark::RegisterBenchmark(refused_row.name.c_str(), refused);
     report.row(refused_row);
 
-    AtomicCounts cancel_counts;
-    {
-        const task::Section section(current());
-        schedule_batch(batch_values());
-        cancel_one(&batch_values()[0]);  // Not the first, which may find the list cold.
-        cancel_counts = count_atomics(cancel_one, &batch_values()[1]);
-        for (unsigned index = 2; index < kBatch; ++index) {
-            cancel_one(&batch_values()[index]);
-        }
+    schedule_batch(batch_jobs());
+    cancel_one(&batch_jobs()[0]);  // Not the first, which may find the list cold.
+    const AtomicCounts cancel_counts = count_atomics(cancel_one, &batch_jobs()[1]);
+    for (unsigned index = 2; index < kBatch; ++index) {
+        cancel_one(&batch_jobs()[index]);
     }
+    safe_point();
     const Row cancel_row{"cancel of a scheduled work", atomics_floor(cancel_counts), 3, 0};
     report.note(cancel_row.name + ": " + cancel_counts.text());
     benchmark::RegisterBenchmark(cancel_row.name.c_str(), cancel_scheduled)->UseManualTime();
@@ -233,10 +248,13 @@ void add_local(Report& report) {
 
     benchmark::RegisterBenchmark("nmi entry and exit", run_body<enter_and_leave_nmi>);
     report.row({"nmi entry and exit", "", 0, 0});
-    benchmark::RegisterBenchmark("bare tgkill to oneself and handler", bare_signal_to_self);
-    benchmark::RegisterBenchmark("tgkill to oneself, served as an event", event_to_self);
-    report.row(
-        {"tgkill to oneself, served as an event", "bare tgkill to oneself and handler", 1.15, 0});
+    const char* const bare = "tgkill to oneself and bare handler";
+    benchmark::RegisterBenchmark(bare, signal_to_self, bare_handler);
+    benchmark::RegisterBenchmark("tgkill to oneself, HandlerScope", signal_to_self, scoped_handler);
+    report.row({"tgkill to oneself, HandlerScope", bare, 1.15, 0});
+    benchmark::RegisterBenchmark("the same, with a schedule and its callback", signal_to_self,
+                                 scheduling_handler);
+    report.row({"the same, with a schedule and its callback", bare, 0, 0});
 }
 
 }  // namespace taskwork::bench

@@ -7,12 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 
-#include "event/event.hpp"
-#include "sync/arena.hpp"
-#include "task/run_point.hpp"
-#include "task/worker.hpp"
 
 namespace taskwork::bench {
 
@@ -25,44 +20,13 @@ void need(bool done, const char* what) {
     }
 }
 
-void run_callback(task::Task&, const defer::Callback& callback) noexcept {
-    auto& runs = static_cast<Value*>(callback.value)->runs;
-    runs.store(runs.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-}
-
 }  // namespace
 
 void start_domain() {
-    need(sync::Arena::create(std::size_t{256} << 20).has_value(), "the arena");
-    need(task::Worker::start(64).has_value(), "the worker");
-    need(defer::WorkTable::create(defer::WorkTable::kContextsDefault) == no_error, "the works");
-    need(event::EventTable::create() == no_error, "the events");
-    event::EventTable::get().include_host.store(1, std::memory_order_relaxed);
-    event::join();
-    task::LifeHooks hooks;
-    hooks.task_exited = event::close_for;
-    hooks.kick = event::kick;
-    task::Worker::set_life_hooks(hooks);
-    need(task::install_handler() == no_error, "the handler");
-    defer::set_callback_runner(defer::kCallbackTest, run_callback);
-}
-
-Value* new_values(unsigned count) {
-    void* memory = sync::Arena::allocate(sizeof(Value) * count, 64);
-    need(memory != nullptr, "memory for values");
-    auto* values = static_cast<Value*>(memory);
-    for (unsigned index = 0; index < count; ++index) {
-        new (&values[index]) Value;
-    }
-    return values;
-}
-
-defer::ScheduleRequest request_for(Value& value, task::Task* target, task::Notify mode) {
-    defer::ScheduleRequest request;
-    request.target = target;
-    request.mode = mode;
-    request.callback = {defer::kCallbackTest, 0, nullptr, nullptr, &value};
-    return request;
+    Options options;
+    options.works = 16384;
+    options.threads = 64;
+    need(init(options) == std::errc{}, "the domain");
 }
 
 bool two_processors(int& poster, int& target) {
@@ -123,12 +87,12 @@ Target::Target(std::function<void(const std::atomic<bool>&)> body, std::function
         if (two_processors(poster, target)) {
             pin_to(target);
         }
-        need(task::register_current(0, 0) == no_error, "registering a thread");
-        task_.store(task::current());
+        need(register_this_thread() == std::errc{}, "registering a thread");
+        task_ = this_task();
+        ready_.store(true);
         body(stop_);
-        task::exit_current();
     });
-    while (task_.load() == nullptr) {
+    while (!ready_.load()) {
         std::this_thread::yield();
     }
 }

@@ -12,30 +12,43 @@
 #include <thread>
 #include <vector>
 
-#include "defer/task_work.hpp"
+#include <taskwork/taskwork.hpp>
+
 #include "deferral/report.hpp"
+#include "sync/platform.hpp"
 
 namespace taskwork::bench {
 
 /// How long a thread that is about to block is given for it.
 inline constexpr std::uint64_t kSettleNs = 40'000;
 
-/// Makes the process a domain, with the calling thread a task. Exits with a message on failure.
+/// Makes the process a domain of the library, with the calling thread registered. Exits with a
+/// message on failure.
 /// Context: task.
 void start_domain();
 
-/// A work's owner, as a map value is, and how often its callback has run. The callback is two
-/// instructions: what is measured is the way to it.
-struct alignas(64) Value {
-    defer::Slot slot;
-    alignas(64) platform::Atomic<std::uint64_t> runs;
+/// What a callback changes: how often it has run.
+struct alignas(64) Runs {
+    std::atomic<std::uint64_t> count{0};
+    /// Three instructions: what is measured is the way to it.
+    void add() noexcept {
+        count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    }
 };
-/// Context: task.
-Value* new_values(unsigned count);
 
-/// Context: any.
-defer::ScheduleRequest request_for(Value& value, task::Task* target,
-                                   task::Notify mode = task::Notify::signal);
+/// A work with what it runs, as a user has it.
+struct alignas(64) Job {
+    Work work;
+    Runs runs;
+    /// Context: any.
+    std::errc schedule_anywhere(const Task& target, Mode mode) noexcept {
+        return schedule(work, target, anywhere([this]() noexcept { runs.add(); }), mode);
+    }
+    /// Context: any.
+    std::errc schedule_safe_point(const Task& target, Mode mode) noexcept {
+        return schedule(work, target, at_safe_point([this]() noexcept { runs.add(); }), mode);
+    }
+};
 
 /// Two different processors, for poster and target; false: there is only one.
 /// Context: task.
@@ -58,7 +71,7 @@ private:
     cpu_set_t before_{};
 };
 
-/// A thread on the second processor, a task of the domain, that runs body(stop) until stop is set.
+/// A registered thread on the second processor that runs body(stop) until stop is set.
 class Target {
 public:
     /// `wake` is called after stop was set, to end a wait. Returns when the thread is a task.
@@ -67,11 +80,12 @@ public:
     ~Target();
     Target(const Target&) = delete;
     Target& operator=(const Target&) = delete;
-    [[nodiscard]] task::Task* task() const { return task_.load(); }
-    [[nodiscard]] pid_t tid() const { return task()->tid; }
+    [[nodiscard]] const Task& task() const { return task_; }
+    [[nodiscard]] pid_t tid() const { return task_.thread_id(); }
 
 private:
-    std::atomic<task::Task*> task_{nullptr};
+    Task task_;
+    std::atomic<bool> ready_{false};
     std::atomic<bool> stop_{false};
     std::function<void()> wake_;
     std::thread thread_;

@@ -6,7 +6,6 @@
 
 #include "deferral/machine.hpp"
 #include "deferral/report.hpp"
-#include "task/run_point.hpp"
 
 namespace taskwork::bench {
 
@@ -19,9 +18,9 @@ constexpr unsigned kSchedulersMax = 8;
 /// Items of one sample, of all threads together.
 constexpr std::uint64_t kItems = 1U << 17;
 
-Value* all_values() {
-    static Value* const values = new_values(kWorks * kSchedulersMax);
-    return values;
+Job* all_jobs() {
+    static Job* const jobs = new Job[kWorks * kSchedulersMax];
+    return jobs;
 }
 
 /// Lets `count` threads begin at once and go on until told, and counts what they say they did.
@@ -33,13 +32,10 @@ public:
             threads_.emplace_back([this, index, as_tasks, step] {
                 if (as_tasks) {
                     stay_off_target();
-                    task::register_current(0, 0);
+                    [[maybe_unused]] const std::errc error = register_this_thread();
                 }
                 while (!stop_.load(std::memory_order_relaxed)) {
                     step(index, stop_);
-                }
-                if (as_tasks) {
-                    task::exit_current();
                 }
             });
         }
@@ -74,26 +70,27 @@ void sample(benchmark::State& state, Samples& samples, Done done) {
 }
 
 void onto_one_target(benchmark::State& state, unsigned schedulers, std::uint64_t look_every_ns) {
-    Value* const values = all_values();
+    Job* const jobs = all_jobs();
     Samples samples;
     {
         const Target target([&](const std::atomic<bool>& stop) {
             while (!stop.load(std::memory_order_relaxed)) {
-                task::safe_point();
+                safe_point();
                 spin_for(look_every_ns);
             }
         });
         const auto total = [&] {
             std::uint64_t sum = 0;
             for (unsigned index = 0; index < kWorks * schedulers; ++index) {
-                sum += values[index].runs.load(std::memory_order_relaxed);
+                sum += jobs[index].runs.count.load(std::memory_order_relaxed);
             }
             return sum;
         };
         const Crowd crowd(schedulers, true, [&](unsigned index, const std::atomic<bool>&) {
             for (unsigned work = 0; work < kWorks; ++work) {
-                Value& value = values[index * kWorks + work];
-                defer::schedule(value.slot, request_for(value, target.task(), task::Notify::none));
+                // Refused while on its way; that is why it is counted where it runs.
+                [[maybe_unused]] const std::errc error =
+                    jobs[index * kWorks + work].schedule_safe_point(target.task(), Mode::resume);
             }
         });
         sample(state, samples, total);
