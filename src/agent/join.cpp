@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -145,6 +146,9 @@ bool map_domain(const DomainAddress& address) noexcept {
         if (error == no_error && !joined) {
             sync::Arena::destroy();
         }
+    }
+    if (joined) {  // a core dump is the application's
+        ::madvise(&sync::Arena::header(), sync::Arena::header().size, MADV_DONTDUMP);
     }
     ::close(fd);
     return joined;
