@@ -10,6 +10,7 @@ ROUNDS ?= 20
 # threads, events and kills, with it of minutes. Not by ctest, whose time-outs are for the shorter
 # form. The shipped code is that of the release build.
 STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
+    src/defer/defer_stopped_test src/map/map_deferral_instruction_test \
     src/map/map_operations_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
 

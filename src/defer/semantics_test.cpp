@@ -27,28 +27,6 @@ protected:
     SemanticsWithFewContexts() : SemanticsTest(2) {}
 };
 
-/// A thread that holds works back: in a section, until it is let go.
-class Holding {
-public:
-    Holding()
-        : thread_([this] {
-              const task::Section section(current());
-              wait_until([this] { return let_go_.load(std::memory_order_acquire) != 0; });
-          }) {}
-    ~Holding() { let_go(); }
-    Holding(const Holding&) = delete;
-    Holding& operator=(const Holding&) = delete;
-    void let_go() {
-        let_go_.store(1, std::memory_order_release);
-        thread_.join();
-    }
-    [[nodiscard]] Task* task() const { return thread_.task(); }
-
-private:
-    platform::Atomic<std::uint32_t> let_go_;
-    TargetThread thread_;
-};
-
 // --- results -------------------------------------------------------------------------------------
 
 TEST_F(SemanticsTest, K4_resume_then_signal_on_one_slot_is_busy_too) {
@@ -58,14 +36,14 @@ TEST_F(SemanticsTest, K4_resume_then_signal_on_one_slot_is_busy_too) {
 }
 
 TEST_F(SemanticsTest, K3_a_refused_schedule_changes_neither_target_nor_callback) {
-    Holding holding;
-    ASSERT_EQ(schedule_on(value(0), holding.task()), no_error);
+    task::TargetThread holding;
+    ASSERT_EQ(schedule_on(value(0), &holding.task()), no_error);
     ScheduleRequest second = request(*scene_, value(1), current(), Notify::resume);
     second.callback.program = &value(1);
     EXPECT_EQ(schedule(value(0).slot, second), std::errc::device_or_resource_busy);
     EXPECT_FALSE(references_program(&value(1)));
-    const std::int32_t tid = holding.task()->tid;
-    holding.let_go();
+    const std::int32_t tid = holding.task().tid;
+    holding.release();
     EXPECT_EQ(value(0).count(), 1U);
     EXPECT_EQ(value(0).ran_on.load(std::memory_order_relaxed), tid);
     EXPECT_EQ(value(1).count(), 0U);
@@ -146,13 +124,13 @@ TEST_F(SemanticsTest, K16_a_slot_whose_target_was_gone_is_idle_and_not_busy) {
 }
 
 TEST_F(SemanticsTest, K17_a_busy_slot_is_of_no_concern_to_another) {
-    Holding holding;
-    ASSERT_EQ(schedule_on(value(0), holding.task()), no_error);
+    task::TargetThread holding;
+    ASSERT_EQ(schedule_on(value(0), &holding.task()), no_error);
     EXPECT_EQ(schedule_on(value(0)), std::errc::device_or_resource_busy);
     EXPECT_EQ(schedule_on(value(1)), no_error);
     EXPECT_EQ(value(1).count(), 1U);
-    EXPECT_EQ(schedule_on(value(1), holding.task()), no_error);
-    holding.let_go();
+    EXPECT_EQ(schedule_on(value(1), &holding.task()), no_error);
+    holding.release();
     EXPECT_EQ(value(0).count(), 1U);
     EXPECT_EQ(value(1).count(), 2U);
 }
@@ -161,9 +139,9 @@ TEST_F(SemanticsTest, K17_a_busy_slot_is_of_no_concern_to_another) {
 
 TEST_F(SemanticsTest, K22_K43_of_many_cancellers_one_has_it) {
     constexpr int kThreads = 4;
-    Holding holding;
+    task::TargetThread holding;
     for (int round = 0; round < 100; ++round) {
-        ASSERT_EQ(schedule_on(value(0), holding.task()), no_error);
+        ASSERT_EQ(schedule_on(value(0), &holding.task()), no_error);
         platform::Atomic<std::uint32_t> ready;
         std::vector<std::thread> threads;
         for (int index = 0; index < kThreads; ++index) {
@@ -181,7 +159,7 @@ TEST_F(SemanticsTest, K22_K43_of_many_cancellers_one_has_it) {
             task::Worker::synchronize();
         }
     }
-    holding.let_go();
+    holding.release();
     EXPECT_EQ(runs(), 0U);
     expect_ended("after all rounds");
     expect_all_contexts_back("after all rounds");
@@ -198,7 +176,7 @@ TEST_F(SemanticsTest, K37_a_detach_does_not_wait_for_a_callback_that_runs) {
             cancel(value(0).slot);  // From another callback.
         }
     };
-    TargetThread target([&] { wait_until([&] { return value(0).count() == 1; }); });
+    LifeThread target([&] { wait_until([&] { return value(0).count() == 1; }); });
     ASSERT_EQ(schedule_on(value(0), target.task()), no_error);
     wait_until([&] { return inside.load(std::memory_order_acquire) != 0; });
     ASSERT_EQ(schedule_on(value(1)), no_error);
@@ -218,8 +196,8 @@ TEST_F(SemanticsTest, K37_a_detach_does_not_wait_for_a_callback_that_runs) {
 }
 
 TEST_F(SemanticsTest, K45_K46_K78_a_cancelled_work_lets_go_of_program_map_and_target) {
-    Holding holding;
-    ScheduleRequest wanted = request(*scene_, value(0), holding.task());
+    task::TargetThread holding;
+    ScheduleRequest wanted = request(*scene_, value(0), &holding.task());
     wanted.callback.program = &value(1);  // Only the addresses matter.
     wanted.callback.map = &value(2);
     ASSERT_EQ(schedule(value(0).slot, wanted), no_error);
@@ -230,17 +208,17 @@ TEST_F(SemanticsTest, K45_K46_K78_a_cancelled_work_lets_go_of_program_map_and_ta
     const sync::Pool& tasks = task::TaskTable::get().tasks;
     task::Worker::synchronize();
     EXPECT_EQ(tasks.count_free(), tasks.count() - 3);
-    holding.let_go();
+    holding.release();
     wait_until([&] { return tasks.count_free() == tasks.count() - 2; });
     expect_all_contexts_back("after the target's end");
 }
 
 TEST_F(SemanticsTest, K79_works_still_queued_at_a_threads_end_are_run) {
-    Holding holding;
+    task::TargetThread holding;
     for (std::uint32_t index = 0; index < 5; ++index) {
-        ASSERT_EQ(schedule_on(value(index), holding.task(), Notify::none), no_error);
+        ASSERT_EQ(schedule_on(value(index), &holding.task(), Notify::none), no_error);
     }
-    holding.let_go();
+    holding.release();
     EXPECT_EQ(runs(), 5U);
     expect_ended("after the exit");
 }
@@ -248,7 +226,7 @@ TEST_F(SemanticsTest, K79_works_still_queued_at_a_threads_end_are_run) {
 // --- callbacks -----------------------------------------------------------------------------------
 
 TEST_F(SemanticsTest, K47_the_callback_runs_in_the_target_alone) {
-    TargetThread first([&] { wait_until([&] { return value(0).count() == 20; }); });
+    LifeThread first([&] { wait_until([&] { return value(0).count() == 20; }); });
     for (std::uint64_t round = 1; round <= 20; ++round) {
         ASSERT_EQ(schedule_on(value(0), first.task()), no_error);
         wait_until([&] { return totals().ran == round; });
@@ -267,7 +245,7 @@ TEST_F(SemanticsTest, K50_the_callback_may_block_and_fault) {
         fresh[100] = 7;  // The page is not there yet.
         EXPECT_EQ(::read(pipes[0], &byte, 1), 1);
     };
-    TargetThread target([&] { wait_until([&] { return value(0).count() == 1; }); });
+    LifeThread target([&] { wait_until([&] { return value(0).count() == 1; }); });
     ASSERT_EQ(schedule_on(value(0), target.task()), no_error);
     target.wait_for_state('S');
     EXPECT_EQ(value(0).count(), 0U);
@@ -300,7 +278,7 @@ TEST_F(SemanticsTest, K123_every_round_that_is_not_cancelled_arrives_with_its_ow
     in_callback = [&](TestValue&) {
         arrived.store(number.load(std::memory_order_relaxed), std::memory_order_release);
     };
-    TargetThread target([&] {
+    LifeThread target([&] {
         while (go.load(std::memory_order_acquire) <= kRounds) {
             task::safe_point();
             std::this_thread::yield();
@@ -351,7 +329,7 @@ TEST_F(SemanticsTest, K123_every_round_that_is_not_cancelled_arrives_with_its_ow
 
 TEST_F(SemanticsWithFewContexts, K126_K129_a_reader_holds_memory_up_and_nobody_else) {
     platform::Atomic<std::uint32_t> let_go;
-    TargetThread reader([&] {
+    LifeThread reader([&] {
         const task::ReadSection brief(*current(), sync::Flavour::brief);
         wait_until([&] { return let_go.load(std::memory_order_acquire) != 0; });
     });
@@ -372,23 +350,23 @@ TEST_F(SemanticsWithFewContexts, K126_K129_a_reader_holds_memory_up_and_nobody_e
 }
 
 TEST_F(SemanticsTest, K128_the_last_reference_may_go_in_an_event) {
-    Holding holding;
-    ASSERT_EQ(schedule_on(value(0), holding.task()), no_error);
+    task::TargetThread holding;
+    ASSERT_EQ(schedule_on(value(0), &holding.task()), no_error);
     ASSERT_EQ(schedule_on(value(1)), no_error);
     {
         const task::NmiScope scope(*current(), platform::stack_pointer(), false);
         cancel(value(0).slot);  // Its node is still on a list,
         cancel(value(1).slot);  // this one has no other reference.
     }
-    holding.let_go();
+    holding.release();
     expect_all_contexts_back("after the event");
 }
 
 TEST_F(SemanticsTest, K149_each_end_of_a_work_is_counted) {
-    Holding holding;
+    task::TargetThread holding;
     ASSERT_EQ(schedule_on(value(0)), no_error);
-    ASSERT_EQ(schedule_on(value(1), holding.task()), no_error);
-    ASSERT_EQ(schedule_on(value(2), holding.task()), no_error);
+    ASSERT_EQ(schedule_on(value(1), &holding.task()), no_error);
+    ASSERT_EQ(schedule_on(value(2), &holding.task()), no_error);
     EXPECT_EQ(totals().in_flight, 2U);
     cancel(value(1).slot);
     WorkCounts sum = totals();
@@ -396,7 +374,7 @@ TEST_F(SemanticsTest, K149_each_end_of_a_work_is_counted) {
     EXPECT_EQ(sum.ran, 1U);
     EXPECT_EQ(sum.cancelled, 1U);
     EXPECT_EQ(sum.in_flight, 1U);
-    holding.let_go();
+    holding.release();
     sum = totals();
     EXPECT_EQ(sum.ran, 2U);
     EXPECT_EQ(sum.in_flight, 0U);

@@ -55,7 +55,7 @@ TEST_F(TargetStateTest, K60_a_restartable_wait_goes_on_after_the_callback) {
     ASSERT_EQ(::pipe(pipes), 0);
     ssize_t size = -2;
     int error = 0;
-    TargetThread target([&] {
+    LifeThread target([&] {
         char byte = 0;
         size = ::read(pipes[0], &byte, 1);
         error = errno;
@@ -75,7 +75,7 @@ TEST_F(TargetStateTest, K60_a_restartable_wait_goes_on_after_the_callback) {
 TEST_F(TargetStateTest, K61_a_wait_that_cannot_be_restarted_is_interrupted) {
     int result = 0;
     int error = 0;
-    TargetThread target([&] {
+    LifeThread target([&] {
         const int epoll = ::epoll_create1(0);
         epoll_event event{};
         result = ::epoll_wait(epoll, &event, 1, 20'000);
@@ -102,7 +102,7 @@ TEST_F(TargetStateTest, K63_the_application_sees_no_signal) {
     ASSERT_EQ(::sigaction(sync::kSignal, &before, nullptr), 0);
     ASSERT_EQ(task::install_handler(), no_error);
     platform::Atomic<std::uint32_t> stop;
-    TargetThread target(
+    LifeThread target(
         [&] { wait_until([&] { return stop.load(std::memory_order_acquire) != 0; }); });
     ASSERT_EQ(schedule_on(value(0), target.task()), no_error);
     wait_until([&] { return value(0).count() == 1; });
@@ -141,7 +141,7 @@ TEST_F(TargetStateTest, K64_a_target_that_cannot_be_interrupted_runs_it_when_its
         done_at_callback = shared.done.load(std::memory_order_acquire);
     };
     pid_t child = 0;
-    TargetThread target([&] {
+    LifeThread target([&] {
         std::vector<char> stack(65536);
         // As vfork, which compilers know too much about: the parent sleeps, killable only.
         child = ::clone(vforked, stack.data() + stack.size(), CLONE_VM | CLONE_VFORK | SIGCHLD,
@@ -187,7 +187,7 @@ TEST_F(TargetStateTest, K65_K72_a_stopped_target_runs_it_when_it_is_continued) {
 
 TEST_F(TargetStateTest, K66_several_works_wake_a_sleeper_and_all_run) {
     platform::Atomic<std::uint32_t> stop;
-    TargetThread target([&] {
+    LifeThread target([&] {
         while (stop.load(std::memory_order_acquire) == 0) {
             ::poll(nullptr, 0, 10'000);  // Without a run point of its own.
         }
@@ -230,7 +230,7 @@ TEST_F(TargetStateTest, K67_a_task_that_never_looks_is_not_disturbed) {
 TEST_F(TargetStateTest, K68_what_is_cancelled_before_the_target_looks_wakes_it_once_at_most) {
     platform::Atomic<std::uint32_t> closed;
     platform::Atomic<std::uint32_t> open;
-    TargetThread target([&] {
+    LifeThread target([&] {
         sigset_t ours;
         sigemptyset(&ours);
         sigaddset(&ours, sync::kSignal);
@@ -256,7 +256,7 @@ TEST_F(TargetStateTest, K70_resume_mode_leaves_a_blocked_target_in_its_wait) {
     int pipes[2];
     ASSERT_EQ(::pipe(pipes), 0);
     ssize_t size = -2;
-    TargetThread target([&] {
+    LifeThread target([&] {
         char byte = 0;
         size = ::read(pipes[0], &byte, 1);
         task::safe_point();
@@ -277,7 +277,7 @@ TEST_F(TargetStateTest, K70_resume_mode_leaves_a_blocked_target_in_its_wait) {
 
 TEST_F(TargetStateTest, K71_a_signal_mode_work_takes_an_earlier_resume_mode_one_with_it) {
     platform::Atomic<std::uint32_t> stop;
-    TargetThread target([&] {
+    LifeThread target([&] {
         while (stop.load(std::memory_order_acquire) == 0) {
             ::poll(nullptr, 0, 10'000);
         }

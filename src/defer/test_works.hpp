@@ -131,18 +131,18 @@ inline char kernel_state(pid_t process, pid_t thread) {
 }
 
 /// A thread that is a task and does `life` (plain code of its own) once it has been published.
-class TargetThread {
+class LifeThread {
 public:
-    explicit TargetThread(std::function<void()> life) {
+    explicit LifeThread(std::function<void()> life) {
         thread_ = task::task_thread([this, life] {
             task_.store(task::current(), std::memory_order_release);
             life();
         });
         task::wait_until([&] { return task_.load(std::memory_order_acquire) != nullptr; });
     }
-    ~TargetThread() { join(); }
-    TargetThread(const TargetThread&) = delete;
-    TargetThread& operator=(const TargetThread&) = delete;
+    ~LifeThread() { join(); }
+    LifeThread(const LifeThread&) = delete;
+    LifeThread& operator=(const LifeThread&) = delete;
     void join() {
         if (thread_.joinable()) {
             thread_.join();
