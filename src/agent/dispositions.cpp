@@ -21,26 +21,50 @@ constinit std::atomic<pid_t> owner_pid{0};
 constinit std::atomic<bool> alternate_stacks{false};
 // Signals (but the three) whose sa_mask, as the application wrote it, contains kSignal.
 constinit std::atomic<SignalBits> asked{0};
-constinit std::atomic<bool> locked{false};
+constinit std::atomic<pid_t> writer{0};  // tid of the thread that changes dispositions
 
-// Handlers cannot interrupt the holder on its own thread: it has all signals blocked, but for the
-// trap of a program that single-steps itself, which would die of it.
+// One thread changes dispositions at a time. Waiting for it ends: its change is at most a call to
+// the kernel for each signal, and handlers cannot interrupt it, for it has all signals blocked.
+// Those who wait soon sleep, so that it gets the processor also if they are of higher priority.
+//
+// The trap of a program that single-steps itself is not blocked: the program would die of it. A
+// handler for it that sets an action in the middle of ours must not wait for us; it goes on inside.
 class WriterLock {
 public:
     WriterLock() noexcept : mask_(kernel_sigmask(SIG_SETMASK, ~bit_of(SIGTRAP))) {
-        while (locked.exchange(true, std::memory_order_acquire)) {
-            kernel_call(SYS_sched_yield);
+        const pid_t self = kernel_tid();
+        constexpr unsigned kYieldsMax = 16;
+        for (unsigned tries = 0;; ++tries) {
+            pid_t holder = 0;
+            if (writer.compare_exchange_strong(holder, self, std::memory_order_acquire)) {
+                return;
+            }
+            if (holder == self) {
+                nested_ = true;
+                return;
+            }
+            if (tries < kYieldsMax) {
+                kernel_call(SYS_sched_yield);
+            } else {
+                timespec pause{0, 50'000};
+                kernel_call(SYS_nanosleep, reinterpret_cast<long>(&pause));
+            }
         }
     }
     ~WriterLock() {
-        locked.store(false, std::memory_order_release);
+        if (!nested_) {
+            writer.store(0, std::memory_order_release);
+        }
         kernel_sigmask(SIG_SETMASK, mask_);
     }
     WriterLock(const WriterLock&) = delete;
     WriterLock& operator=(const WriterLock&) = delete;
 
+    [[nodiscard]] bool nested() const noexcept { return nested_; }
+
 private:
     SignalBits mask_;
+    bool nested_ = false;
 };
 
 bool is_owned(int signal) noexcept {
@@ -127,9 +151,9 @@ int sigaction_of_owned(int signal, const struct sigaction* action, struct sigact
     }
     const WriterLock lock;
     const struct sigaction before = record.read();
-    record.publish(*action);
+    record.publish(*action, lock.nested());
     if (signal != kSignal) {
-        install_fault_handler(signal, *action);
+        install_fault_handler(signal, record.read());
     } else if (is_function(before) != is_function(*action)) {
         revise_masks();
     }
@@ -192,17 +216,21 @@ struct sigaction Disposition::read_for_delivery() noexcept {
     return action;
 }
 
-void Disposition::publish(const struct sigaction& action) noexcept {
+void Disposition::publish(const struct sigaction& action, bool nested) noexcept {
     std::uint64_t words[kWords];
     std::memcpy(words, &action, sizeof words);
     std::uint64_t head = head_.load(std::memory_order_relaxed);
-    const std::uint64_t next = (head >> 1) + 1;
+    // The slot after the next where the code that we interrupt may be writing the next.
+    const std::uint64_t next = (head >> 1) + (nested ? 2 : 1);
     for (std::size_t i = 0; i < kWords; ++i) {
         slots_[next % kSlots][i].store(words[i], std::memory_order_relaxed);
     }
-    // Pairs with the acquire in read_slot. A delivery may set the lowest bit meanwhile; the new
-    // value supersedes it.
-    head_.store(next << 1, std::memory_order_release);
+    // Release: pairs with the acquire in read_slot. A delivery may set the lowest bit meanwhile,
+    // once for each value, and the new value supersedes it; what a nested writer has set is newer
+    // still.
+    while ((head >> 1) < next &&
+           !head_.compare_exchange_strong(head, next << 1, std::memory_order_acq_rel)) {
+    }
 }
 
 std::uint64_t Disposition::read_slot(struct sigaction& action) const noexcept {
@@ -214,7 +242,8 @@ std::uint64_t Disposition::read_slot(struct sigaction& action) const noexcept {
             words[i] = slots_[(head >> 1) % kSlots][i].load(std::memory_order_acquire);
         }
         const std::uint64_t now = head_.load(std::memory_order_acquire);
-        if ((now >> 1) - (head >> 1) < kSlots - 1) {
+        // Two writers at most are ahead of `now`.
+        if ((now >> 1) - (head >> 1) < kSlots - 2) {
             std::memcpy(&action, words, sizeof action);
             return (now >> 1) == (head >> 1) ? now : head;
         }
@@ -293,7 +322,7 @@ bool uses_alternate_stacks() noexcept { return alternate_stacks.load(std::memory
 
 void reset_dispositions_in_child() noexcept {
     owner_pid.store(kernel_pid(), std::memory_order_relaxed);
-    locked.store(false, std::memory_order_relaxed);
+    writer.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace taskwork::agent

@@ -48,8 +48,10 @@ public:
     /// Context: any. Lock-free.
     struct sigaction read_for_delivery() noexcept;
 
-    /// Context: task, nmi; by one writer at a time.
-    void publish(const struct sigaction& action) noexcept;
+    /// By one thread at a time. `nested`: perhaps in the middle of another publish() on the same
+    /// thread, one deep.
+    /// Context: task, nmi.
+    void publish(const struct sigaction& action, bool nested = false) noexcept;
 
 private:
     static constexpr unsigned kSlots = 8;
@@ -70,8 +72,7 @@ bool is_function(const struct sigaction& action) noexcept;
 Disposition& disposition_of(int owned_signal) noexcept;
 
 /// sigaction(2) for the application. 0, or -1 and errno.
-/// Context: any. With `action`: short, with signals blocked, and under a spin lock whose holder
-/// cannot be a frame of the calling thread.
+/// Context: any. With `action`: short, with signals blocked, and one thread at a time.
 int application_sigaction(int signal, const struct sigaction* action,
                           struct sigaction* old) noexcept;
 
