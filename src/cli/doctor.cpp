@@ -105,7 +105,8 @@ Finding check_perf() {
                                             kFrequencyDefault, rate, level)};
     }
     return {Verdict::missing,
-            fmt::format("{} (kernel.perf_event_paranoid {}); CPU timers stand in, up to {} Hz",
+            fmt::format("{} (kernel.perf_event_paranoid {}); CPU timers stand in, up to {} Hz, and "
+                        "resume mode's kick interrupts system calls",
                         rate == 0 ? "events are granted and do not arrive"
                                   : std::strerror(static_cast<int>(-rate)),
                         level, event::tick_frequency()),

@@ -453,6 +453,20 @@ TEST(CliDoctor, says_what_works_a_line_each) {
     EXPECT_THAT(outcome.out, HasSubstr("will work here"));
 }
 
+TEST(CliDoctor, says_what_is_missing_without_perf_events) {
+    const Outcome outcome = taskwork({"doctor"}, refuse_perf_events);
+    EXPECT_THAT(outcome.out, HasSubstr("CPU timers stand in"));
+    EXPECT_THAT(outcome.out, HasSubstr("resume mode's kick interrupts system calls"));
+}
+
+TEST(CliRun, core_dumps_of_the_command_leave_the_arena_out) {
+    json report;
+    const Outcome outcome = run_with_report(
+        {}, "hash_resume",
+        {"sh", "-c", "grep -A25 taskwork-arena /proc/self/smaps | grep -m1 VmFlags"}, &report);
+    EXPECT_THAT(outcome.out, HasSubstr(" dd"));
+}
+
 TEST(CliDoctor, says_no_where_run_cannot_work) {
     const Outcome outcome =
         taskwork({"doctor"}, [] { ::setenv("TASKWORK_AGENT", "/nowhere/agent.so", 1); });
