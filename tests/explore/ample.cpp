@@ -33,6 +33,7 @@ bool Machine::close(Who seed, std::uint32_t enabled, std::uint32_t* ample) {
                 continue;
             }
             chosen |= bit(agent);
+            agents |= conflicts(thing(Thing::process, process), true, bit(agent));
             for (unsigned index = 0; index < thread_count_; ++index) {
                 const Thread& thread = world_.threads[index];
                 if (thread.process == process && !thread.finished) {
@@ -113,6 +114,7 @@ bool Machine::close(Who seed, std::uint32_t enabled, std::uint32_t* ample) {
                 }
             }
             found |= conflicts(thing(Thing::signal, actor.thread), true, bit(agent));
+            found |= conflicts(thing(Thing::process, actor.process), true, bit(agent));
             contended = true;
         }
         contended = contended || found != 0;

@@ -10,7 +10,7 @@ namespace explore {
 
 namespace {
 
-constexpr std::size_t kBytes = std::size_t{1} << 20;
+constexpr std::size_t kBytes = HeapOf::kBytes;
 constexpr unsigned kClasses = 20;
 
 /// Blocks of powers of two; free ones of a size are a list. The book is in the memory itself.

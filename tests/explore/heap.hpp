@@ -12,6 +12,7 @@ namespace explore {
 /// Which heap operator new uses from here on.
 class HeapOf {
 public:
+    static constexpr std::size_t kBytes = std::size_t{1} << 20;
     explicit HeapOf(bool explored) noexcept;
     ~HeapOf();
     HeapOf(const HeapOf&) = delete;

@@ -98,6 +98,7 @@ Machine& Machine::get() {
 Machine::Machine() {
     statics_ = new (std::aligned_alloc(64, (sizeof(Statics) + 63) / 64 * 64)) Statics;
     static_places_.resize(sizeof(Statics) / 4 + 1);
+    heap_places_.resize(HeapOf::kBytes / 4 + 64);
     void* stacks = ::mmap(nullptr, kActorsMax * kStackBytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) {
@@ -120,6 +121,7 @@ void Machine::reset() {
     places_.assign(static_cast<unsigned>(Thing::count) * kThings, Place{});
     arena_places_.clear();
     static_places_.assign(static_places_.size(), kNowhere);
+    heap_places_.assign(heap_places_.size(), kNowhere);
     lines_.clear();
     line_known_.clear();
     watched_.clear();
@@ -174,15 +176,17 @@ void Machine::keep(const void* memory, std::size_t size) {
     }
 }
 
-void Machine::watch(const void* object, std::size_t size,
+void Machine::watch(const void* object, const void* fields, std::size_t size,
                     bool (*edge)(std::uint64_t, std::uint64_t)) {
     const HeapOf own(false);
-    keep(object, size);
+    keep(object, 8);
+    keep(fields, size);
     if (watched_.size() == kObjectsMax) {
         fail("explorer", "too many watched objects");
         std::abort();
     }
-    watched_.push_back({reinterpret_cast<std::uintptr_t>(object), size, edge});
+    watched_.push_back({reinterpret_cast<std::uintptr_t>(object),
+                        reinterpret_cast<std::uintptr_t>(fields), size, edge});
 }
 
 void Machine::watch_section(unsigned thread, const void* word) {
@@ -203,8 +207,11 @@ PlaceId Machine::place_of(const void* address, unsigned size) {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
     PlaceId* id = nullptr;
     const auto statics = reinterpret_cast<std::uintptr_t>(statics_);
+    const auto heap = reinterpret_cast<std::uintptr_t>(HeapOf::begin());
     if (at - statics < sizeof(Statics)) {
         id = &static_places_[(at - statics) / 4];
+    } else if (at - heap < HeapOf::size()) {
+        id = &heap_places_[(at - heap) / 4];
     } else if (Arena::present() && at >= kArenaBase && at - kArenaBase < Arena::header().size) {
         const std::size_t index = (at - kArenaBase) / 4;
         if (index >= arena_places_.size()) {
@@ -221,13 +228,14 @@ PlaceId Machine::place_of(const void* address, unsigned size) {
         place.address = at;
         place.size = static_cast<std::uint8_t>(size);
         for (std::size_t index = 0; index < watched_.size(); ++index) {
-            if (at - watched_[index].address < watched_[index].size) {
+            if (at == watched_[index].address ||
+                at - watched_[index].fields < watched_[index].size) {
                 place.object = static_cast<std::int16_t>(index);
                 place.is_word = at == watched_[index].address;
             }
         }
         places_.push_back(place);
-        if (at - statics >= sizeof(Statics)) {
+        if (at >= kArenaBase && at - kArenaBase < Arena::header().size) {
             add_line(at);
         }
     } else if (places_[*id].size != size) {
@@ -329,6 +337,7 @@ void Machine::restart() {
         if (may_die_[process]) {
             note_access(thing(Thing::life, index), kKill + process, true);
             note_access(thing(Thing::signal, index), kKill + process, true);
+            note_access(thing(Thing::process, process), kKill + process, true);
         }
     }
     for (unsigned index = 0; index < plans_.size(); ++index) {
@@ -545,6 +554,10 @@ bool Machine::writes_now(const Request& request) const {
 
 std::uint64_t Machine::step_at_once(Kind kind, void* address, unsigned size, std::uint64_t operand,
                                     std::uint64_t expected) {
+    if (kind == Kind::is_gone) {
+        // Whoever asks is there.
+        return is_gone(operand) && operand != static_cast<std::uint64_t>(identity_) ? 1 : 0;
+    }
     if (!is_memory(kind)) {
         return 0;
     }
@@ -558,6 +571,22 @@ std::uint64_t Machine::step_at_once(Kind kind, void* address, unsigned size, std
     }
     write_raw(address, size, updated(kind, old, operand));
     return old;
+}
+
+/// What an actor will do depends on its stack (and the registers kept there) and on memory. Frames
+/// that have returned are not part of it: what was read there no longer matters.
+std::uint64_t Machine::stack_hash(unsigned index) const {
+    const auto* at = static_cast<const std::byte*>(world_.actors[index].stack_pointer);
+    const std::byte* const top = stacks_ + (index + 1) * kStackBytes;
+    std::uint64_t one = 0x9e3779b97f4a7c15ULL;
+    std::uint64_t two = index;
+    for (; at < top; at += 16) {
+        std::uint64_t words[2] = {};
+        std::memcpy(words, at, at + 16 <= top ? 16 : 8);
+        one = std::rotl((one ^ words[0]) * 0xd6e8feb86659fd93ULL, 27);
+        two = std::rotl((two ^ words[1]) * 0xa0761d6478bd642fULL, 31);
+    }
+    return mix(one ^ std::rotl(two, 17));
 }
 
 void Machine::park(Actor& actor) { switch_stack(&actor.stack_pointer, engine_sp_); }
@@ -591,9 +620,13 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         request.place = place_of(address, size);
     } else if (kind == Kind::notify && operand != 0) {
         request.place = thing(Thing::signal, static_cast<unsigned>(operand - 1));
-    } else if (kind == Kind::is_gone || kind == Kind::end) {
+    } else if (kind == Kind::end) {
+        request.place = thing(Thing::life, self.thread);
+    } else if (kind == Kind::is_gone) {
         request.place =
-            thing(Thing::life, kind == Kind::end ? self.thread : static_cast<unsigned>(operand));
+            operand >= kProcessTarget
+                ? thing(Thing::process, static_cast<unsigned>(operand - kProcessTarget))
+                : thing(Thing::life, static_cast<unsigned>(operand));
     }
     if (request.place != kNowhere) {
         const bool writes = kind != Kind::load && kind != Kind::plain_load && kind != Kind::is_gone;
@@ -603,6 +636,7 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         }
         if (kind == Kind::end) {
             note_access(thing(Thing::signal, self.thread), index, true);
+            note_access(thing(Thing::process, self.process), index, true);
         }
         if (model_ == Model::tso && (kind == Kind::store || kind == Kind::plain_store)) {
             note_access(request.place, kFlush + self.thread, true);
@@ -618,7 +652,6 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
                                     model_ == Model::sc ? std::uint8_t{0} : kDirect};
         const std::uint64_t before = recording ? read(request.place) : 0;
         const std::uint64_t result = execute_memory(index, request, kDirect);
-        self.history = hash2(self.history, result);
         record(transition, request, before, result);
         return result;
     }
@@ -719,7 +752,6 @@ void Machine::check_access(unsigned actor, const Request& request) {
     }
     Actor& self = world_.actors[actor];
     WatchedObject& object = world_.objects[static_cast<unsigned>(place.object)];
-    self.history = hash2(self.history, object.life);
     if (!place.is_word && object.free) {
         explore::fail("use-after-free", plans_[actor].name + " touches " +
                                             place_name(request.place) + ", which is free");
@@ -932,7 +964,6 @@ void Machine::start(unsigned index) {
     Thread& thread = world_.threads[actor.thread];
     actor.status = Status::ready;
     actor.own_steps = 0;
-    actor.history = 1;
     if (actor.role != Role::thread) {
         thread.active[thread.depth++] = static_cast<std::uint8_t>(index);
         if (actor.role == Role::notification) {
@@ -948,6 +979,10 @@ void Machine::resume(unsigned index) {
     switch_stack(&engine_sp_, world_.actors[index].stack_pointer);
     HeapOf::set(false);
     current_ = -1;
+    Actor& actor = world_.actors[index];
+    if (actor.status == Status::ready) {
+        actor.history = stack_hash(index);
+    }
 }
 
 void Machine::fiber_main(unsigned index) {
@@ -966,7 +1001,9 @@ void Machine::fiber_main(unsigned index) {
 void Machine::finished(unsigned index) {
     Actor& actor = world_.actors[index];
     Thread& thread = world_.threads[actor.thread];
-    actor.history = 0;
+    if (!daemon_[actor.thread]) {
+        actor.history = 0;  // A daemon may have left something in the heap of the host.
+    }
     if (actor.role == Role::thread) {
         actor.status = Status::finished;
         thread.finished = true;
@@ -1049,7 +1086,6 @@ void Machine::perform(Transition transition) {
             record(transition, request, before, actor.result);
             return;
         }
-        actor.history = hash2(actor.history, actor.result);
         record(transition, request, before, actor.result);
         resume(who);
         return;
@@ -1058,8 +1094,7 @@ void Machine::perform(Transition transition) {
     record(transition, request, 0, actor.result);
     if (actor.status == Status::ready) {
         if (request.kind != Kind::forget) {
-            actor.history = hash2(actor.history, actor.result);
-        }
+            }
         resume(who);
     }
 }
@@ -1096,10 +1131,8 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
         target.signalled = true;
         return 0;
     }
-    case Kind::is_gone: {
-        const Thread& target = world_.threads[request.operand];
-        return target.finished || world_.dead[target.process] ? 1 : 0;
-    }
+    case Kind::is_gone:
+        return is_gone(request.operand) ? 1 : 0;
     case Kind::futex_wait:
         if (actor.role != Role::thread) {
             explore::fail("nmi-wait", plans_[index].name + " waits in a handler");
@@ -1129,7 +1162,6 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
         actor.waits_on = thing(Thing::rest, 0);
         return 0;
     case Kind::forget:
-        actor.history = hash2(request.operand, 4711);
         actor.own_steps = 0;
         return 0;
     case Kind::end:
@@ -1139,6 +1171,18 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
         fail("explorer", "a step of no kind");
         return 0;
     }
+}
+
+bool Machine::is_gone(std::uint64_t target) const {
+    bool gone = true;
+    for (unsigned index = 0; index < thread_count_; ++index) {
+        const Thread& thread = world_.threads[index];
+        if (target >= kProcessTarget ? thread.process + kProcessTarget == target
+                                     : index == target) {
+            gone = gone && (thread.finished || world_.dead[thread.process]);
+        }
+    }
+    return gone;
 }
 
 void Machine::fail(const char* oracle, const std::string& text) {
@@ -1157,6 +1201,11 @@ void fail(const char* oracle, const std::string& text) {
     if (machine.running_fiber()) {
         machine.abandon();
     }
+}
+
+void contended_lock() noexcept {
+    fail("explorer", "two actors want one lock of the host");
+    std::abort();
 }
 
 std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,

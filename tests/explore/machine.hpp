@@ -80,6 +80,9 @@ struct Transition {
     std::uint8_t variant = 0;
     friend bool operator==(const Transition&, const Transition&) = default;
 };
+/// Operands of is_gone from here on are processes.
+inline constexpr unsigned kProcessTarget = 100;
+
 /// Variant of a step that needed no memory model: the place is one thread's alone.
 inline constexpr std::uint8_t kDirect = 0xff;
 
@@ -90,7 +93,7 @@ struct Actor {
     std::uint8_t process = 0;
     std::uint32_t own_steps = 0;
     void* stack_pointer = nullptr;
-    std::uint64_t history = 0;
+    std::uint64_t history = 0;  ///< Hash of all that its future depends on but for memory.
     Request request;
     std::uint64_t result = 0;
     PlaceId waits_on = kNowhere;
@@ -216,7 +219,9 @@ public:
     /// The memory is part of every snapshot though no step may touch it.
     void keep(const void* memory, std::size_t size);
     /// Accesses of the object are checked against its life: its first word says whether it is free.
-    void watch(const void* object, std::size_t size, bool (*edge)(std::uint64_t, std::uint64_t));
+    /// `fields`: what may be touched of it only then.
+    void watch(const void* object, const void* fields, std::size_t size,
+               bool (*edge)(std::uint64_t, std::uint64_t));
     /// The thread's word that says whether it is inside a brief section.
     void watch_section(unsigned thread, const void* word);
     void name(const void* memory, std::size_t size, const std::string& name);
@@ -300,6 +305,7 @@ private:
     std::uint64_t step_at_once(Kind kind, void* address, unsigned size, std::uint64_t operand,
                                std::uint64_t expected);
     void park(Actor& actor);
+    [[nodiscard]] std::uint64_t stack_hash(unsigned index) const;
     void add_line(std::uintptr_t address);
     void note_access(PlaceId place, unsigned agent, bool writes);
     std::uint32_t conflicts(PlaceId place, bool writes, std::uint32_t self);
@@ -308,6 +314,7 @@ private:
     bool close(Who seed, std::uint32_t enabled, std::uint32_t* ample);
     [[nodiscard]] bool writes_now(const Request& request) const;
     [[nodiscard]] bool op_enabled(const Actor& actor) const;
+    [[nodiscard]] bool is_gone(std::uint64_t target) const;
     [[nodiscard]] bool needs_drained(const Request& request) const;
     [[nodiscard]] PlaceId second_place(const Request& request) const;
 
@@ -358,6 +365,7 @@ private:
     std::vector<Place> places_;
     std::vector<PlaceId> arena_places_;  ///< By 4-byte position in the arena.
     std::vector<PlaceId> static_places_;
+    std::vector<PlaceId> heap_places_;
     std::vector<std::uintptr_t> lines_;  ///< Live 64-byte lines of the arena.
     std::vector<bool> line_known_;
     std::vector<std::byte> base_arena_;  ///< The arena at the start of a run.
@@ -368,6 +376,7 @@ private:
     bool base_valid_ = false;
     struct Watched {
         std::uintptr_t address;
+        std::uintptr_t fields;
         std::size_t size;
         bool (*edge)(std::uint64_t, std::uint64_t);
     };

@@ -41,4 +41,7 @@ enum class Kind : std::uint8_t {
 std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,
                    std::uint64_t operand = 0, std::uint64_t expected = 0) noexcept;
 
+/// A lock of the host is wanted while another actor has it.
+void contended_lock() noexcept;
+
 }  // namespace explore

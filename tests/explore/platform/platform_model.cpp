@@ -54,6 +54,27 @@ bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept {
            explore::step(Kind::is_gone, nullptr, 0, std::memory_order_seq_cst, target - 1) != 0;
 }
 
+bool process_is_gone(std::int32_t pid) noexcept {
+    const Machine& machine = Machine::get();
+    for (unsigned index = 0; index < machine.process_count(); ++index) {
+        if (machine.pid_of(index) == pid) {
+            return explore::step(Kind::is_gone, nullptr, 0, std::memory_order_seq_cst,
+                                 explore::kProcessTarget + index) != 0;
+        }
+    }
+    return true;
+}
+
+int watch_process(std::int32_t pid) noexcept { return process_is_gone(pid) ? -ESRCH : pid; }
+
+void unwatch_process(int) noexcept {}
+
+void ended_processes(const int* watches, bool* ended, std::size_t count) noexcept {
+    for (std::size_t index = 0; index < count; ++index) {
+        ended[index] = watches[index] >= 0 && process_is_gone(watches[index]);
+    }
+}
+
 int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t) noexcept {
     return static_cast<int>(
         explore::step(Kind::futex_wait, &word, 4, std::memory_order_seq_cst, 0, expected));

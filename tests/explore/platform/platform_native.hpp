@@ -92,6 +92,7 @@ public:
         return detail::from_bits<T>(explore::step(explore::Kind::plain_load, &value_, sizeof(T),
                                                   std::memory_order_relaxed));
     }
+    operator T() const noexcept { return get(); }
     void set(T value) noexcept {
         explore::step(explore::Kind::plain_store, &value_, sizeof(T), std::memory_order_relaxed,
                       detail::to_bits(value));
@@ -167,8 +168,27 @@ std::int32_t thread_id() noexcept;
 std::int32_t process_id() noexcept;
 
 int notify_thread(std::int32_t pid, std::int32_t tid) noexcept;
-/// Whether there is no such thread any more.
 bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept;
+bool process_is_gone(std::int32_t pid) noexcept;
+int watch_process(std::int32_t pid) noexcept;
+void unwatch_process(int watch) noexcept;
+void ended_processes(const int* watches, bool* ended, std::size_t count) noexcept;
+
+/// The host's locks are taken by its threads at set-up and by its worker: scenarios have one actor
+/// that takes them. Two are reported, for that would need a model of waiting.
+class Mutex {
+public:
+    void lock() noexcept {
+        if (taken_) {
+            explore::contended_lock();
+        }
+        taken_ = true;
+    }
+    void unlock() noexcept { taken_ = false; }
+
+private:
+    bool taken_ = false;
+};
 
 int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
                std::uint64_t timeout_ns) noexcept;
