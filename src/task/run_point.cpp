@@ -297,11 +297,16 @@ void drain_safe(Task& task) noexcept {
         task.safe_draining.is_open()) {
         return;
     }
-    // Clear first, then take, as in drain_here. A descriptor is lowered before the look too: raised
-    // after it, it brings the thread here once more.
-    const std::uint32_t told = task.attention.exchange(0, std::memory_order_seq_cst);
-    if ((told & kAttentionReadable) != 0) {
+    // Clear first, then take, as in drain_here. The descriptor is lowered before the last clearing:
+    // to lower it may take back what a pusher raised since, and if that one's bits stayed set, the
+    // next would raise nothing. One raised after the last clearing brings the thread here again.
+    bool lowered = false;
+    while ((task.attention.exchange(0, std::memory_order_seq_cst) & kAttentionReadable) != 0) {
         descriptor_hooks.lower(task);
+        lowered = true;
+    }
+    if (lowered) {
+        drain(task);  // It may have been raised for a work of the other list.
     }
     if (!has_works(task, List::safe_point)) {
         return;
