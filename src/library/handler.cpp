@@ -2,12 +2,14 @@
 #include "library/handler.hpp"
 
 #include <poll.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include <atomic>
 #include <cerrno>
 
 #include "library/safe_points.hpp"
+#include "library/system_call.hpp"
 #include "library/wait_window.hpp"
 #include "sync/arena.hpp"
 #include "sync/signal.hpp"
@@ -53,6 +55,12 @@ bool is_another_copy(const struct sigaction& action) noexcept {
         }
     }
     return true;
+}
+
+/// Past libc, and past a preloaded library that keeps the signal open.
+void block_signal() noexcept {
+    const std::uint64_t bit = std::uint64_t{1} << (sync::kSignal - 1);
+    system_call(SYS_rt_sigprocmask, SIG_BLOCK, reinterpret_cast<long>(&bit), 0, sizeof(bit));
 }
 
 void handle(int signal, siginfo_t* info, void* ucontext) {
@@ -121,8 +129,9 @@ void leave_wait(task::Task& task, void* ucontext) noexcept {
         thread.window = 0;  // The wait was left by longjmp.
         return;
     }
-    // Another handler stands on top of the wait. Sent again and blocked until that one returns, the
-    // signal finds the wait itself.
+    // Another handler stands on top of the wait. Sent again and blocked until that one returns (and
+    // here, until we do), the signal finds the wait itself.
+    block_signal();
     sigaddset(&context.uc_sigmask, sync::kSignal);
     platform::notify_thread(task.pid, task.tid);
 }
