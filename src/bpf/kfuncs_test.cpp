@@ -366,6 +366,23 @@ TEST_F(TaskWorkTest, says_ebusy_when_the_map_has_no_user) {
     EXPECT_EQ(domain.run(program), 0u);
 }
 
+TEST_F(TaskWorkTest, K52_takes_no_notice_of_what_a_callback_returns) {
+    map::Map& map = domain.array(kValueBytes, 1, 0, kSlot);
+    std::uint64_t ran = 0;
+    for (const std::int32_t result : {0, 1, -7, INT32_MAX, INT32_MIN}) {
+        SCOPED_TRACE(result);
+        Program& program = scheduler(map, 0, "bpf_task_work_schedule_signal",
+                                     {load(BPF_DW, R1, R3, kMark), add(R1, 1),
+                                      store(BPF_DW, R3, kMark, R1), set(R0, result), leave()});
+        for (int round = 0; round < 2; ++round) {
+            EXPECT_EQ(domain.run_in_nmi(program), 0u);
+            EXPECT_EQ(value(map, 0)->mark, ++ran);
+        }
+        EXPECT_EQ(program.faults.load(std::memory_order_relaxed), 0u);
+        EXPECT_EQ(program.callbacks.load(std::memory_order_relaxed), 2u);
+    }
+}
+
 // ---- Other kfuncs -------------------------------------------------------------------------------
 
 class KfuncTest : public TaskWorkTest {};
