@@ -17,8 +17,8 @@ namespace trace {
 
 /// Starts to record, all works or `only` that one (until it is cancelled); what an earlier trace
 /// recorded is gone. `records` is rounded up to a power of two, 48 bytes each. Errors:
-/// not_enough_memory, invalid_argument (more than 2^24), device_or_resource_busy (it is on); as
-/// register_this_thread().
+/// not_enough_memory, invalid_argument (0 or more than 2^24; `only` has not been scheduled since it
+/// was made or cancelled), device_or_resource_busy (it is on); as register_this_thread().
 /// Context: task.
 [[gnu::visibility("default")]] std::errc start(std::size_t records,
                                                const Work* only = nullptr) noexcept;

@@ -24,6 +24,7 @@ constexpr std::size_t kRecordsMax = std::size_t{1} << 24;
 /// The ring in use. Never unmapped: a handler may be writing to it still.
 struct Ring {
     std::atomic<Record*> records{nullptr};
+    std::size_t capacity = 0;  ///< Of `records`; start()'s, which `on` lets in one at a time.
     std::atomic<std::uint64_t> mask{0};
     std::atomic<std::uint64_t> next{0};   ///< Records made so far.
     std::atomic<std::uint64_t> begin{0};  ///< The first of this trace.
@@ -120,12 +121,11 @@ std::errc start(std::size_t records, const Work* only) noexcept {
         only_index = library::context_index(*only);
         if (only_index == 0) {
             ring.on.store(false, std::memory_order_release);
-            return std::errc::not_enough_memory;
+            return std::errc::invalid_argument;
         }
     }
     const std::size_t wanted = std::bit_ceil(records);
-    if (ring.records.load(std::memory_order_relaxed) == nullptr ||
-        ring.mask.load(std::memory_order_relaxed) + 1 < wanted) {
+    if (ring.capacity < wanted) {
         void* memory = ::mmap(nullptr, wanted * sizeof(library::Record), PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         if (memory == MAP_FAILED) {
@@ -133,8 +133,9 @@ std::errc start(std::size_t records, const Work* only) noexcept {
             return std::errc::not_enough_memory;
         }
         ring.records.store(static_cast<library::Record*>(memory), std::memory_order_release);
-        ring.mask.store(wanted - 1, std::memory_order_release);
+        ring.capacity = wanted;
     }
+    ring.mask.store(wanted - 1, std::memory_order_release);
     ring.begin.store(ring.next.load(std::memory_order_relaxed), std::memory_order_relaxed);
     ring.only.store(only_index, std::memory_order_relaxed);
     defer::set_transition_hook(library::record);
