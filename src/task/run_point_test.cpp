@@ -234,8 +234,8 @@ TEST_F(RunPointTest, a_notification_that_comes_late_does_not_silence_the_next) {
 TEST_F(RunPointTest, a_notification_that_fails_leaves_the_flag_clear) {
     // Not one of the table: the worker asks after the thread ids of those.
     const auto nobody = std::make_unique<Task>();
-    nobody->pid = platform::process_id();
-    nobody->tid = 0x3fffffff;  // No such thread.
+    nobody->pid.set(platform::process_id());
+    nobody->tid.set(0x3fffffff);  // No such thread.
     notify(*nobody, Notify::signal);
     EXPECT_EQ(nobody->pending.load(std::memory_order_seq_cst), 0U);
 }

@@ -170,8 +170,8 @@ std::errc join_process(const char* command_name) noexcept {
         return std::errc::not_enough_memory;
     }
     sync::Word word = sync::Pool::load(process);
-    process->pid = platform::process_id();
-    process->start_ns = platform::boot_ns();
+    process->pid.set(platform::process_id());
+    process->start_ns.set(platform::boot_ns());
     process->attached.store(0, std::memory_order_relaxed);
     copy_name(process->command, sizeof(process->command), command_name);
     const auto index = static_cast<std::uint16_t>(table.processes.index_of(process));
@@ -205,10 +205,11 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
         table.tasks_refused.fetch_add(1, std::memory_order_relaxed);
         return std::errc::not_enough_memory;
     }
-    task->pid = process->pid;
-    task->tid = platform::thread_id();
-    table.tids[table.tasks.index_of(task)].store(task->tid, std::memory_order_release);
-    task->process = owner;
+    task->pid.set(process->pid);
+    const std::int32_t tid = platform::thread_id();
+    task->tid.set(tid);
+    table.tids[table.tasks.index_of(task)].store(tid, std::memory_order_release);
+    task->process.set(owner);
     task->sampled.store(0, std::memory_order_relaxed);
     task->section.reset();
     task->nmi.reset();

@@ -124,19 +124,20 @@ private:
 /// A process of the domain.
 struct alignas(64) Process {
     sync::AtomicWord word;
-    std::int32_t pid;
+    platform::Plain<std::int32_t> pid;
     std::uint32_t joined_item;                      ///< Deferral item: the worker watches the pid.
     platform::Atomic<std::uint32_t> attached;       ///< Futex word: raised when the worker is done.
-    std::uint64_t start_ns;                         ///< CLOCK_BOOTTIME of joining.
+    platform::Plain<std::uint64_t> start_ns;        ///< CLOCK_BOOTTIME of joining.
     char command[64];                               ///< Name of the executable, for reports.
     alignas(64) std::byte view[kProcessViewBytes];  ///< mm_struct of our BTF.
 };
 
 struct alignas(64) Task {
     sync::AtomicWord word;
-    std::int32_t pid;
-    std::int32_t tid;
-    std::uint16_t process;  ///< Index of the process; also the owner in the words it moves.
+    platform::Plain<std::int32_t> pid;
+    platform::Plain<std::int32_t> tid;
+    platform::Plain<std::uint16_t>
+        process;  ///< Index of the process; also the owner in the words it moves.
     std::uint16_t reserved0;
     std::uint32_t born_item;
     std::uint32_t exited_item;

@@ -56,6 +56,7 @@ public:
     Plain& operator=(const Plain&) = delete;
 
     [[nodiscard]] constexpr T get() const noexcept { return value_; }
+    constexpr operator T() const noexcept { return get(); }  ///< Reads as what it holds.
     constexpr void set(T value) noexcept { value_ = value; }
 
 private:
