@@ -295,6 +295,7 @@ void take_from(Slot& slot, std::uint64_t left) noexcept {
     const task::Section section(self);
     // Opened before the exchange: from then on a sweep may finish our work and retire the context.
     const task::ReadSection brief(*self, sync::Flavour::brief);
+    // Each retry is the success of another, who has published or taken.
     while (seen != left && seen != kSlotDead) {
         if (slot.word.compare_exchange(seen, left, std::memory_order_acq_rel)) {
             if (seen != 0) {

@@ -491,6 +491,9 @@ namespace {
 /// True: there may be more.
 bool compact_list(Task& task, List list) noexcept {
     constexpr unsigned kBatch = 256;
+    // Nodes that are taken and pushed again meanwhile may lead the walk onto other lists, and from
+    // there on and on. The next canceller asks again.
+    constexpr unsigned kStepsMax = 1U << 20;
     WorkNode* gone[kBatch];
     unsigned count = 0;
     Task* worker = current();
@@ -500,7 +503,7 @@ bool compact_list(Task& task, List list) noexcept {
         const std::uint64_t head = task.head(list).load(std::memory_order_acquire);
         WorkNode* before =
             head == kListClosed ? nullptr : node_at(static_cast<std::uint32_t>(head));
-        while (before != nullptr && count < kBatch) {
+        for (unsigned step = 0; before != nullptr && count < kBatch && step < kStepsMax; ++step) {
             Link link{before->next.load(std::memory_order_acquire)};
             WorkNode* node = node_at(link.next());
             if (node == nullptr || link.claimed()) {
