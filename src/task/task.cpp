@@ -50,12 +50,19 @@ namespace {
 /// In Task::references: nobody but the handles needs the block.
 constexpr std::uint32_t kUnneeded = std::uint32_t{1} << 31;
 
+/// Nobody has the block any more. The references are forgotten before it can be claimed, not when
+/// it is: its next claimer may die in between, and it would count as unneeded already.
+void release(sync::Pool& pool, Task& task) noexcept {
+    free_hook(task);
+    task.references.store(0, std::memory_order_relaxed);
+    pool.release(&task);
+}
+
 /// The worker has waited out the grace period.
 void free_task(sync::Pool& pool, void* object) noexcept {
     auto& task = *static_cast<Task*>(object);
     if (task.references.fetch_or(kUnneeded, std::memory_order_acq_rel) == 0) {
-        free_hook(task);
-        pool.release(&task);
+        release(pool, task);
     }
 }
 
@@ -65,8 +72,7 @@ void get(Task& task) noexcept { task.references.fetch_add(1, std::memory_order_r
 
 void put(Task& task) noexcept {
     if (task.references.fetch_sub(1, std::memory_order_acq_rel) - 1 == kUnneeded) {
-        free_hook(task);
-        TaskTable::get().tasks.release(&task);
+        release(TaskTable::get().tasks, task);
     }
 }
 
@@ -215,7 +221,6 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
     task->nmi.reset();
     task->draining.reset();
     task->safe_draining.reset();
-    task->references.store(0, std::memory_order_relaxed);
     task->attention.store(0, std::memory_order_relaxed);
     task->stack_low = stack_low;
     task->stack_high = stack_high;
