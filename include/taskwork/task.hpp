@@ -19,7 +19,7 @@ namespace taskwork {
 class Task;
 
 /// What a thread has done with works. Percentiles and the maximum are of the time from schedule to
-/// the start of the callback, in nanoseconds.
+/// the start of the callback, in nanoseconds, of works that other threads scheduled.
 struct TaskCounters {
     std::uint64_t drains = 0;         ///< Times that it found works to run.
     std::uint64_t drains_cut = 0;     ///< Ended by their budget: the rest waited for the next.

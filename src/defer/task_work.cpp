@@ -135,7 +135,7 @@ std::errc deliver(WorkContext& context, std::uint32_t round, const ScheduleReque
     }
     context.mode.set(request.mode);
     context.list.set(request.list);
-    context.scheduled_ns.set(platform::now_ns());
+    context.scheduled_ns.set(request.timed ? platform::now_ns() : 0);
     // Noted while it is still ours: from the second step on a canceller or the target may be
     // faster.
     note(context, round, Transition::scheduled);
@@ -213,10 +213,11 @@ void run_context(Task& self, WorkContext& context) noexcept {
     if (state_of(word) == WorkState::scheduled) {
         const Word running = word.with_state(raw(WorkState::running)).with_owner(self.process);
         if (Pool::transition(&context, word, running)) {
-            const std::uint64_t now = platform::now_ns();
-            const std::uint64_t scheduled = context.scheduled_ns.get();
-            if (now > scheduled) {
-                self.latency.record(now - scheduled);
+            if (const std::uint64_t scheduled = context.scheduled_ns.get(); scheduled != 0) {
+                const std::uint64_t now = platform::now_ns();
+                if (now > scheduled) {
+                    self.latency.record(now - scheduled);
+                }
             }
             note(context, round, Transition::running);
             run_callback(self, context);

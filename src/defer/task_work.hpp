@@ -84,6 +84,9 @@ struct ScheduleRequest {
     /// kCallbackCallable: copied, at most kCallableBytes.
     const void* callable = nullptr;
     std::size_t callable_size = 0;
+    /// Whether the time to the callback counts in the target's histogram. It takes two looks at the
+    /// clock, half of what a schedule onto oneself costs.
+    bool timed = true;
     /// User references of the map that holds the slot; 0 refuses (K11). nullptr: not asked.
     const platform::Atomic<std::uint32_t>* user_count = nullptr;
     /// Totals of the owner (map), into which the context's are folded at its end.

@@ -185,6 +185,7 @@ std::errc schedule(WorkWords& work, const Task& target, Invoke invoke, const voi
     request.callback.program = reinterpret_cast<void*>(invoke);
     request.callable = callable;
     request.callable_size = size;
+    request.timed = to != self;
     const task::Section section(self);
     const std::errc error = library::schedule_in_section(work, *self, request);
     // A handler that interrupts its own thread's wait before the wait has begun: only a signal

@@ -276,8 +276,6 @@ bool Arena::same_pid_namespace() noexcept {
 
 bool Arena::present() noexcept { return view.header != nullptr; }
 
-ArenaHeader& Arena::header() noexcept { return *view.header; }
-
 bool Arena::is_host() noexcept {
     return present() && view.header->host_pid == platform::process_id();
 }

@@ -108,7 +108,9 @@ public:
     static bool present() noexcept;
     /// Precondition: present().
     /// Context: any.
-    static ArenaHeader& header() noexcept;
+    static ArenaHeader& header() noexcept {
+        return *reinterpret_cast<ArenaHeader*>(detail::arena_base);
+    }
     /// True in the process that created it (and in none of its forks).
     /// Context: any.
     static bool is_host() noexcept;

@@ -10,39 +10,9 @@ namespace taskwork::sync {
 
 namespace {
 
-constexpr std::uint64_t kNestingMask = 0xffff;
-constexpr unsigned kEpochShift = 16;
-
 AnyReaderOpen reader_walk = nullptr;
 
 }  // namespace
-
-void ReaderSlot::enter() noexcept {
-    const std::uint64_t word = word_.load(std::memory_order_relaxed);
-    if ((word & kNestingMask) != 0) {
-        word_.store(word + 1, std::memory_order_relaxed);
-        platform::signal_fence();
-        return;
-    }
-    const std::uint64_t epoch = GracePeriods::get().epoch();
-    word_.store(epoch << kEpochShift | 1, std::memory_order_relaxed);
-    // The store must be visible before anything the section loads. The worker's membarrier does
-    // that for us; all that is needed here is that the compiler keeps the order.
-    if (GracePeriods::readers_fence()) {
-        platform::full_fence();
-    } else {
-        platform::signal_fence();
-    }
-}
-
-void ReaderSlot::exit() noexcept {
-    const std::uint64_t word = word_.load(std::memory_order_relaxed);
-    if ((word & kNestingMask) == 0) {
-        return;  // Reset meanwhile: the section was taken for abandoned.
-    }
-    // Release: pairs with the acquire in is_open_since; the section's accesses are done.
-    word_.store((word & kNestingMask) == 1 ? 0 : word - 1, std::memory_order_release);
-}
 
 void ReaderSlot::reset() noexcept { word_.store(0, std::memory_order_release); }
 
@@ -65,8 +35,6 @@ std::errc GracePeriods::create() noexcept {
     return no_error;
 }
 
-GracePeriods& GracePeriods::get() noexcept { return *Arena::root<GracePeriods>(Root::grace); }
-
 void GracePeriods::set_reader_walk(AnyReaderOpen walk) noexcept { reader_walk = walk; }
 
 GraceTicket GracePeriods::start() noexcept {
@@ -81,10 +49,6 @@ GraceTicket GracePeriods::start() noexcept {
 bool GracePeriods::poll(GraceTicket ticket, Flavour flavour) const noexcept {
     TW_ASSERT(reader_walk != nullptr, "grace periods know how to find the readers");
     return !reader_walk(flavour, ticket.epoch);
-}
-
-bool GracePeriods::readers_fence() noexcept {
-    return platform::this_process().readers_fence.load(std::memory_order_relaxed) != 0;
 }
 
 void GracePeriods::register_process() noexcept {

@@ -26,6 +26,7 @@
 
 #include "base/context.hpp"
 #include "base/errc.hpp"
+#include "sync/arena.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::sync {
@@ -48,6 +49,8 @@ public:
     [[nodiscard]] bool is_open_since(std::uint64_t epoch) const noexcept;
 
 private:
+    static constexpr std::uint64_t kNestingMask = 0xffff;
+    static constexpr unsigned kEpochShift = 16;
     platform::Atomic<std::uint64_t> word_;
 };
 
@@ -66,7 +69,7 @@ public:
     /// Context: task.
     TW_TASK_ONLY static std::errc create() noexcept;
     /// Context: any.
-    static GracePeriods& get() noexcept;
+    static GracePeriods& get() noexcept { return *Arena::root<GracePeriods>(Root::grace); }
     /// Host only.
     /// Context: task.
     TW_TASK_ONLY static void set_reader_walk(AnyReaderOpen walk) noexcept;
@@ -83,7 +86,9 @@ public:
     }
 
     /// Whether readers of this process must fence by themselves (membarrier refused).
-    static bool readers_fence() noexcept;
+    static bool readers_fence() noexcept {
+        return platform::this_process().readers_fence.load(std::memory_order_relaxed) != 0;
+    }
     /// Registers this process; call before its first reader.
     /// Context: task; async-signal-safe for forked children.
     TW_TASK_ONLY static void register_process() noexcept;
@@ -91,5 +96,33 @@ public:
 private:
     platform::Atomic<std::uint64_t> epoch_{1};
 };
+
+// Here, because they are a few instructions and stand in every path.
+inline void ReaderSlot::enter() noexcept {
+    const std::uint64_t word = word_.load(std::memory_order_relaxed);
+    if ((word & kNestingMask) != 0) {
+        word_.store(word + 1, std::memory_order_relaxed);
+        platform::signal_fence();
+        return;
+    }
+    const std::uint64_t epoch = GracePeriods::get().epoch();
+    word_.store(epoch << kEpochShift | 1, std::memory_order_relaxed);
+    // The store must be visible before anything the section loads. The worker's membarrier does
+    // that for us; all that is needed here is that the compiler keeps the order.
+    if (GracePeriods::readers_fence()) {
+        platform::full_fence();
+    } else {
+        platform::signal_fence();
+    }
+}
+
+inline void ReaderSlot::exit() noexcept {
+    const std::uint64_t word = word_.load(std::memory_order_relaxed);
+    if ((word & kNestingMask) == 0) {
+        return;  // Reset meanwhile: the section was taken for abandoned.
+    }
+    // Release: pairs with the acquire in is_open_since; the section's accesses are done.
+    word_.store((word & kNestingMask) == 1 ? 0 : word - 1, std::memory_order_release);
+}
 
 }  // namespace taskwork::sync

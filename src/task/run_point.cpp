@@ -50,7 +50,10 @@ bool claim(WorkNode& node, Link& link) noexcept {
 /// nothing, so the sequence is odd all the time.
 WorkNode* take_list(Task& task, std::uint64_t left, List list) noexcept {
     const ReadSection brief(task, sync::Flavour::brief);
-    task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
+    // Written by this thread alone. Release: whoever finds the list taken, or a node claimed, finds
+    // the sequence odd or later; whoever finds it even again finds every node claimed.
+    const std::uint32_t sequence = task.take_sequence.load(std::memory_order_relaxed);
+    task.take_sequence.store(sequence + 1, std::memory_order_release);
     const std::uint64_t head = task.head(list).exchange(left, std::memory_order_acq_rel);
     WorkNode* first = nullptr;
     WorkNode* last = nullptr;
@@ -70,7 +73,7 @@ WorkNode* take_list(Task& task, std::uint64_t left, List list) noexcept {
     if (last != nullptr) {
         last->run_next.set(nullptr);
     }
-    task.take_sequence.fetch_add(1, std::memory_order_seq_cst);
+    task.take_sequence.store(sequence + 2, std::memory_order_release);
     return first;
 }
 
@@ -150,8 +153,11 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
             break;
         }
         // Clear first, then take: a pusher that finds the flag clear notifies, one that finds it
-        // set pushed before this take.
-        task.pending.store(kToldNothing, std::memory_order_seq_cst);
+        // set pushed before this take. Onto oneself nothing was told, and a store that every other
+        // processor must see before the next load is what a locked instruction costs.
+        if (task.pending.load(std::memory_order_relaxed) != kToldNothing) {
+            task.pending.store(kToldNothing, std::memory_order_seq_cst);
+        }
         if (!has_works(task)) {
             continue;
         }
@@ -198,6 +204,10 @@ void set_event_hook(EventTest test, EventHook hook) noexcept {
 }
 
 void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
+    if (!task.nmi.is_open() && !task.draining.is_open() && !task.section.is_open() &&
+        !task.safe_draining.is_open()) {
+        return;
+    }
     bool any = false;
     for (Depth* depth : {&task.nmi, &task.draining, &task.section, &task.safe_draining}) {
         if (is_stale(task, *depth, stack_pointer)) {

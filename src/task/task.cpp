@@ -126,8 +126,6 @@ std::errc TaskTable::create(std::uint32_t tasks_max, std::uint32_t processes_max
     return no_error;
 }
 
-TaskTable& TaskTable::get() noexcept { return *sync::Arena::root<TaskTable>(sync::Root::tasks); }
-
 Task* TaskTable::find(std::int32_t tid) noexcept {
     for (std::uint32_t index = 0; index < tasks.count(); ++index) {
         // Acquire: pairs with the release in register_current.
@@ -140,15 +138,6 @@ Task* TaskTable::find(std::int32_t tid) noexcept {
         }
     }
     return nullptr;
-}
-
-Task* current() noexcept {
-    const platform::ThreadState& state = platform::this_thread();
-    void* task = state.task.get();
-    if (task == nullptr || state.cookie.get() != platform::fork_cookie()) {
-        return nullptr;
-    }
-    return static_cast<Task*>(task);
 }
 
 Process* current_process() noexcept {

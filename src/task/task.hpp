@@ -20,6 +20,7 @@
 
 #include "base/context.hpp"
 #include "base/errc.hpp"
+#include "sync/arena.hpp"
 #include "sync/grace.hpp"
 #include "sync/platform.hpp"
 #include "sync/pool.hpp"
@@ -209,7 +210,7 @@ public:
     /// Arena that create() takes, about.
     static std::size_t bytes(std::uint32_t tasks_max, std::uint32_t processes_max) noexcept;
     /// Context: any.
-    static TaskTable& get() noexcept;
+    static TaskTable& get() noexcept { return *sync::Arena::root<TaskTable>(sync::Root::tasks); }
 
     sync::Pool tasks;
     sync::Pool processes;
@@ -232,7 +233,13 @@ public:
 /// The calling thread's task; nullptr if it is not registered, or if it is a forked child's thread
 /// that has not joined yet.
 /// Context: any.
-Task* current() noexcept;
+inline Task* current() noexcept {
+    const platform::ThreadState& state = platform::this_thread();
+    void* const task = state.task.get();
+    return task == nullptr || state.cookie.get() != platform::fork_cookie()
+               ? nullptr
+               : static_cast<Task*>(task);
+}
 
 /// Joins this process to the domain of the arena it has mapped: registers for membarrier, claims a
 /// Process. Errors: not_enough_memory (table full), no_such_process (domain closed).

@@ -42,12 +42,14 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
            static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-[[gnu::tls_model("initial-exec")]] thread_local constinit ThreadState thread_state{};
-
-/// One page that the kernel empties in a forked child.
-std::atomic<std::uint64_t*> cookie_page{nullptr};
-
 }  // namespace
+
+namespace detail {
+[[gnu::tls_model("initial-exec")]] thread_local constinit ThreadState thread_state{};
+constinit std::atomic<std::uint64_t*> cookie_page{nullptr};
+}  // namespace detail
+
+using detail::cookie_page;
 
 std::uint64_t now_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t boot_ns() noexcept { return clock_ns(CLOCK_BOOTTIME); }
@@ -119,15 +121,7 @@ bool membarrier_all() noexcept {
     return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
 }
 
-ThreadState& this_thread() noexcept { return thread_state; }
-
 constinit ProcessState process_state{};
-
-std::uint64_t fork_cookie() noexcept {
-    // Pairs with the release in fork_cookie_renew: the page is ready once it is seen.
-    const std::uint64_t* page = cookie_page.load(std::memory_order_acquire);
-    return page == nullptr ? 0 : __atomic_load_n(page, __ATOMIC_RELAXED);
-}
 
 bool fork_cookie_renew() noexcept {
     std::uint64_t* page = cookie_page.load(std::memory_order_acquire);

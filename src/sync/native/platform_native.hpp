@@ -209,7 +209,11 @@ struct ThreadState {
     Plain<void*> task;            ///< Task* of the task layer, nullptr until registered.
     Plain<std::uint64_t> cookie;  ///< Fork cookie that was current when `task` was set.
 };
-ThreadState& this_thread() noexcept;
+namespace detail {
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] extern thread_local constinit ThreadState thread_state;
+}
+inline ThreadState& this_thread() noexcept { return detail::thread_state; }
 
 /// What there is one of per process; a forked child begins with a copy, which the cookie tells.
 struct ProcessState {
@@ -221,9 +225,18 @@ struct ProcessState {
 [[gnu::visibility("hidden")]] extern constinit ProcessState process_state;
 inline ProcessState& this_process() noexcept { return process_state; }
 
+namespace detail {
+/// One page that the kernel empties in a forked child.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<std::uint64_t*> cookie_page;
+}  // namespace detail
+
 /// A value that a child made by fork, _Fork or raw clone without CLONE_VM reads as 0, and the
 /// process that set it (or a vfork child) as what it set.
-std::uint64_t fork_cookie() noexcept;
+inline std::uint64_t fork_cookie() noexcept {
+    // Pairs with the release in fork_cookie_renew: the page is ready once it is seen.
+    const std::uint64_t* page = detail::cookie_page.load(std::memory_order_acquire);
+    return page == nullptr ? 0 : __atomic_load_n(page, __ATOMIC_RELAXED);
+}
 /// Gives this process a fresh cookie; called once at start and once in each forked child. Returns
 /// false if the page cannot be had (no memory).
 bool fork_cookie_renew() noexcept;
