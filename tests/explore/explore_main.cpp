@@ -58,7 +58,10 @@ bool run_one(const Scenario& scenario, const Options& options) {
     }
     const std::vector<Transition> path =
         minimise(scenario, options.model, result.path, result.failure.oracle);
-    print_run(scenario, options.model, path);
+    if (!print_run(scenario, options.model, path)) {
+        std::printf("oracle: %s\n%s\nThe replay does not show it: a fault of the explorer.\n",
+                    result.failure.oracle.c_str(), result.failure.text.c_str());
+    }
     std::printf("replay: explore --replay '%s'\n",
                 schedule_string(scenario.name, options.model, path).c_str());
     return false;

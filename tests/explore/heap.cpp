@@ -74,6 +74,16 @@ void HeapOf::reset() noexcept {
 std::byte* HeapOf::begin() noexcept { return reinterpret_cast<std::byte*>(&heap); }
 std::size_t HeapOf::size() noexcept { return offsetof(Heap, memory) + heap.used; }
 
+std::uint64_t HeapOf::hash() noexcept {
+    std::uint64_t sum = 1;
+    for (std::size_t at = 0; at + 8 <= size(); at += 8) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, begin() + at, 8);
+        sum = std::rotl((sum ^ word) * 0xd6e8feb86659fd93ULL, 29);
+    }
+    return sum;
+}
+
 }  // namespace explore
 
 void* operator new(std::size_t size) {

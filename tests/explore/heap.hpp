@@ -24,6 +24,7 @@ public:
     /// What a snapshot holds of it.
     static std::byte* begin() noexcept;
     static std::size_t size() noexcept;
+    static std::uint64_t hash() noexcept;
 
 private:
     bool before_;

@@ -144,6 +144,7 @@ unsigned Machine::add_thread(unsigned process, std::string name, std::function<v
     const HeapOf own(false);
     const unsigned thread = thread_count_++;
     world_.threads[thread].process = static_cast<std::uint8_t>(process);
+    world_.threads[thread].finished = false;
     daemon_[thread] = daemon;
     plans_.push_back(
         {std::move(name), std::move(body), Role::thread, static_cast<std::uint8_t>(thread)});
@@ -277,6 +278,7 @@ std::string Machine::place_name(PlaceId id) const {
 void Machine::begin(Model model) {
     model_ = model;
     const std::size_t used = Arena::header().committed.load(std::memory_order_relaxed);
+    base_notes_ = world_.notes;
     base_heap_.assign(HeapOf::begin(), HeapOf::begin() + HeapOf::size());
     base_arena_.resize(used);
     std::memcpy(base_arena_.data(), reinterpret_cast<void*>(kArenaBase), used);
@@ -309,6 +311,7 @@ void Machine::restart() {
     std::memcpy(static_cast<void*>(statics_), base_statics_.data(), sizeof(Statics));
     std::memcpy(HeapOf::begin(), base_heap_.data(), base_heap_.size());
     World fresh;
+    fresh.notes = base_notes_;
     fresh.notify_failures_left = notify_failures_;
     fresh.preemptions_left = world_.preemptions_left;
     for (unsigned index = 0; index < plans_.size(); ++index) {
@@ -414,7 +417,7 @@ void Machine::restore(const Snapshot& from) {
 }
 
 std::uint64_t Machine::state_key() const {
-    std::uint64_t key = world_.memory_hash ^ world_.notes_hash;
+    std::uint64_t key = world_.memory_hash ^ world_.notes_hash ^ world_.heap_hash;
     for (unsigned index = 0; index < plans_.size(); ++index) {
         const Actor& actor = world_.actors[index];
         key += hash2(index * 8U + static_cast<unsigned>(actor.status),
@@ -640,6 +643,9 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         }
         if (model_ == Model::tso && (kind == Kind::store || kind == Kind::plain_store)) {
             note_access(request.place, kFlush + self.thread, true);
+            if (may_die_[self.process]) {
+                note_access(request.place, kKill + self.process, true);
+            }
         }
         if (is_plain(kind)) {
             places_[request.place].plain = true;
@@ -650,9 +656,12 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         contenders(index, request) == 0) {
         const Transition transition{static_cast<Who>(index),
                                     model_ == Model::sc ? std::uint8_t{0} : kDirect};
-        const std::uint64_t before = recording ? read(request.place) : 0;
+        // Recorded first: one that fails never returns, and a replay must come to it.
+        record(transition, request, recording ? read(request.place) : 0, 0);
         const std::uint64_t result = execute_memory(index, request, kDirect);
-        record(transition, request, before, result);
+        if (recording) {
+            events.back().result = result;
+        }
         return result;
     }
     self.request = request;
@@ -807,7 +816,6 @@ bool Machine::needs_drained(const Request& request) const {
     case Kind::plain_store:
     case Kind::forget:
     case Kind::resume:
-    case Kind::end:
     case Kind::await_rest:
         return false;
     case Kind::store:
@@ -983,6 +991,9 @@ void Machine::resume(unsigned index) {
     if (actor.status == Status::ready) {
         actor.history = stack_hash(index);
     }
+    if (daemon_[actor.thread]) {
+        world_.heap_hash = HeapOf::hash();  // The host's book is kept by its worker alone.
+    }
 }
 
 void Machine::fiber_main(unsigned index) {
@@ -1001,9 +1012,7 @@ void Machine::fiber_main(unsigned index) {
 void Machine::finished(unsigned index) {
     Actor& actor = world_.actors[index];
     Thread& thread = world_.threads[actor.thread];
-    if (!daemon_[actor.thread]) {
-        actor.history = 0;  // A daemon may have left something in the heap of the host.
-    }
+    actor.history = 0;
     if (actor.role == Role::thread) {
         actor.status = Status::finished;
         thread.finished = true;
@@ -1022,6 +1031,12 @@ void Machine::finished(unsigned index) {
 }
 
 void Machine::kill(unsigned process) {
+    // Nobody hears of a death before all that the dead have stored is to be seen.
+    for (unsigned index = 0; index < thread_count_; ++index) {
+        while (world_.threads[index].process == process && world_.threads[index].buffered != 0) {
+            flush(index);
+        }
+    }
     world_.dead[process] = true;
     for (unsigned index = 0; index < plans_.size(); ++index) {
         if (world_.actors[index].process == process) {

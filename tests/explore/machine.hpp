@@ -130,6 +130,7 @@ struct World {
     std::array<bool, kProcessesMax> dead{};
     std::uint64_t memory_hash = 0;
     std::uint64_t notes_hash = 0;
+    std::uint64_t heap_hash = 0;
     std::uint32_t possible = 0;  ///< Agents that may still do something.
     std::uint32_t path_size = 0;
     std::uint32_t rests = 0;
@@ -371,6 +372,7 @@ private:
     std::vector<std::byte> base_arena_;  ///< The arena at the start of a run.
     std::vector<std::byte> base_statics_;
     std::vector<std::byte> base_heap_;
+    std::array<std::uint64_t, kNotesMax> base_notes_{};
     bool begun_ = false;
     Snapshot base_;
     bool base_valid_ = false;

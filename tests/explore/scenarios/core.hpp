@@ -76,6 +76,8 @@ public:
     }
     /// With deaths a schedule may have been accepted by nobody who could say so.
     bool deaths = false;
+    /// Signals may fail: a work may wait though its target sleeps.
+    bool signals_fail = false;
 
 private:
     void finish();

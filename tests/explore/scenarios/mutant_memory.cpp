@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scenarios of tests/explore/mutants: the pool with its hints and the deferral queue, alone.
+#include <array>
+#include <cstdlib>
+#include <new>
+
+#include "sync/arena.hpp"
+#include "sync/deferral.hpp"
+#include "sync/pool.hpp"
+#include "tests/explore/scenario.hpp"
+
+namespace explore {
+
+namespace {
+
+namespace sync = taskwork::sync;
+
+constexpr auto relaxed = std::memory_order_relaxed;
+constexpr auto seq_cst = std::memory_order_seq_cst;
+
+void* memory_of(std::size_t size) {
+    void* memory = sync::Arena::allocate(size, 64);
+    if (memory == nullptr) {
+        std::abort();
+    }
+    Setup::machine().keep(memory, size);
+    return memory;
+}
+
+/// A pool whose objects are a word and a note of who has them.
+struct Object {
+    sync::AtomicWord word;
+    Variable owner;
+};
+
+sync::Pool& make_pool(std::uint32_t count) {
+    auto* pool = new (memory_of(sizeof(sync::Pool))) sync::Pool;
+    pool->init(memory_of(sync::Pool::bytes(count, sizeof(Object))), count, sizeof(Object), 0);
+    return *pool;
+}
+
+Object* claim(sync::Pool& pool) {
+    auto* object = static_cast<Object*>(pool.claim(0, sync::kStateUser));
+    if (object != nullptr) {
+        check(object->owner.exchange(1, relaxed) == 0, "pool", "an object has two owners");
+    }
+    return object;
+}
+
+void release(sync::Pool& pool, Object& object) {
+    object.owner.store(0, relaxed);
+    pool.release(&object);
+}
+
+/// All that is free can be claimed.
+void claim_all(sync::Pool& pool, std::uint32_t free) {
+    for (std::uint32_t index = 0; index < free; ++index) {
+        check(claim(pool) != nullptr, "pool", "a free object cannot be claimed");
+    }
+    check(claim(pool) == nullptr, "pool", "more objects than there are");
+}
+
+const Registered kClaimRelease{{.name = "mutant.claim_release",
+                                .about = "2 threads that claim and release, a pool of 2",
+                                .lay_out = [](Setup& setup) {
+                                    sync::Pool& pool = make_pool(2);
+                                    const unsigned process = setup.process();
+                                    for (const char* name : {"one", "two"}) {
+                                        setup.thread(process, name, [&pool] {
+                                            Object* object = claim(pool);
+                                            check(object != nullptr, "pool",
+                                                  "a claim fails though one object was free");
+                                            release(pool, *object);
+                                        });
+                                    }
+                                    setup.at_end([&pool] { claim_all(pool, 2); });
+                                }}};
+
+/// The repair of hints after a death, while others claim.
+const Registered kRestoreHints{
+    {.name = "mutant.restore_hints",
+     .about = "2 threads that claim, worker that restores hints, a pool of 2",
+     .lay_out = [](Setup& setup) {
+         sync::Pool& pool = make_pool(2);
+         const unsigned process = setup.process();
+         for (const char* name : {"one", "two"}) {
+             setup.thread(process, name, [&pool] { claim(pool); });
+         }
+         setup.thread(process, "worker", [&pool] { pool.restore_hints(); });
+         setup.at_end([&pool] { check(claim(pool) == nullptr, "pool", "too many objects"); });
+     }}};
+
+/// Hints in more words than one, so that the summaries decide.
+const Registered kTidy{{.name = "mutant.tidy",
+                        .about = "taker of a word's last bit, setter of another bit in it",
+                        .lay_out = [](Setup& setup) {
+                            constexpr std::uint32_t kCount = 128;
+                            auto* map = new (memory_of(sizeof(sync::HintMap))) sync::HintMap;
+                            map->init(memory_of(sync::HintMap::bytes(kCount)), kCount);
+                            map->set(70);
+                            const unsigned process = setup.process();
+                            setup.thread(process, "taker",
+                                         [map] { static_cast<void>(map->take(70)); });
+                            setup.thread(process, "setter", [map] { map->set(71); });
+                            setup.at_end([map] {
+                                const bool left70 = map->test(70);
+                                const bool left71 = map->test(71);
+                                const std::uint32_t found = map->take(0);
+                                check((!left70 && !left71) || found != sync::HintMap::none, "pool",
+                                      "a set bit is not found");
+                            });
+                        }}};
+
+/// The bit is there, but who set it was interrupted before the summaries.
+const Registered kInterruptedSet{
+    {.name = "mutant.interrupted_set",
+     .about = "setter, event that sets the same bit and looks for it",
+     .lay_out = [](Setup& setup) {
+         constexpr std::uint32_t kCount = 128;
+         auto* map = new (memory_of(sizeof(sync::HintMap))) sync::HintMap;
+         map->init(memory_of(sync::HintMap::bytes(kCount)), kCount);
+         const unsigned process = setup.process();
+         const unsigned host = setup.thread(process, "setter", [map] { map->set(70); });
+         setup.event(host, "event", [map] {
+             map->set(70);
+             check(map->take(0) == 70, "pool", "a set bit is not found");
+         });
+     }}};
+
+/// The worker sleeps when nothing is queued, and only then.
+const Registered kSleep{
+    {.name = "mutant.sleep",
+     .about = "worker that sleeps, thread that queues an item",
+     .lay_out = [](Setup& setup) {
+         const unsigned process = setup.process();
+         Variable& done = setup.variable("done");
+         const unsigned worker = setup.thread(process, "worker", [&done] {
+             auto& queue = sync::DeferralQueue::get();
+             while (done.load(seq_cst) == 0) {
+                 const std::uint32_t seen = queue.wakes();
+                 if (!queue.run_pending()) {
+                     queue.wait(seen, 0);
+                 }
+             }
+         });
+         std::uint32_t item = 0;
+         Setup::machine().as_thread(worker, [&] {
+             if (sync::DeferralQueue::create(4) != taskwork::no_error) {
+                 std::abort();
+             }
+             Setup::machine().keep(&sync::DeferralQueue::get(), sizeof(sync::DeferralQueue));
+             sync::DeferralQueue::set_handler(sync::DeferralKind::test, [](std::uint64_t argument) {
+                 reinterpret_cast<Variable*>(argument)->store(1, seq_cst);
+             });
+             item = sync::DeferralQueue::get().add_item(sync::DeferralKind::test,
+                                                        reinterpret_cast<std::uint64_t>(&done));
+         });
+         setup.thread(process, "queuer", [item] { sync::DeferralQueue::get().queue(item); });
+     }}};
+
+}  // namespace
+
+}  // namespace explore

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scenarios of tests/explore/mutants: who frees what, and when; what the worker unlinks.
+#include "defer/context.hpp"
+#include "defer/task_work.hpp"
+#include "sync/grace.hpp"
+#include "task/domain.hpp"
+#include "task/run_point.hpp"
+#include "tests/explore/scenarios/core.hpp"
+
+namespace explore {
+
+namespace {
+
+namespace defer = taskwork::defer;
+namespace sync = taskwork::sync;
+namespace task = taskwork::task;
+using taskwork::no_error;
+
+constexpr auto relaxed = std::memory_order_relaxed;
+constexpr auto acquire = std::memory_order_acquire;
+constexpr auto seq_cst = std::memory_order_seq_cst;
+
+/// A work of the slot that has run.
+void make_standby(Core& core, defer::Slot& slot) {
+    Setup::machine().as_thread(0, [&] {
+        schedule(kIdsMax - 1, slot, core.task(0));
+        task::safe_point();
+    });
+}
+
+/// A work on the list of a thread that nobody has told.
+void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
+    Setup::machine().as_thread(0,
+                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
+}
+
+/// The context is retired and freed while somebody has found it.
+const Registered kCancelReclaim{{.name = "mutant.cancel_reclaim",
+                                 .about = "scheduler onto itself, canceller, worker",
+                                 .lay_out = [](Setup& setup) {
+                                     auto core = make_core(setup, {.contexts = 1});
+                                     defer::Slot& slot = core->slot("slot");
+                                     make_standby(*core, slot);
+                                     core->thread(0, "scheduler",
+                                                  [&slot] { schedule(1, slot, *task::current()); });
+                                     core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+                                     core->worker_rounds(1);
+                                 }}};
+
+/// A section in a section: neither its beginning nor its end opens the outer one.
+const Registered kNestedReaders{
+    {.name = "mutant.nested_readers",
+     .about = "reader with a section in its section, canceller, worker",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 1});
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         core->thread(0, "reader", [&slot] {
+             task::Task& self = *task::current();
+             const task::ReadSection outer(self, sync::Flavour::brief);
+             auto* context = reinterpret_cast<defer::WorkContext*>(slot.word.load(acquire));
+             const task::ReadSection inner(self, sync::Flavour::brief);
+             {
+                 const task::ReadSection innermost(self, sync::Flavour::brief);
+             }
+             if (context != nullptr) {
+                 static_cast<void>(context->node.next.load(acquire));
+             }
+         });
+         core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+         core->worker_rounds(1);
+     }}};
+
+/// The element goes while the callback reads it (K51, K99).
+const Registered kDeleteRunning{
+    {.name = "mutant.delete_running",
+     .about = "callback that reads its element, deleter, worker",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 1, .elements = 1});
+         Element& element = core->element("element");
+         const unsigned target = core->thread(0, "target", [] { task::safe_point(); });
+         make_scheduled(*core, 1, element.slot, target);
+         core->callback([&element](unsigned) { static_cast<void>(element.value.load(relaxed)); });
+         core->thread(0, "deleter", [core, &element] { remove(core->elements(), element); });
+         core->worker_rounds(1);
+     }}};
+
+/// Through a pointer that was looked up before the delete, schedule must be refused after it (K96).
+const Registered kStalePointer{
+    {.name = "mutant.stale_pointer",
+     .about = "scheduler that has looked the element up, deleter",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 2, .elements = 1});
+         Element& element = core->element("element");
+         Variable& gone = setup.variable("gone");
+         core->thread(0, "scheduler", [&element, &gone] {
+             task::Task& self = *task::current();
+             const task::ReadSection sleepable(self, sync::Flavour::sleepable);
+             const bool late = gone.load(seq_cst) != 0;
+             const std::errc answer = schedule(1, element.slot, self);
+             check(!late || answer != no_error, "stale",
+                   "a work was attached to an element that had been deleted");
+         });
+         core->thread(0, "deleter", [core, &element, &gone] {
+             remove(core->elements(), element);
+             gone.store(1, seq_cst);
+         });
+     }}};
+
+/// The control block of a thread that ends waits for those who are about to push onto it.
+const Registered kExitReclaim{
+    {.name = "mutant.exit_reclaim",
+     .about = "scheduler, target that ends, worker",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         const unsigned target = core->thread(0, "target", [] { exit_task(); });
+         core->thread(0, "scheduler", [=, &slot] {
+             // As whoever finds a task by its id.
+             const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
+             if (sync::Pool::load(&core->task(target)).state() == task::kTaskAlive) {
+                 schedule(1, slot, core->task(target));
+             }
+         });
+         core->worker_rounds(1);
+     }}};
+
+/// A program may go when no work in flight names it.
+const Registered kProgram{
+    {.name = "mutant.program",
+     .about = "callback of a program, worker that asks whether it may be freed",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 1});
+         defer::Slot& slot = core->slot("slot");
+         Variable& gone = setup.variable("gone");
+         const unsigned target = core->thread(0, "target", [] { task::safe_point(); });
+         Setup::machine().as_thread(0, [&] {
+             defer::ScheduleRequest request;
+             request.target = &core->task(target);
+             request.mode = task::Notify::none;
+             request.callback = {defer::kCallbackTest, 1, &gone, nullptr,
+                                 reinterpret_cast<void*>(std::uintptr_t{1})};
+             if (defer::schedule(slot, request) == no_error) {
+                 note(kAccepted + 1);
+             }
+         });
+         core->callback([&gone](unsigned) {
+             check(gone.load(seq_cst) == 0, "program", "a callback of a program that is gone");
+         });
+         core->worker([&gone] {
+             if (!defer::references_program(&gone)) {
+                 gone.store(1, seq_cst);
+             }
+         });
+     }}};
+
+/// Cancelled nodes are counted in and out once.
+void check_husks(Core& core, unsigned target) {
+    core.before_cleanup([core = &core, target] {
+        const task::Task& one = core->task(target);
+        if (one.works.load(relaxed) == task::kListClosed) {
+            check(one.husks.load(relaxed) == 0, "husks",
+                  "cancelled nodes are left in the count of an empty list");
+        }
+    });
+}
+
+/// The worker unlinks what the target is about to take.
+const Registered kCompactDrain{
+    {.name = "mutant.compact_drain",
+     .about = "target that drains, worker that compacts its list and frees",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 2});
+         defer::Slot& one = core->slot("slot1");
+         defer::Slot& two = core->slot("slot2");
+         const unsigned target = core->thread(0, "target", [] {
+             task::safe_point();
+             exit_task();
+         });
+         make_scheduled(*core, 1, one, target);
+         make_scheduled(*core, 2, two, target);
+         Setup::machine().as_thread(0, [&] { defer::cancel(one); });
+         core->worker([=] {
+             task::compact(core->task(target));
+             task::run_round(false);
+         });
+         check_husks(*core, target);
+     }}};
+
+/// The target runs the node that the worker looks at, and it is pushed onto another list.
+const Registered kCompactMoved{
+    {.name = "mutant.compact_moved",
+     .about = "target that drains, worker that compacts its list, scheduler onto another target",
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 2});
+             defer::Slot& one = core->slot("slot1");
+             defer::Slot& two = core->slot("slot2");
+             const unsigned target = core->thread(0, "target", [] { task::safe_point(); });
+             make_scheduled(*core, 1, one, target);
+             make_scheduled(*core, 2, two, target);
+             const unsigned other = core->target(0, "other target");
+             core->thread(0, "scheduler", [=, &one] {
+                 schedule(3, one, core->task(other), task::Notify::none);
+                 defer::cancel(one);
+             });
+             core->worker([=] {
+                 task::compact(core->task(target));
+                 task::run_round(false);
+             });
+         },
+     .large = true}};
+
+}  // namespace
+
+}  // namespace explore
