@@ -34,6 +34,9 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_get_numa_node_id] = {get_numa_node_id};
     table[BPF_FUNC_probe_read_str] = {probe_read_str, gpl};
     table[BPF_FUNC_get_stack] = {get_stack, gpl};
+    table[BPF_FUNC_map_push_elem] = {map_push_elem};
+    table[BPF_FUNC_map_pop_elem] = {map_pop_elem};
+    table[BPF_FUNC_map_peek_elem] = {map_peek_elem};
     table[BPF_FUNC_probe_read_user] = {probe_read_user, gpl};
     table[BPF_FUNC_probe_read_kernel] = {probe_read_kernel, gpl};
     table[BPF_FUNC_probe_read_user_str] = {probe_read_user_str, gpl};

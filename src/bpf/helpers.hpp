@@ -48,6 +48,9 @@ constexpr std::uint64_t as_result(long value) noexcept { return static_cast<std:
 std::uint64_t map_lookup_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t map_push_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t map_pop_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) noexcept;

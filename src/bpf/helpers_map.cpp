@@ -21,12 +21,23 @@ std::uint64_t as_result(std::errc error) noexcept { return bpf::as_result(negati
 /// the program may read; nullptr: the machine has faulted.
 map::Map* keyed_map(Machine& machine, const std::uint64_t* arguments) noexcept {
     map::Map* map = machine.map_of(arguments[0]);
-    if (map == nullptr || map->type == BPF_MAP_TYPE_RINGBUF ||
-        !machine.may_read(arguments[1], map->key_size)) {
+    if (map == nullptr || !map::has_keys(*map) || !machine.may_read(arguments[1], map->key_size)) {
         machine.fault(FaultKind::bad_argument);
         return nullptr;
     }
     return map;
+}
+
+/// The map in R1, which must be one of the program's and have no keys, unless the program may not
+/// do with it what it is about to (`forbidden`); nullptr: the machine has faulted.
+map::Map* keyless_map(Machine& machine, std::uint64_t value, std::uint32_t forbidden) noexcept {
+    map::Map* map = machine.map_of(value);
+    if (map == nullptr || !map::has_values_without_keys(*map) || (map->flags & forbidden) != 0) {
+        machine.fault(FaultKind::bad_argument);
+        return nullptr;
+    }
+    machine.charge(map->value_size / 8);
+    return machine.faulted() ? nullptr : map;
 }
 
 map::Map* ring_map(Machine& machine, std::uint64_t value) noexcept {
@@ -97,6 +108,41 @@ std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) 
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::remove(*map, reinterpret_cast<const void*>(arguments[1])));
+}
+
+std::uint64_t map_push_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyless_map(machine, arguments[0], BPF_F_RDONLY_PROG);
+    if (map == nullptr) {
+        return 0;
+    }
+    if (!machine.may_read(arguments[1], map->value_size)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::push(*map, reinterpret_cast<const void*>(arguments[1]), arguments[2]));
+}
+
+std::uint64_t map_pop_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyless_map(machine, arguments[0], BPF_F_RDONLY_PROG);
+    if (map == nullptr) {
+        return 0;
+    }
+    if (!map::has_pop(*map) || !machine.may_write(arguments[1], map->value_size)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::pop(*map, reinterpret_cast<void*>(arguments[1])));
+}
+
+std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyless_map(machine, arguments[0], 0);
+    if (map == nullptr) {
+        return 0;
+    }
+    // A set is asked for the value; a sequence puts it there.
+    if (!(map::has_pop(*map) ? machine.may_write(arguments[1], map->value_size)
+                             : machine.may_read(arguments[1], map->value_size))) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    return as_result(map::peek(*map, reinterpret_cast<void*>(arguments[1])));
 }
 
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept {

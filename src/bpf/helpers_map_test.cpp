@@ -58,6 +58,44 @@ TEST_F(HelperTest, faults_on_map_arguments_that_the_verifier_would_refuse) {
                         6);
 }
 
+TEST_F(HelperTest, push_peek_and_pop_are_for_maps_without_keys_alone) {
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_QUEUE;
+    spec.value_size = 8;
+    spec.max_entries = 1;
+    map::Map& queue = domain.add_map(spec);
+    map::Map& hash = domain.hash(8, 8, 2);
+    const auto with = [&](map::Map& map, int id) {
+        return std::vector<Piece>{store_imm(BPF_DW, R10, -8, 5),
+                                  domain.wide_map(R1, map),
+                                  copy(R2, R10),
+                                  add(R2, -8),
+                                  set(R3, 0),
+                                  call(id),
+                                  leave()};
+    };
+    const auto expect_refused = [&](map::Map& map, int id) {
+        domain.expect_fault(domain.load_sleepable(with(map, id)), FaultKind::bad_argument, 6);
+    };
+    for (const int id : {BPF_FUNC_map_push_elem, BPF_FUNC_map_peek_elem, BPF_FUNC_map_pop_elem}) {
+        EXPECT_EQ(domain.run(domain.load(with(queue, id))), 0u);
+        expect_refused(hash, id);
+        // A value that is partly outside of the frame.
+        expect_bad_argument(
+            {domain.wide_map(R1, queue), copy(R2, R10), add(R2, -7), set(R3, 0), call(id), leave()},
+            5);
+    }
+    for (const int id :
+         {BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem}) {
+        expect_refused(queue, id);
+    }
+    spec.flags = BPF_F_RDONLY_PROG;
+    map::Map& constant = domain.add_map(spec);
+    expect_refused(constant, BPF_FUNC_map_push_elem);
+    expect_refused(constant, BPF_FUNC_map_pop_elem);
+    EXPECT_EQ(domain.run(domain.load(with(constant, BPF_FUNC_map_peek_elem))), negative(ENOENT));
+}
+
 TEST_F(HelperTest, takes_no_value_with_a_slot_as_the_source_of_an_update) {
     map::Map& map = domain.array(16, 1, 0, 8);
     expect_bad_argument({store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, map), copy(R2, R10),

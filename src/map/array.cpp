@@ -195,6 +195,10 @@ const MapOps array_ops = {
     .cancel_all = array_cancel_all,
     .sweep = array_sweep,
     .usage = array_usage,
+    .push = nullptr,
+    .pop = nullptr,
+    .peek = nullptr,
+    .batch = kBatchLookup | kBatchUpdate,
 };
 
 }  // namespace taskwork::map

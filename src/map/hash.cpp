@@ -121,6 +121,10 @@ const MapOps hash_ops = {
     .cancel_all = hash_cancel_all,
     .sweep = hash_sweep,
     .usage = hash_usage,
+    .push = nullptr,
+    .pop = nullptr,
+    .peek = nullptr,
+    .batch = kBatchLookup | kBatchUpdate | kBatchDelete | kBatchLookupAndDelete,
 };
 
 }  // namespace taskwork::map

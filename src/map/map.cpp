@@ -31,7 +31,11 @@ void for_each_live_map(Function&& function) noexcept {
 
 bool sweep(std::uint16_t owner) noexcept {
     if (owner != task::kOwnerNone) {
-        for_each_live_map([owner](Map& map) { ops_of(map.type)->sweep(map, owner); });
+        for_each_live_map([owner](Map& map) {
+            if (const MapOps* ops = ops_of(map.type); ops->sweep != nullptr) {
+                ops->sweep(map, owner);
+            }
+        });
     }
     return true;
 }
@@ -132,6 +136,10 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &hash_ops;
     case BPF_MAP_TYPE_RINGBUF:
         return &ring_buffer_ops;
+    case BPF_MAP_TYPE_QUEUE:
+        return &queue_ops;
+    case BPF_MAP_TYPE_STACK:
+        return &stack_ops;
     default:
         return nullptr;
     }
@@ -157,9 +165,8 @@ MapTable& MapTable::get() noexcept { return *sync::Arena::root<MapTable>(sync::R
 Result<Map*> create(const MapSpec& spec) {
     const MapOps* const ops = ops_of(spec.type);
     if (ops == nullptr) {
-        return Error{std::errc::invalid_argument,
-                     describe(spec, type_name(spec.type).c_str()) +
-                         ": this type of map is not supported (hash, array and ringbuf are)"};
+        return Error{std::errc::invalid_argument, describe(spec, type_name(spec.type).c_str()) +
+                                                      ": this type of map is not supported"};
     }
     std::string why;
     std::errc error = no_error;
@@ -191,6 +198,7 @@ Result<Map*> create(const MapSpec& spec) {
     map->value_size = spec.value_size;
     map->max_entries = spec.max_entries;
     map->flags = spec.flags;
+    map->extra = spec.extra;
     std::memcpy(map->name, spec.name, sizeof(map->name));
     map->btf_id = spec.btf_id;
     map->btf_key_type_id = spec.btf_key_type_id;
@@ -255,6 +263,10 @@ std::errc freeze(Map& map) noexcept {
                : std::errc::operation_not_permitted;
 }
 
+bool has_keys(const Map& map) noexcept { return ops_of(map.type)->lookup != nullptr; }
+bool has_values_without_keys(const Map& map) noexcept { return ops_of(map.type)->push != nullptr; }
+bool has_pop(const Map& map) noexcept { return ops_of(map.type)->pop != nullptr; }
+
 bool is_map(const void* pointer) noexcept {
     const MapTable& table = MapTable::get();
     const auto address = reinterpret_cast<std::uintptr_t>(pointer);
@@ -288,6 +300,9 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
         return std::errc::invalid_argument;
     }
     const MapOps* const ops = ops_of(map.type);
+    if (ops->peek != nullptr) {
+        return ops->peek(map, out);
+    }
     if (ops->lookup == nullptr) {
         return errc_kernel_notsupp;
     }
@@ -311,11 +326,39 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     return no_error;
 }
 
+std::size_t user_value_bytes(const Map& map) noexcept { return map.value_size; }
+
+std::errc update_by_user(Map& map, const void* key, const void* value,
+                         std::uint64_t flags) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->push != nullptr ? ops->push(map, value, flags) : update(map, key, value, flags);
+}
+
+unsigned batch_commands(const Map& map) noexcept { return ops_of(map.type)->batch; }
+
+std::errc push(Map& map, const void* value, std::uint64_t flags) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->push == nullptr ? errc_kernel_notsupp : ops->push(map, value, flags);
+}
+
+std::errc pop(Map& map, void* out) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->pop == nullptr ? errc_kernel_notsupp : ops->pop(map, out);
+}
+
+std::errc peek(Map& map, void* value) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->peek == nullptr ? errc_kernel_notsupp : ops->peek(map, value);
+}
+
 std::errc lookup_and_remove(Map& map, const void* key, void* out, std::uint64_t flags) noexcept {
     if ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField) {
         return std::errc::invalid_argument;
     }
     const MapOps* const ops = ops_of(map.type);
+    if (ops->pop != nullptr) {
+        return flags == 0 ? ops->pop(map, out) : std::errc::invalid_argument;
+    }
     return ops->lookup_and_remove == nullptr ? errc_kernel_notsupp
                                              : ops->lookup_and_remove(map, key, out, flags);
 }

@@ -37,6 +37,7 @@ struct MapSpec {
     std::uint32_t value_size = 0;
     std::uint32_t max_entries = 0;
     std::uint32_t flags = 0;  ///< BPF_F_*
+    std::uint64_t extra = 0;  ///< map_extra; what it means is the kind's.
     char name[16] = {};
     std::uint32_t btf_id = 0;  ///< Caller's; kept for reports.
     std::uint32_t btf_key_type_id = 0;
@@ -56,6 +57,7 @@ struct alignas(64) Map {
     std::uint32_t value_size;
     std::uint32_t max_entries;
     std::uint32_t flags;
+    std::uint64_t extra;
     char name[16];
     std::uint32_t btf_id;
     std::uint32_t btf_key_type_id;
@@ -106,6 +108,13 @@ void put_user(Map& map) noexcept;
 /// Context: task.
 std::errc freeze(Map& map) noexcept;
 
+/// Whether elements are found by a key (array, hash, ...), or are values without one (queue, stack,
+/// bloom filter), of which some can be taken out again.
+/// Context: any.
+bool has_keys(const Map& map) noexcept;
+bool has_values_without_keys(const Map& map) noexcept;
+bool has_pop(const Map& map) noexcept;
+
 /// Whether `pointer` is a live Map of this domain.
 /// Context: any.
 bool is_map(const void* pointer) noexcept;
@@ -127,14 +136,32 @@ std::errc remove(Map& map, const void* key) noexcept;
 /// Context: any.
 std::errc next_key(Map& map, const void* key, void* next) noexcept;
 
+/// Kinds without keys. Errors: errc_kernel_notsupp (the kind has it not), invalid_argument (flags),
+/// argument_list_too_long (full, without BPF_EXIST), no_such_file_or_directory (empty: `out` is
+/// zeroed; bloom filter: not in it), device_or_resource_busy (too many interrupted operations hold
+/// memory, counted).
+/// Context: any.
+std::errc push(Map& map, const void* value, std::uint64_t flags) noexcept;
+std::errc pop(Map& map, void* out) noexcept;
+/// `value` is what is looked for where the kind is a set (bloom filter), else where it goes.
+std::errc peek(Map& map, void* value) noexcept;
+
 /// Copies a value out for a user: special fields read as zero (K84).
 /// Context: any.
 void copy_value_out(const Map& map, const void* value, void* out) noexcept;
-/// Lookup-and-copy and lookup-and-delete for users. Errors: no_such_file_or_directory,
-/// not_supported where the kernel has it.
+/// Bytes of a value as users give and get it.
+/// Context: any.
+std::size_t user_value_bytes(const Map& map) noexcept;
+/// Lookup-and-copy, update and lookup-and-delete for users: of kinds without keys they are peek,
+/// push and pop. Errors: those, no_such_file_or_directory, not_supported where the kernel has it.
 /// Context: task.
 std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags) noexcept;
+std::errc update_by_user(Map& map, const void* key, const void* value,
+                         std::uint64_t flags) noexcept;
 std::errc lookup_and_remove(Map& map, const void* key, void* out, std::uint64_t flags) noexcept;
+/// Whether the kind has batch commands: bits of BatchCommand (map_ops.hpp).
+/// Context: any.
+unsigned batch_commands(const Map& map) noexcept;
 
 /// Calls function(key, value, argument) for each element until it returns non-zero; returns the
 /// number of calls (bpf_for_each_map_elem). Elements may come and go meanwhile. Negative errno if

@@ -42,11 +42,28 @@ struct MapOps {
     void (*cancel_all)(Map& map) noexcept;
     void (*sweep)(Map& map, std::uint16_t dead_owner) noexcept;
     Usage (*usage)(const Map& map) noexcept;
+
+    /// Kinds without keys: bpf_map_push_elem, bpf_map_pop_elem, bpf_map_peek_elem.
+    std::errc (*push)(Map& map, const void* value, std::uint64_t flags) noexcept;
+    std::errc (*pop)(Map& map, void* out) noexcept;
+    std::errc (*peek)(Map& map, void* value) noexcept;
+
+    /// Batch commands that the kind has, of the BatchCommand bits.
+    unsigned batch;
+};
+
+enum BatchCommand : unsigned {
+    kBatchLookup = 1,
+    kBatchUpdate = 2,
+    kBatchDelete = 4,
+    kBatchLookupAndDelete = 8,
 };
 
 extern const MapOps array_ops;
 extern const MapOps hash_ops;
 extern const MapOps ring_buffer_ops;
+extern const MapOps queue_ops;
+extern const MapOps stack_ops;
 
 /// nullptr for a type that we do not have.
 /// Context: any.

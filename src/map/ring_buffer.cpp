@@ -438,6 +438,10 @@ const MapOps ring_buffer_ops = {
     .cancel_all = nullptr,
     .sweep = ring_sweep,
     .usage = ring_usage,
+    .push = nullptr,
+    .pop = nullptr,
+    .peek = nullptr,
+    .batch = 0,
 };
 
 std::errc ring_buffer_start() noexcept {

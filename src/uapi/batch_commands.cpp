@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "map/map_ops.hpp"
 #include "uapi/command.hpp"
 #include "uapi/map_access.hpp"
 
@@ -112,7 +113,8 @@ long lookup_batch(const Command& command, bool and_delete) {
         return access.error();
     }
     map::Map& map = access.map();
-    if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
+    if ((map::batch_commands(map) &
+         (and_delete ? map::kBatchLookupAndDelete : map::kBatchLookup)) == 0) {
         return kNotSupported;
     }
     if (const int error = check_flags(map, attr, true); error != 0) {
@@ -158,7 +160,7 @@ long change_batch(const Command& command, bool deletes) {
         return access.error();
     }
     map::Map& map = access.map();
-    if (deletes && map.type != BPF_MAP_TYPE_HASH) {
+    if ((map::batch_commands(map) & (deletes ? map::kBatchDelete : map::kBatchUpdate)) == 0) {
         return kNotSupported;
     }
     if (const int error = check_flags(map, attr, false); error != 0) {

@@ -20,6 +20,9 @@ namespace {
 
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
+/// BPF_F_TOKEN_FD, newer than the headers.
+constexpr std::uint32_t kTokenFlag = 1U << 16;
+
 /// The kernel's btf_type_id_size() and map_check_btf(): do the declared types fit the sizes?
 bool types_fit(const BtfObject& btf, const union bpf_attr& attr) {
     if (btf.size_of(attr.btf_value_type_id) != attr.value_size) {
@@ -88,10 +91,7 @@ long lookup(const Command& command, bool and_delete) {
     if (const int error = copy_key(map, attr.key, key); error != 0) {
         return error;
     }
-    if (and_delete && map.type != BPF_MAP_TYPE_HASH) {
-        return kNotSupported;
-    }
-    std::vector<std::byte> value(map.value_size);
+    std::vector<std::byte> value(map::user_value_bytes(map));
     const std::errc error = and_delete
                                 ? map::lookup_and_remove(map, key.data(), value.data(), attr.flags)
                                 : map::lookup_copy(map, key.data(), value.data(), attr.flags);
@@ -125,7 +125,9 @@ long map_create(const Command& command) {
     spec.key_size = attr.key_size;
     spec.value_size = attr.value_size;
     spec.max_entries = attr.max_entries;
-    spec.flags = attr.map_flags & ~static_cast<std::uint32_t>(BPF_F_RDONLY | BPF_F_WRONLY);
+    spec.extra = attr.map_extra;
+    spec.flags =
+        attr.map_flags & ~(static_cast<std::uint32_t>(BPF_F_RDONLY | BPF_F_WRONLY) | kTokenFlag);
 
     std::shared_ptr<BtfObject> btf;
     if (attr.btf_value_type_id != 0) {
@@ -158,6 +160,11 @@ long map_create(const Command& command) {
         return refuse(negative_errno(created.error().code), created.error().text);
     }
     map::Map& map = **created;
+    if ((attr.map_flags & kTokenFlag) != 0) {
+        // Looked at last, and no descriptor of ours is a token.
+        map::put_reference(map);
+        return wrong_descriptor(0);
+    }
     auto object = std::make_shared<MapObject>(map, access->read, access->write);
     map::put_reference(map);  // create()'s own; the descriptor has one now
     if (btf != nullptr) {
@@ -193,11 +200,11 @@ long map_update_elem(const Command& command) {
     if (const int error = copy_key(map, attr.key, key); error != 0) {
         return error;
     }
-    std::vector<std::byte> value(map.value_size);
+    std::vector<std::byte> value(map::user_value_bytes(map));
     if (copy_from_user(value.data(), attr.value, value.size()) != no_error) {
         return -EFAULT;
     }
-    return negative_errno(map::update(map, key.data(), value.data(), attr.flags));
+    return negative_errno(map::update_by_user(map, key.data(), value.data(), attr.flags));
 }
 
 long map_delete_elem(const Command& command) {

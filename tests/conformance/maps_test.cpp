@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Two maps of the same shape, one in the kernel and one here, get the same commands of bpf(2):
+// every result, error and byte that comes back is compared. The scripts are random and seeded; the
+// seed is in the failure. Needs a kernel that can be the reference; its maps are closed at the end.
+
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bpf/raw_system_call.hpp"
+#include "tests/reference/kernel.hpp"
+#include "uapi/test_host.hpp"
+
+namespace taskwork::test {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+/// Neither side's C library is between: the one is answered by the kernel, the other in process.
+long kernel_bpf(int command, bpf_attr& attr) {
+    return bpf::raw_system_call(__NR_bpf, command, reinterpret_cast<long>(&attr), sizeof attr);
+}
+long our_bpf(int command, bpf_attr& attr) {
+    const long result = syscall(__NR_bpf, command, &attr, sizeof attr);
+    return result < 0 ? -errno : result;
+}
+
+struct Shape {
+    const char* name;
+    bpf_map_type type;
+    std::uint32_t key_size;
+    std::uint32_t value_size;
+    std::uint32_t max_entries;
+    std::uint32_t flags = 0;
+    std::uint64_t extra = 0;
+};
+
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
+
+void fill(bpf_attr& attr, const Shape& shape) {
+    std::memset(&attr, 0, sizeof attr);
+    attr.map_type = shape.type;
+    attr.key_size = shape.key_size;
+    attr.value_size = shape.value_size;
+    attr.max_entries = shape.max_entries;
+    attr.map_flags = shape.flags;
+    attr.map_extra = shape.extra;
+}
+
+/// What a command is given, and what it must give back on both sides.
+struct Request {
+    int command = 0;
+    bool has_key = true;
+    Bytes key;
+    Bytes value;
+    std::uint64_t flags = 0;
+    std::uint32_t count = 0;  ///< Of batches.
+};
+
+struct Answer {
+    long result = 0;
+    Bytes key;
+    Bytes value;
+    std::uint32_t count = 0;
+    friend bool operator==(const Answer&, const Answer&) = default;
+};
+
+void PrintTo(const Answer& answer, std::ostream* out) {
+    *out << answer.result << ", count " << answer.count << ", key "
+         << testing::PrintToString(answer.key) << ", value "
+         << testing::PrintToString(answer.value);
+}
+
+using Bpf = long (*)(int command, bpf_attr& attr);
+
+Answer ask(Bpf bpf, int map, const Request& request) {
+    Answer answer{0, request.key, request.value, request.count};
+    bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    const auto address = [](Bytes& bytes) {
+        return reinterpret_cast<std::uintptr_t>(bytes.data());
+    };
+    Bytes next(request.key.size() + 8, 0xee);
+    switch (request.command) {
+    case BPF_MAP_LOOKUP_BATCH:
+    case BPF_MAP_LOOKUP_AND_DELETE_BATCH:
+    case BPF_MAP_UPDATE_BATCH:
+    case BPF_MAP_DELETE_BATCH:
+        attr.batch.map_fd = static_cast<std::uint32_t>(map);
+        attr.batch.keys = address(answer.key);
+        attr.batch.values = address(answer.value);
+        attr.batch.count = request.count;
+        attr.batch.elem_flags = request.flags;
+        attr.batch.out_batch = address(next);
+        break;
+    case BPF_MAP_GET_NEXT_KEY:
+        attr.map_fd = static_cast<std::uint32_t>(map);
+        attr.key = request.has_key ? address(answer.key) : 0;
+        attr.next_key = address(next);
+        break;
+    case BPF_MAP_FREEZE:
+        attr.map_fd = static_cast<std::uint32_t>(map);
+        break;
+    default:
+        attr.map_fd = static_cast<std::uint32_t>(map);
+        attr.key = request.has_key ? address(answer.key) : 0;
+        if (request.command != BPF_MAP_DELETE_ELEM) {
+            attr.value = address(answer.value);
+            attr.flags = request.flags;
+        }
+    }
+    answer.result = bpf(request.command, attr);
+    if (request.command == BPF_MAP_GET_NEXT_KEY) {
+        answer.key = answer.result == 0 ? next : Bytes();
+    }
+    if (request.command >= BPF_MAP_LOOKUP_BATCH && request.command <= BPF_MAP_DELETE_BATCH &&
+        request.command != BPF_MAP_FREEZE) {
+        answer.count = attr.batch.count;
+    }
+    return answer;
+}
+
+class MapsOfBoth : public uapi::HostTest {
+protected:
+    void SetUp() override {
+        HostTest::SetUp();
+        const std::string reason = no_reference_because();
+        if (!reason.empty()) {
+            GTEST_SKIP() << reason;
+        }
+    }
+    void TearDown() override {
+        for (const int descriptor : kernel_) {
+            close(descriptor);
+        }
+        for (const int descriptor : ours_) {
+            close(descriptor);
+        }
+    }
+    void make(const Shape& shape, int& ours, int& kernel) {
+        bpf_attr attr;
+        fill(attr, shape);
+        ours = static_cast<int>(our_bpf(BPF_MAP_CREATE, attr));
+        fill(attr, shape);
+        kernel = static_cast<int>(kernel_bpf(BPF_MAP_CREATE, attr));
+        ASSERT_GE(ours, 0) << uapi::last_diagnosis();
+        ASSERT_GE(kernel, 0);
+        ours_.push_back(ours);
+        kernel_.push_back(kernel);
+    }
+
+    std::vector<int> ours_;
+    std::vector<int> kernel_;
+};
+
+// ---- Creation
+// ------------------------------------------------------------------------------------
+
+class Creation : public MapsOfBoth, public testing::WithParamInterface<Shape> {};
+
+/// Each argument is put wrong in every way that matters, one and two at a time.
+TEST_P(Creation, accepts_and_refuses_what_the_kernel_does) {
+    const Shape base = GetParam();
+    std::vector<std::function<void(Shape&)>> changes = {[](Shape&) {}};
+    for (const std::uint32_t size : {0U, 1U, 4U, 5U, 8U, 12U, 260U, 261U}) {
+        changes.push_back([size](Shape& shape) { shape.key_size = size; });
+    }
+    for (const std::uint32_t size :
+         {0U, 1U, 4U, 8U, 12U, 32U << 10, (32U << 10) + 1, (4U << 20) + 1, 0x80000000U}) {
+        changes.push_back([size](Shape& shape) { shape.value_size = size; });
+    }
+    for (const std::uint32_t entries : {0U, 1U, 7U}) {
+        changes.push_back([entries](Shape& shape) { shape.max_entries = entries; });
+    }
+    for (unsigned bit = 0; bit < 20; ++bit) {
+        changes.push_back([bit](Shape& shape) { shape.flags ^= 1U << bit; });
+    }
+    changes.push_back([](Shape& shape) { shape.flags |= BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG; });
+    changes.push_back([](Shape& shape) { shape.flags |= BPF_F_RDONLY | BPF_F_WRONLY; });
+    for (const std::uint64_t extra : {1ULL, 15ULL, 16ULL}) {
+        changes.push_back([extra](Shape& shape) { shape.extra = extra; });
+    }
+    for (const auto& first : changes) {
+        for (const auto& second : changes) {
+            Shape shape = base;
+            first(shape);
+            second(shape);
+            bpf_attr attr;
+            fill(attr, shape);
+            const long kernel = kernel_bpf(BPF_MAP_CREATE, attr);
+            fill(attr, shape);
+            const long ours = our_bpf(BPF_MAP_CREATE, attr);
+            EXPECT_EQ(std::min(ours, 0L), std::min(kernel, 0L))
+                << "key " << shape.key_size << ", value " << shape.value_size << ", entries "
+                << shape.max_entries << ", flags " << std::hex << shape.flags << ", extra "
+                << shape.extra << ": " << uapi::last_diagnosis();
+            if (kernel >= 0) {
+                bpf::raw_system_call(SYS_close, kernel);
+            }
+            if (ours >= 0) {
+                close(static_cast<int>(ours));
+            }
+        }
+    }
+}
+
+// ---- Scripts
+// -------------------------------------------------------------------------------------
+
+class Scripts : public MapsOfBoth, public testing::WithParamInterface<Shape> {
+protected:
+    static constexpr unsigned kSeeds = 4;
+    static constexpr unsigned kOperations = 10'000;
+    static constexpr std::uint32_t kBatch = 5;
+
+    [[nodiscard]] std::size_t value_bytes() const { return GetParam().value_size; }
+    std::uint32_t random(std::uint32_t below) {
+        return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(random_);
+    }
+    Bytes random_key() {
+        const Shape& shape = GetParam();
+        Bytes key(shape.key_size);
+        const std::uint32_t number = random(shape.max_entries * 2);
+        std::memcpy(key.data(), &number, std::min(key.size(), sizeof number));
+        return key;
+    }
+    Bytes random_value() {
+        Bytes value(value_bytes());
+        for (std::uint8_t& byte : value) {
+            byte = static_cast<std::uint8_t>(random(256));
+        }
+        return value;
+    }
+    Request next_request() {
+        static constexpr int kCommands[] = {
+            BPF_MAP_LOOKUP_ELEM,  BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM,
+            BPF_MAP_UPDATE_ELEM,  BPF_MAP_UPDATE_ELEM,  BPF_MAP_UPDATE_ELEM,
+            BPF_MAP_DELETE_ELEM,  BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+            BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH,
+        };
+        static constexpr std::uint64_t kFlags[] = {
+            BPF_NOEXIST, BPF_EXIST, 3, BPF_F_LOCK, BPF_F_LOCK | BPF_EXIST, 8, 16, 1ULL << 32};
+        Request request;
+        request.command = kCommands[random(std::size(kCommands))];
+        // Mostly as the kind has it, sometimes a key too many or too few.
+        request.has_key = (GetParam().key_size != 0) == (random(64) != 0);
+        request.key = random_key();
+        if (request.key.empty()) {
+            request.key.resize(1);
+        }
+        request.value = random_value();
+        if (random(3) == 0) {
+            request.flags = kFlags[random(std::size(kFlags))];
+        }
+        if (request.command == BPF_MAP_UPDATE_BATCH || request.command == BPF_MAP_DELETE_BATCH) {
+            request.count = random(kBatch + 1);
+            for (std::uint32_t i = 1; i < kBatch; ++i) {
+                const Bytes key = random_key();
+                request.key.insert(request.key.end(), key.begin(), key.end());
+                const Bytes value = random_value();
+                request.value.insert(request.value.end(), value.begin(), value.end());
+            }
+        }
+        return request;
+    }
+    /// All elements by lookups of all keys that scripts use.
+    void expect_equal_contents(int ours, int kernel) {
+        for (std::uint32_t number = 0; number < GetParam().max_entries * 2; ++number) {
+            Request request;
+            request.command = BPF_MAP_LOOKUP_ELEM;
+            request.key.resize(std::max<std::size_t>(GetParam().key_size, 4));
+            std::memcpy(request.key.data(), &number, 4);
+            request.has_key = GetParam().key_size != 0;
+            request.value.resize(value_bytes());
+            ASSERT_EQ(ask(our_bpf, ours, request), ask(kernel_bpf, kernel, request));
+        }
+    }
+    /// Whether get_next_key goes in an order that both must have.
+    [[nodiscard]] bool walks_in_order() const {
+        return GetParam().type != BPF_MAP_TYPE_HASH && GetParam().type != BPF_MAP_TYPE_PERCPU_HASH;
+    }
+
+    std::minstd_rand random_;
+};
+
+TEST_P(Scripts, give_the_same_answers) {
+    for (unsigned seed = 1; seed <= kSeeds; ++seed) {
+        random_.seed(seed);
+        int ours = -1;
+        int kernel = -1;
+        ASSERT_NO_FATAL_FAILURE(make(GetParam(), ours, kernel));
+        for (unsigned i = 0; i < kOperations; ++i) {
+            const Request request = next_request();
+            if (request.command == BPF_MAP_GET_NEXT_KEY && !walks_in_order()) {
+                continue;
+            }
+            const Answer expected = ask(kernel_bpf, kernel, request);
+            const Answer answer = ask(our_bpf, ours, request);
+            ASSERT_EQ(answer, expected)
+                << "seed " << seed << ", operation " << i << ": command " << request.command
+                << ", flags " << request.flags << ", key "
+                << (request.has_key ? testing::PrintToString(request.key) : "none");
+        }
+        ASSERT_NO_FATAL_FAILURE(expect_equal_contents(ours, kernel)) << "seed " << seed;
+        Request freeze;
+        freeze.command = BPF_MAP_FREEZE;
+        ASSERT_EQ(ask(our_bpf, ours, freeze), ask(kernel_bpf, kernel, freeze));
+        for (unsigned i = 0; i < 100; ++i) {
+            const Request request = next_request();
+            if (request.command == BPF_MAP_GET_NEXT_KEY && !walks_in_order()) {
+                continue;
+            }
+            ASSERT_EQ(ask(our_bpf, ours, request), ask(kernel_bpf, kernel, request))
+                << "frozen; command " << request.command;
+        }
+    }
+}
+
+std::string name_of(const testing::TestParamInfo<Shape>& parameter) { return parameter.param.name; }
+
+const Shape kShapes[] = {
+    {"queue", BPF_MAP_TYPE_QUEUE, 0, 12, 7},
+    {"queue_of_one", BPF_MAP_TYPE_QUEUE, 0, 1, 1},
+    {"stack", BPF_MAP_TYPE_STACK, 0, 12, 7},
+    {"stack_of_one", BPF_MAP_TYPE_STACK, 0, 8, 1},
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Scripts, testing::ValuesIn(kShapes), name_of);
+
+const Shape kBases[] = {
+    {"queue", BPF_MAP_TYPE_QUEUE, 0, 8, 4},
+    {"stack", BPF_MAP_TYPE_STACK, 0, 8, 4},
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Creation, testing::ValuesIn(kBases), name_of);
+
+}  // namespace
+}  // namespace taskwork::test
