@@ -2,10 +2,12 @@
 #include "agent/signals.hpp"
 
 #include <cerrno>
+#include <cstring>
 
 #include "agent/dispositions.hpp"
 #include "agent/libc.hpp"
 #include "agent/thread_signals.hpp"
+#include "sync/signal.hpp"
 
 namespace taskwork::agent {
 
@@ -94,6 +96,42 @@ void end_unnoticed(ucontext_t* context) {
     }
 }
 
+// Whether the application's handler for kSignal is that of libtaskwork, which looks for its own
+// work at each signal, whoever sent it. It is known by flags and mask, which it chooses for that
+// and nobody else has reason to (src/library/handler.cpp).
+bool is_library_handler(const struct sigaction& action) noexcept {
+    constexpr int kFlags = SA_SIGINFO | SA_RESTART | SA_NODEFER | SA_ONSTACK | SA_RESETHAND;
+    // Signals that the kernel or libc leaves out of masks by itself.
+    constexpr SignalBits kUnknown =
+        bit_of(SIGKILL) | bit_of(SIGSTOP) | bit_of(32) | bit_of(33) | bit_of(34);
+    constexpr SignalBits kMask =
+        ~(bit_of(kSignal) | bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGFPE) | bit_of(SIGILL) |
+          bit_of(SIGTRAP) | bit_of(SIGSYS));
+    return (action.sa_flags & kFlags) == (SA_SIGINFO | SA_RESTART | SA_NODEFER) &&
+           (bits_of(action.sa_mask) | kUnknown) == (kMask | kUnknown);
+}
+
+// A notification of libtaskwork may have merged into this signal of ours: its handler looks. What
+// it does is not noticed by waits, for nothing may have come for it.
+void serve_library(ucontext_t* context) {
+    const struct sigaction action = disposition_of(kSignal).read();
+    if (!is_function(action) || !is_library_handler(action)) {
+        return;
+    }
+    // A notification with the mark of shared domains: "look", and no signal of anybody's.
+    siginfo_t look;
+    std::memset(&look, 0, sizeof(look));
+    look.si_signo = kSignal;
+    look.si_code = SI_QUEUE;
+    look.si_pid = kernel_pid();
+    look.si_value.sival_ptr = reinterpret_cast<void*>(sync::kNotifyMark);
+    if (application_blocks(*context)) {
+        keep_pending(look);
+        return;
+    }
+    call(action, kSignal, &look, context);
+}
+
 void handle_signal(int signal, siginfo_t* info, void* ucontext) {
     const int error = errno;
     auto* context = static_cast<ucontext_t*>(ucontext);
@@ -117,6 +155,9 @@ void handle_signal(int signal, siginfo_t* info, void* ucontext) {
     }
     if (!ours && deliver(info, context)) {
         noticed = true;
+    }
+    if (ours && !nested) {
+        serve_library(context);
     }
     if (!nested && !noticed) {
         end_unnoticed(context);

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 
 #include "library/safe_points.hpp"
 #include "library/system_call.hpp"
@@ -25,8 +26,9 @@ constinit thread_local unsigned handler_depth [[gnu::tls_model("initial-exec")]]
 struct sigaction previous{};
 
 /// What a handler of SIGURG is installed with by the library. Nobody else asks for just this, so it
-/// is how another copy of the library is known, whose notifications the kernel may have merged into
-/// ours: signals of one number are pending once.
+/// is how another copy of the library is known (here, and by the preload library of `taskwork
+/// run`), whose notifications the kernel may have merged into ours: signals of one number are
+/// pending once.
 struct sigaction own_action(void (*handler)(int, siginfo_t*, void*)) noexcept {
     struct sigaction action{};
     action.sa_sigaction = handler;
@@ -39,17 +41,19 @@ struct sigaction own_action(void (*handler)(int, siginfo_t*, void*)) noexcept {
 }
 
 bool is_function(const struct sigaction& action) noexcept {
-    return (action.sa_flags & SA_SIGINFO) != 0 ||
-           (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+    return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
 bool is_another_copy(const struct sigaction& action) noexcept {
     const struct sigaction own = own_action(nullptr);
     constexpr int kCompared = SA_SIGINFO | SA_RESTART | SA_NODEFER | SA_ONSTACK | SA_RESETHAND;
-    if ((action.sa_flags & kCompared) != own.sa_flags) {
+    if (!is_function(action) || (action.sa_flags & kCompared) != own.sa_flags) {
         return false;
     }
     for (int signal = 1; signal < NSIG; ++signal) {
+        if (signal == SIGKILL || signal == SIGSTOP) {
+            continue;  // The kernel leaves them out by itself.
+        }
         if (sigismember(&action.sa_mask, signal) != sigismember(&own.sa_mask, signal)) {
             return false;
         }
@@ -63,16 +67,33 @@ void block_signal() noexcept {
     system_call(SYS_rt_sigprocmask, SIG_BLOCK, reinterpret_cast<long>(&bit), 0, sizeof(bit));
 }
 
+/// A notification that names no domain of one process: whoever sends it may have taken ours away.
+bool is_look(const siginfo_t& info) noexcept {
+    return info.si_code == SI_QUEUE &&
+           reinterpret_cast<std::uint64_t>(info.si_value.sival_ptr) == sync::kNotifyMark;
+}
+
 void handle(int signal, siginfo_t* info, void* ucontext) {
-    bool ours = false;
+    bool ours = is_look(*info);
     if (task::Task* task = self(); task != nullptr) {
-        ours = is_kick(*task, *info);
+        ours = is_kick(*task, *info) || ours;
         ours = task::on_signal(signal, info, ucontext) || ours;
         leave_wait(*task, ucontext);
     } else {
-        ours = task::on_signal(signal, info, ucontext);  // sent to a task that has ended
+        ours = task::on_signal(signal, info, ucontext) || ours;  // sent to a task that has ended
     }
-    if (!is_function(previous) || (ours && !is_another_copy(previous))) {
+    siginfo_t look;
+    if (ours) {
+        if (!is_another_copy(previous)) {
+            return;
+        }
+        std::memset(&look, 0, sizeof(look));
+        look.si_signo = signal;
+        look.si_code = SI_QUEUE;
+        look.si_value.sival_ptr = reinterpret_cast<void*>(sync::kNotifyMark);
+        info = &look;
+    }
+    if (!is_function(previous)) {
         return;
     }
     if ((previous.sa_flags & SA_SIGINFO) != 0) {

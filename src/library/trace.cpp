@@ -40,8 +40,9 @@ void record(const defer::WorkContext& context, std::uint32_t round,
     if (only != 0 && only != index) {
         return;
     }
+    // In this order: a new mask comes with new records.
+    const std::uint64_t mask = ring.mask.load(std::memory_order_acquire);
     Record* records = ring.records.load(std::memory_order_acquire);
-    const std::uint64_t mask = ring.mask.load(std::memory_order_relaxed);
     const std::uint64_t number = ring.next.fetch_add(1, std::memory_order_relaxed);
     Record& mine = records[number & mask];
     const task::Task* me = task::current();

@@ -197,11 +197,21 @@ std::errc schedule(WorkWords& work, const Task& target, Invoke invoke, const voi
     return error;
 }
 
+namespace {
+
+/// Whoever empties the handle has the context's reference of the handle, which keeps the context
+/// until detach(): no section is needed, and the thread need not be registered.
+defer::WorkState detach_for_good(WorkWords& work) noexcept {
+    auto* context = resolve_context(work.handle.exchange(0, std::memory_order_acq_rel));
+    return context != nullptr ? defer::detach(*context) : defer::WorkState::freed;
+}
+
+}  // namespace
+
 bool cancel(WorkWords& work) noexcept {
     task::Task* self = library::self();
     if (self == nullptr) {
-        release(work);
-        return false;
+        return detach_for_good(work) == defer::WorkState::scheduled;
     }
     const task::Section section(self);
     // The handle names the context until it is emptied below; the section keeps it that long.
@@ -219,14 +229,7 @@ bool cancel(WorkWords& work) noexcept {
     return found == defer::WorkState::scheduled;
 }
 
-void release(WorkWords& work) noexcept {
-    // Whoever empties the handle has the context's reference of the handle, which keeps the context
-    // until detach(): no section is needed, and the thread need not be registered.
-    auto* context = resolve_context(work.handle.exchange(0, std::memory_order_acq_rel));
-    if (context != nullptr) {
-        defer::detach(*context);
-    }
-}
+void release(WorkWords& work) noexcept { detach_for_good(work); }
 
 std::errc cancel_and_wait(WorkWords& work) noexcept {
     const std::uint64_t identity = work.identity.load(std::memory_order_relaxed);

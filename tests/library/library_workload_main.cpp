@@ -112,6 +112,7 @@ int main(int count, char** arguments) {
     Work works[2];
     std::atomic<int> runs{0};
     constexpr int kRounds = 1000;
+    int raised = 0;
     for (int round = 0; round < kRounds; ++round) {
         const auto run = [&runs]() noexcept { ++runs; };
         check(schedule(works[0], computing.task, taskwork::anywhere(run), Mode::signal) ==
@@ -129,6 +130,7 @@ int main(int count, char** arguments) {
             "both are idle");
         if (round % 100 == 0) {
             const int before = urgent;
+            ++raised;
             ::raise(SIGURG);
             // Foreign ones coalesce with ours, as standard signals do; none is pending here.
             wait_until([&] { return urgent != before; }, "a foreign SIGURG arrives");
@@ -146,6 +148,7 @@ int main(int count, char** arguments) {
     computing.thread.join();
     waiting.thread.join();
     const taskwork::Counters sum = taskwork::counters();
+    check(urgent == raised, "the program's handler sees its own signals alone");
     check(sum.scheduled == sum.ran && sum.in_flight == 0, "the counters balance");
     std::printf("%llu ran, %d urgent\nok\n", static_cast<unsigned long long>(sum.ran),
                 static_cast<int>(urgent));
