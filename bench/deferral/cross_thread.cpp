@@ -336,8 +336,8 @@ void add_cross_thread(Report& report) {
     report.row({"onto a thread in epoll, signal mode", "tgkill and handler, in epoll", 1.15, 0});
 
     add("onto a loop that watches the event descriptor", onto_loop);
-    report.row({"onto a loop that watches the event descriptor", "eventfd write, in epoll", 1.15,
-                0});
+    report.row(
+        {"onto a loop that watches the event descriptor", "eventfd write, in epoll", 1.15, 0});
 
     if (!perf_allowed()) {
         report.skipped("onto a spinning thread, resume mode", "perf_event_open is forbidden");

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kNameWidth = 50;
 constexpr int kFloorWidth = 36;
+constexpr double kPlausible = 0.75;
 
 std::string text_of(double value, const char* format) {
     char buffer[64];
@@ -88,11 +89,14 @@ void Report::print_row(const Row& row) const {
     const bool unknown = row.ratio_max > 0 && floor == least_ns_.end();
     const bool reached = (row.ratio_max <= 0 || ratio <= row.ratio_max) &&
                          (row.ns_max <= 0 || own->second <= row.ns_max);
+    // Nothing is much cheaper than its floor: the floor was not measured undisturbed.
+    const bool disturbed = row.ratio_max > 0 && ratio > 0 && ratio < kPlausible;
     std::printf("  %-20s %s\n", goal_of(row).c_str(),
-                !has_goal ? "-"
-                : unknown ? "?"
-                : reached ? "yes"
-                          : "NO");
+                !has_goal   ? "-"
+                : disturbed ? "? floor disturbed"
+                : unknown   ? "?"
+                : reached   ? "yes"
+                            : "NO");
 }
 
 void Report::Finalize() {

@@ -16,7 +16,7 @@ namespace {
 constexpr unsigned kWorks = 1024;
 constexpr unsigned kSchedulersMax = 8;
 /// Items of one sample, of all threads together.
-constexpr std::uint64_t kItems = 1U << 17;
+constexpr std::uint64_t kItems = 1U << 15;
 
 Job* all_jobs() {
     static Job* const jobs = new Job[kWorks * kSchedulersMax];
