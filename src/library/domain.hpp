@@ -16,7 +16,7 @@
 #include "sync/arena.hpp"
 #include "sync/platform.hpp"
 #include "task/task.hpp"
-#include "taskwork/domain.hpp"
+#include <taskwork/domain.hpp>
 
 namespace taskwork::library {
 

@@ -11,7 +11,7 @@
 #include "library/handler.hpp"
 #include "library/system_call.hpp"
 #include "task/run_point.hpp"
-#include "taskwork/safe_point.hpp"
+#include <taskwork/safe_point.hpp>
 
 namespace taskwork {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Behind Task: handles of registered threads.
-#include "taskwork/task.hpp"
+#include <taskwork/task.hpp>
 
 #include "library/domain.hpp"
 #include "task/run_point.hpp"

@@ -12,7 +12,7 @@
 #include <functional>
 #include <thread>
 
-#include "taskwork/taskwork.hpp"
+#include <taskwork/taskwork.hpp>
 
 namespace taskwork::library {
 

@@ -12,8 +12,8 @@
 #include "defer/transition.hpp"
 #include "library/domain.hpp"
 #include "library/works.hpp"
-#include "taskwork/trace.hpp"
-#include "taskwork/work.hpp"
+#include <taskwork/trace.hpp>
+#include <taskwork/work.hpp>
 
 namespace taskwork::library {
 

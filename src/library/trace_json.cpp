@@ -20,7 +20,7 @@
 #include "base/errc.hpp"
 #include "library/trace.hpp"
 #include "sync/platform.hpp"
-#include "taskwork/trace.hpp"
+#include <taskwork/trace.hpp>
 
 namespace taskwork::library {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "taskwork/wait.hpp"
+#include <taskwork/wait.hpp>
 
 #include <linux/futex.h>
 #include <sys/syscall.h>

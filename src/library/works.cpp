@@ -13,8 +13,8 @@
 #include "defer/task_work.hpp"
 #include "library/domain.hpp"
 #include "library/system_call.hpp"
-#include "taskwork/wait.hpp"
-#include "taskwork/work.hpp"
+#include <taskwork/wait.hpp>
+#include <taskwork/work.hpp>
 
 namespace taskwork::library {
 
