@@ -85,6 +85,9 @@ void DeferralQueue::wake() noexcept {
     // The first of several wakers pays for the system call.
     if (sleeping_.load(std::memory_order_seq_cst) != 0 &&
         sleeping_.exchange(0, std::memory_order_seq_cst) != 0) {
+        // Once more: the sleep that was looked at above may have ended meanwhile and this one be
+        // the next, about to begin. It must find the word changed, for nobody else wakes it.
+        signal_.fetch_add(1, std::memory_order_seq_cst);
         platform::futex_wake(signal_, 1);
     }
 }
