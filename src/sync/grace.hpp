@@ -82,7 +82,9 @@ public:
     TW_NOT_NMI [[nodiscard]] bool poll(GraceTicket ticket, Flavour flavour) const noexcept;
 
     [[nodiscard]] std::uint64_t epoch() const noexcept {
-        return epoch_.load(std::memory_order_relaxed);
+        // Acquire: pairs with the fetch_add of start(). A reader of the new epoch is not waited
+        // for, so it must see what was unlinked before.
+        return epoch_.load(std::memory_order_acquire);
     }
 
     /// Whether readers of this process must fence by themselves (membarrier refused).
