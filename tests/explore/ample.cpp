@@ -36,6 +36,9 @@ bool Machine::close(Who seed, std::uint32_t enabled, std::uint32_t* ample) {
             agents |= conflicts(thing(Thing::process, process), true, bit(agent));
             for (unsigned index = 0; index < thread_count_; ++index) {
                 const Thread& thread = world_.threads[index];
+                if (thread.process == process && thread.buffered != 0) {
+                    return false;  // It writes all that.
+                }
                 if (thread.process == process && !thread.finished) {
                     add_thread(index);
                     agents |= conflicts(thing(Thing::life, index), true, bit(agent));

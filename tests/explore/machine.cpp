@@ -626,10 +626,9 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
     } else if (kind == Kind::end) {
         request.place = thing(Thing::life, self.thread);
     } else if (kind == Kind::is_gone) {
-        request.place =
-            operand >= kProcessTarget
-                ? thing(Thing::process, static_cast<unsigned>(operand - kProcessTarget))
-                : thing(Thing::life, static_cast<unsigned>(operand));
+        request.place = operand >= kProcessTarget
+                            ? thing(Thing::process, static_cast<unsigned>(operand - kProcessTarget))
+                            : thing(Thing::life, static_cast<unsigned>(operand));
     }
     if (request.place != kNowhere) {
         const bool writes = kind != Kind::load && kind != Kind::plain_load && kind != Kind::is_gone;
@@ -946,6 +945,22 @@ void Machine::check_races() {
     }
 }
 
+std::uint64_t Machine::initial(PlaceId id) const {
+    const Place& place = places_[id];
+    const auto statics = reinterpret_cast<std::uintptr_t>(statics_);
+    if (place.address - statics < sizeof(Statics)) {
+        return read_raw(base_statics_.data() + (place.address - statics), place.size);
+    }
+    if (place.address >= kArenaBase && place.address - kArenaBase < base_arena_.size()) {
+        return read_raw(base_arena_.data() + (place.address - kArenaBase), place.size);
+    }
+    return read(id);
+}
+
+std::uint64_t Machine::updated_value(const Request& request, std::uint64_t old) {
+    return updated(request.kind, old, request.operand);
+}
+
 void Machine::flush(unsigned index) {
     Thread& thread = world_.threads[index];
     const BufferedStore first = thread.buffer[0];
@@ -1109,7 +1124,7 @@ void Machine::perform(Transition transition) {
     record(transition, request, 0, actor.result);
     if (actor.status == Status::ready) {
         if (request.kind != Kind::forget) {
-            }
+        }
         resume(who);
     }
 }

@@ -1,16 +1,247 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The release/acquire model: each shared location has a list of messages (its modification order,
+// which is the order in which stores happened). A thread has a view: for each location the oldest
+// message that it may still read. A load may return any message that is not older than its view. A
+// release store carries the thread's view with it; an acquire load of it joins that view. A
+// read-modify-write reads the newest message and passes on what that carried (release sequence).
+// Sequentially consistent accesses of a location agree on one order; fences on one of everything.
+//
+// Not shown: stores that take effect before older ones in the modification order of their location,
+// and reads from the future (load buffering). See docs/explorer.md.
+#include <algorithm>
+#include <cstring>
+
 #include "tests/explore/machine.hpp"
 
 namespace explore {
 
-void Machine::ra_reset() {}
-unsigned Machine::ra_variants(unsigned, const Request&) const { return 1; }
-std::uint64_t Machine::ra_execute(unsigned, const Request&, unsigned) { return 0; }
-void Machine::ra_fence(unsigned) {}
-void Machine::ra_membarrier() {}
-std::uint64_t Machine::ra_hash() const { return 0; }
-std::size_t Machine::ra_bytes() const { return 0; }
-std::byte* Machine::ra_save(std::byte* to) const { return to; }
-const std::byte* Machine::ra_restore(const std::byte* from) { return from; }
+namespace {
+
+constexpr unsigned kPlacesMax = 160;
+constexpr unsigned kMessagesMax = 1500;
+/// A load looks back at most this far; more is a bound, and said to be one.
+constexpr unsigned kChoicesMax = 8;
+
+struct View {
+    std::uint8_t seen[kPlacesMax];
+
+    void join(const View& other) {
+        for (unsigned index = 0; index < kPlacesMax; ++index) {
+            seen[index] = std::max(seen[index], other.seen[index]);
+        }
+    }
+};
+
+struct Message {
+    std::uint64_t value;
+    std::int16_t place;
+    std::uint8_t number;  ///< In the modification order of its place.
+    View view;
+};
+
+/// Everything of the model; only the messages there are get copied.
+struct State {
+    View threads[kThreadsMax];
+    View released[kThreadsMax];  ///< By the thread's last fence.
+    View acquired[kThreadsMax];  ///< What relaxed loads have seen carried, for its next fence.
+    View order;                  ///< Of the sequentially consistent.
+    std::uint8_t newest[kPlacesMax];
+    std::uint8_t read_last[kPlacesMax];  ///< Number of the last access of a plain place.
+    std::uint32_t count;
+    Message messages[kMessagesMax];
+};
+
+State state;
+
+std::size_t used() { return offsetof(State, messages) + state.count * sizeof(Message); }
+
+const Message* find(std::int16_t place, unsigned number) {
+    for (std::uint32_t index = state.count; index-- > 0;) {
+        const Message& one = state.messages[index];
+        if (one.place == place && one.number == number) {
+            return &one;
+        }
+    }
+    return nullptr;
+}
+
+bool acquires(std::memory_order order) {
+    return order == std::memory_order_acquire || order == std::memory_order_acq_rel ||
+           order == std::memory_order_seq_cst || order == std::memory_order_consume;
+}
+bool releases(std::memory_order order) {
+    return order == std::memory_order_release || order == std::memory_order_acq_rel ||
+           order == std::memory_order_seq_cst;
+}
+
+}  // namespace
+
+void Machine::ra_reset() { std::memset(static_cast<void*>(&state), 0, offsetof(State, messages)); }
+
+unsigned Machine::ra_variants(unsigned thread, const Request& request) const {
+    if (request.kind != Kind::load && request.kind != Kind::compare_exchange) {
+        return 1;
+    }
+    const std::int16_t place = places_[request.place].messages;
+    if (place < 0 || request.kind != Kind::load) {
+        return 1;
+    }
+    unsigned oldest = state.threads[thread].seen[place];
+    if (request.order == std::memory_order_seq_cst) {
+        oldest = std::max<unsigned>(oldest, state.order.seen[place]);
+    }
+    return std::min(state.newest[place] - oldest + 1U, kChoicesMax);
+}
+
+std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsigned variant) {
+    Place& where = places_[request.place];
+    if (where.messages < 0) {
+        // A replay: places are numbered as they turn up.
+        std::int16_t next = 0;
+        for (const Place& one : places_) {
+            next = std::max<std::int16_t>(next, static_cast<std::int16_t>(one.messages + 1));
+        }
+        where.messages = next;
+    }
+    const std::int16_t place = where.messages;
+    if (place >= static_cast<std::int16_t>(kPlacesMax) || state.count >= kMessagesMax ||
+        state.newest[place] == 0xff) {
+        fail("explorer", "the release/acquire model has room for no more");
+        return 0;
+    }
+    View& view = state.threads[thread];
+    const std::uint64_t current = read(request.place);
+    const bool plain = request.kind == Kind::plain_load || request.kind == Kind::plain_store;
+    if (plain || where.plain) {
+        // A write must come after all accesses, a read after the last write.
+        if (view.seen[place] < state.newest[place]) {
+            fail("race",
+                 "no release and acquire order the accesses to " + place_name(request.place));
+            return 0;
+        }
+    }
+    const bool stores = request.kind != Kind::load && request.kind != Kind::plain_load;
+    const bool updates = stores && request.kind != Kind::store && request.kind != Kind::plain_store;
+    std::uint64_t result = current;
+    const Message* from = nullptr;
+    if (!stores || updates) {
+        const unsigned number = state.newest[place] - (updates || plain ? 0 : variant);
+        from = find(place, number);
+        // The first value of all is no message; only the newest of those is in memory.
+        if (number != state.newest[place]) {
+            result = from != nullptr ? from->value : initial(request.place);
+        }
+        view.seen[place] = std::max(view.seen[place], static_cast<std::uint8_t>(number));
+        if (from != nullptr) {
+            (acquires(request.order) ? view : state.acquired[thread]).join(from->view);
+        }
+    }
+    const bool total = request.order == std::memory_order_seq_cst;
+    if (!stores || (request.kind == Kind::compare_exchange && result != request.expected)) {
+        // What failed has read with acquire order.
+        if (from != nullptr && stores) {
+            view.join(from->view);
+        }
+        if (total) {
+            state.order.seen[place] = std::max(state.order.seen[place], view.seen[place]);
+        }
+        return result;
+    }
+    Message& fresh = state.messages[state.count++];
+    std::memset(static_cast<void*>(&fresh), 0, sizeof(fresh));
+    fresh.place = place;
+    fresh.number = ++state.newest[place];
+    view.seen[place] = fresh.number;
+    if (updates && from != nullptr) {
+        fresh.view = from->view;  // `from` is of the same array: no reallocation.
+    }
+    fresh.view.join(releases(request.order) ? view : state.released[thread]);
+    fresh.view.seen[place] = fresh.number;
+    if (total) {
+        state.order.seen[place] = fresh.number;
+    }
+    write(request.place, updated_value(request, current), static_cast<int>(thread));
+    fresh.value = read(request.place);
+    return updates ? current : 0;
+}
+
+void Machine::ra_fence(unsigned thread) {
+    View& view = state.threads[thread];
+    view.join(state.acquired[thread]);
+    view.join(state.order);
+    state.order.join(view);
+    state.released[thread] = view;
+}
+
+void Machine::ra_membarrier() {
+    // As if everybody had executed a fence.
+    for (unsigned thread = 0; thread < thread_count_; ++thread) {
+        state.threads[thread].join(state.acquired[thread]);
+        state.order.join(state.threads[thread]);
+    }
+    for (unsigned thread = 0; thread < thread_count_; ++thread) {
+        ra_fence(thread);
+    }
+}
+
+std::uint64_t Machine::ra_hash() const {
+    // Messages by place and number, whatever the order in which places were written.
+    std::uint64_t sum = 0;
+    const auto hash_bytes = [](const void* from, std::size_t size, std::uint64_t seed) {
+        const auto* at = static_cast<const std::byte*>(from);
+        std::uint64_t hash = seed * 0x9e3779b97f4a7c15ULL + 1;
+        for (; size >= 8; size -= 8, at += 8) {
+            std::uint64_t word = 0;
+            std::memcpy(&word, at, 8);
+            hash = (hash ^ word) * 0xd6e8feb86659fd93ULL;
+            hash ^= hash >> 29;
+        }
+        return hash;
+    };
+    for (std::uint32_t index = 0; index < state.count; ++index) {
+        const Message& one = state.messages[index];
+        bool visible = false;  // To a thread that has not moved past it.
+        for (unsigned thread = 0; thread < thread_count_; ++thread) {
+            visible = visible || state.threads[thread].seen[one.place] <= one.number;
+        }
+        if (visible) {
+            sum +=
+                hash_bytes(&one.view, sizeof(View),
+                           one.value * 31 + static_cast<unsigned>(one.place) * 256U + one.number);
+        }
+    }
+    for (unsigned thread = 0; thread < thread_count_; ++thread) {
+        if (!world_.threads[thread].finished) {
+            sum += hash_bytes(&state.threads[thread], sizeof(View), 1000 + thread);
+            sum += hash_bytes(&state.released[thread], sizeof(View), 2000 + thread);
+            sum += hash_bytes(&state.acquired[thread], sizeof(View), 3000 + thread);
+        }
+    }
+    return sum + hash_bytes(&state.order, sizeof(View), 4000) +
+           hash_bytes(state.newest, sizeof(state.newest), 5000);
+}
+
+std::size_t Machine::ra_bytes() const { return model_ == Model::ra ? used() + 8 : 0; }
+
+std::byte* Machine::ra_save(std::byte* to) const {
+    if (model_ != Model::ra) {
+        return to;
+    }
+    const std::uint64_t size = used();
+    std::memcpy(to, &size, 8);
+    std::memcpy(to + 8, &state, size);
+    return to + 8 + size;
+}
+
+const std::byte* Machine::ra_restore(const std::byte* from) {
+    if (model_ != Model::ra) {
+        return from;
+    }
+    std::uint64_t size = 0;
+    std::memcpy(&size, from, 8);
+    std::memcpy(static_cast<void*>(&state), from + 8, size);
+    return from + 8 + size;
+}
 
 }  // namespace explore

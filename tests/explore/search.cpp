@@ -255,6 +255,7 @@ private:
             machine_.world().preemptions_left = static_cast<std::uint32_t>(options_.preemptions);
         }
         machine_.restart();
+        trail_.clear();
         std::size_t depth = 0;
         std::vector<Transition> choices;
         bool ended = false;
@@ -276,12 +277,19 @@ private:
             expand(set, enabled, &choices);
             const bool over = mandatory == 0 && (enabled & bit(kRest)) == 0;
             if ((choices.size() > 1 || over || forgets(choices)) && !options_.naive) {
-                if (!visited_.insert(machine_.state_key())) {
+                const std::uint64_t key = machine_.state_key();
+                if (!visited_.insert(key)) {
+                    check_cycle(key);
+                    if (machine_.world().failed) {
+                        failed();
+                        return;
+                    }
                     ++result_.runs;
                     choices.clear();
                     ended = true;
                 } else {
                     ++result_.states;
+                    trail_.push_back({key, machine_.world().path_size});
                     if (result_.states % 4096 == 0 && stop()) {
                         return;
                     }
@@ -316,6 +324,9 @@ private:
                 const Transition next = node.left.back();
                 node.left.pop_back();
                 machine_.restore(node.before);
+                while (!trail_.empty() && trail_.back().path_size > machine_.world().path_size) {
+                    trail_.pop_back();
+                }
                 ended = false;
                 if (node.left.empty()) {
                     --depth;
@@ -325,6 +336,29 @@ private:
                 continue;
             }
             perform(choices.back(), enabled);
+        }
+    }
+
+    /// A run that has come back to a state of its own by steps of one actor alone: it waits for the
+    /// others, who stand still.
+    void check_cycle(std::uint64_t key) {
+        const std::uint32_t now = machine_.world().path_size;
+        for (std::size_t at = trail_.size(); at-- > 0 && trail_[at].path_size < now;) {
+            const Who who = machine_.path[trail_[at].path_size].who;
+            bool alone = who < kActorsMax;
+            for (std::uint32_t step = trail_[at].path_size; step < now && alone; ++step) {
+                alone = machine_.path[step].who == who;
+            }
+            if (!alone) {
+                return;
+            }
+            if (trail_[at].key == key) {
+                const bool thread = machine_.plans()[who].role == Role::thread;
+                machine_.fail(thread ? "end" : "nmi-wait",
+                              machine_.plans()[who].name +
+                                  " goes round in a circle while the others stand still");
+                return;
+            }
         }
     }
 
@@ -454,6 +488,11 @@ private:
     Result result_;
     Visited visited_;
     std::vector<Node> nodes_;
+    struct Mark {
+        std::uint64_t key;
+        std::uint32_t path_size;
+    };
+    std::vector<Mark> trail_;  ///< States of the run under way.
 };
 
 }  // namespace

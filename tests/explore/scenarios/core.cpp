@@ -57,7 +57,8 @@ void run_callback(task::Task& task, const defer::Callback& callback) noexcept {
     core_now->serve_callback(id);
 }
 
-void on_transition(const defer::WorkContext&, std::uint32_t round, defer::Transition what) noexcept {
+void on_transition(const defer::WorkContext&, std::uint32_t round,
+                   defer::Transition what) noexcept {
     static const char* const names[] = {"pending", "scheduled", "refused", "running",
                                         "ran",     "cancelled", "dropped"};
     comment(std::string(names[static_cast<unsigned>(what)]) + " #" + std::to_string(round));
@@ -131,11 +132,14 @@ Core::Core(Setup& setup, CoreLimits limits) : setup_(setup) {
     Machine& machine = Setup::machine();
     // Thread 0 of process 0 is there before the domain: it is who lays it out.
     setup.process();
-    setup.thread(0, "worker", [this] {
-        if (worker_body_) {
-            worker_body_();
-        }
-    }, true);
+    setup.thread(
+        0, "worker",
+        [this] {
+            if (worker_body_) {
+                worker_body_();
+            }
+        },
+        true);
     machine.as_thread(0, [&] {
         task::Life::abandon();
         task::Reclaim::abandon();
@@ -267,8 +271,7 @@ void Core::event(unsigned thread, const std::string& name, std::function<void()>
                  unsigned times) {
     const auto number = static_cast<unsigned>(events_.size());
     events_.push_back(std::move(body));
-    setup_.event(
-        thread, name, [number] { serve(infos[number]); }, times);
+    setup_.event(thread, name, [number] { serve(infos[number]); }, times);
 }
 
 defer::Slot& Core::slot(const std::string& name) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A domain for scenarios: tables of a few entries, processes, threads that are tasks, handlers that
-// go through the real on_signal, a ledger of what was scheduled, and the checks at the end: whatever
-// was accepted ended exactly once, and everything can be freed.
+// go through the real on_signal, a ledger of what was scheduled, and the checks at the end:
+// whatever was accepted ended exactly once, and everything can be freed.
 #pragma once
 
 #include <array>

@@ -14,7 +14,8 @@ namespace {
 namespace defer = taskwork::defer;
 namespace task = taskwork::task;
 
-/// A target in the host that wakes when told, or when all has come to rest and the worker has swept.
+/// A target in the host that wakes when told, or when all has come to rest and the worker has
+/// swept.
 unsigned host_target(Core& core) {
     return core.thread(0, "target", [] {
         await_rest();
@@ -31,17 +32,16 @@ void standby(Core& core, defer::Slot& slot) {
     });
 }
 
-const Registered kScheduler{{.name = "death.scheduler",
-                             .about = "scheduler of an empty slot that dies, target, sweep",
-                             .lay_out = [](Setup& setup) {
-                                 auto core = make_core(setup);
-                                 defer::Slot& slot = core->slot("slot");
-                                 const unsigned target = host_target(*core);
-                                 const unsigned mortal = core->process(true);
-                                 core->thread(mortal, "scheduler", [=, &slot] {
-                                     schedule(1, slot, core->task(target));
-                                 });
-                             }}};
+const Registered kScheduler{
+    {.name = "death.scheduler",
+     .about = "scheduler of an empty slot that dies, target, sweep",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         const unsigned target = host_target(*core);
+         const unsigned mortal = core->process(true);
+         core->thread(mortal, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
+     }}};
 
 const Registered kSchedulers{
     {.name = "death.two_schedulers",
@@ -53,10 +53,8 @@ const Registered kSchedulers{
              standby(*core, slot);
              const unsigned target = host_target(*core);
              const unsigned mortal = core->process(true);
-             core->thread(mortal, "mortal",
-                          [=, &slot] { schedule(1, slot, core->task(target)); });
-             core->thread(0, "scheduler",
-                          [=, &slot] { schedule(2, slot, core->task(target)); });
+             core->thread(mortal, "mortal", [=, &slot] { schedule(1, slot, core->task(target)); });
+             core->thread(0, "scheduler", [=, &slot] { schedule(2, slot, core->task(target)); });
          },
      .large = true}};
 
@@ -77,21 +75,21 @@ const Registered kCanceller{{.name = "death.canceller",
                                               [=, &slot] { defer::cancel(slot); });
                              }}};
 
-const Registered kTarget{{.name = "death.target",
-                          .about = "target that dies while it drains, scheduler, sweep",
-                          .lay_out = [](Setup& setup) {
-                              auto core = make_core(setup);
-                              defer::Slot& slot = core->slot("slot");
-                              const unsigned mortal = core->process(true);
-                              const unsigned target = core->thread(mortal, "target", [] {
-                                  task::safe_point();
-                                  exit_task();
-                              });
-                              core->thread(0, "scheduler", [=, &slot] {
-                                  schedule(1, slot, core->task(target));
-                              });
-                          },
-                          .large = true}};
+const Registered kTarget{
+    {.name = "death.target",
+     .about = "target that dies while it drains, scheduler, sweep",
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup);
+             defer::Slot& slot = core->slot("slot");
+             const unsigned mortal = core->process(true);
+             const unsigned target = core->thread(mortal, "target", [] {
+                 task::safe_point();
+                 exit_task();
+             });
+             core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
+         },
+     .large = true}};
 
 const Registered kTargetAlone{{.name = "death.target_alone",
                                .about = "target that dies while it drains 2 works, sweep",
@@ -150,21 +148,18 @@ const Registered kSweep{{.name = "death.sweep",
                              },
                          .large = true}};
 
-const Registered kRetirer{{.name = "death.retirer",
-                           .about = "deleter of an element that dies, sweep; nothing leaks",
-                           .lay_out = [](Setup& setup) {
-                               auto core = make_core(setup, {.contexts = 2, .elements = 1});
-                               Element& element = core->element("element");
-                               const unsigned target = core->target(0);
-                               Setup::machine().as_thread(0, [&] {
-                                   schedule(1, element.slot, core->task(target),
-                                            task::Notify::none);
-                               });
-                               const unsigned mortal = core->process(true);
-                               core->thread(mortal, "deleter", [=, &element] {
-                                   remove(core->elements(), element);
-                               });
-                           }}};
+const Registered kRetirer{
+    {.name = "death.retirer",
+     .about = "deleter of an element that dies, sweep; nothing leaks",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 2, .elements = 1});
+         Element& element = core->element("element");
+         const unsigned target = core->target(0);
+         Setup::machine().as_thread(
+             0, [&] { schedule(1, element.slot, core->task(target), task::Notify::none); });
+         const unsigned mortal = core->process(true);
+         core->thread(mortal, "deleter", [=, &element] { remove(core->elements(), element); });
+     }}};
 
 }  // namespace
 

@@ -14,7 +14,7 @@ constexpr auto release = std::memory_order_release;
 constexpr auto acq_rel = std::memory_order_acq_rel;
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-const std::vector<Model> kAll{Model::sc, Model::tso};
+const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
 
 /// What runs must show, by model; everything else must not be seen.
 auto shows(std::set<std::string> sc, std::set<std::string> tso, std::set<std::string> ra) {

@@ -4,10 +4,10 @@
 // others still look at them, husks and compaction.
 #include "defer/context.hpp"
 #include "defer/task_work.hpp"
+#include "sync/arena.hpp"
 #include "sync/deferral.hpp"
 #include "sync/grace.hpp"
 #include "sync/pool.hpp"
-#include "sync/arena.hpp"
 #include "task/domain.hpp"
 #include "task/lists.hpp"
 #include "task/run_point.hpp"
@@ -94,8 +94,8 @@ const Registered kPoolNmi{{.name = "pool.nmi",
                            .about = "thread and 1 nmi on it claim and release, 2 objects (R19)",
                            .lay_out = [](Setup& setup) {
                                sync::Pool& pool = make_pool(setup, 2);
-                               const unsigned thread = setup.thread(
-                                   setup.process(), "user", [&] { use(pool, 1, true); });
+                               const unsigned thread = setup.thread(setup.process(), "user",
+                                                                    [&] { use(pool, 1, true); });
                                setup.event(thread, "nmi", [&] { use(pool, 2, true); });
                            }}};
 
@@ -104,8 +104,8 @@ const Registered kPoolAba{{.name = "pool.nmi_takes_two",
                            .about = "claimer, 1 nmi that takes two and puts one back, 3 objects",
                            .lay_out = [](Setup& setup) {
                                sync::Pool& pool = make_pool(setup, 3);
-                               const unsigned thread = setup.thread(
-                                   setup.process(), "user", [&] { use(pool, 1, true); });
+                               const unsigned thread = setup.thread(setup.process(), "user",
+                                                                    [&] { use(pool, 1, true); });
                                setup.event(thread, "nmi", [&] {
                                    void* one = pool.claim(2, sync::kStateUser);
                                    void* two = pool.claim(2, sync::kStateUser);
@@ -120,26 +120,26 @@ const Registered kPoolAba{{.name = "pool.nmi_takes_two",
                                });
                            }}};
 
-const Registered kPoolDeath{{.name = "pool.death",
-                             .about = "claimer that dies at any step, another, the sweep at the end",
-                             .lay_out = [](Setup& setup) {
-                                 sync::Pool& pool = make_pool(setup, 2);
-                                 const unsigned host = setup.process();
-                                 const unsigned mortal = setup.process(true);
-                                 setup.thread(host, "user", [&] { use(pool, 1, false); });
-                                 setup.thread(mortal, "mortal", [&] { use(pool, 2, false); });
-                                 // What its sweep does: the word names the owner.
-                                 setup.end_checks.insert(setup.end_checks.begin(), [&pool] {
-                                     for (std::uint32_t index = 0; index < 2; ++index) {
-                                         const sync::Word word = sync::Pool::load(pool.at(index));
-                                         if (word.state() != sync::kStateFree &&
-                                             word.owner() == 2) {
-                                             pool.release(pool.at(index));
-                                         }
-                                     }
-                                     pool.restore_hints();
-                                 });
-                             }}};
+const Registered kPoolDeath{
+    {.name = "pool.death",
+     .about = "claimer that dies at any step, another, the sweep at the end",
+     .lay_out = [](Setup& setup) {
+         sync::Pool& pool = make_pool(setup, 2);
+         const unsigned host = setup.process();
+         const unsigned mortal = setup.process(true);
+         setup.thread(host, "user", [&] { use(pool, 1, false); });
+         setup.thread(mortal, "mortal", [&] { use(pool, 2, false); });
+         // What its sweep does: the word names the owner.
+         setup.end_checks.insert(setup.end_checks.begin(), [&pool] {
+             for (std::uint32_t index = 0; index < 2; ++index) {
+                 const sync::Word word = sync::Pool::load(pool.at(index));
+                 if (word.state() != sync::kStateFree && word.owner() == 2) {
+                     pool.release(pool.at(index));
+                 }
+             }
+             pool.restore_hints();
+         });
+     }}};
 
 // --- Hints on their own --------------------------------------------------------------------------
 
@@ -229,13 +229,12 @@ const Registered kDeferralRequeue{
          setup.machine().keep(&queue, sizeof(queue));
          handled = &setup.variable("handled");
          Variable& wanted = setup.variable("wanted");
-         sync::DeferralQueue::set_handler(
-             sync::DeferralKind::test, [](std::uint64_t argument) {
-                 auto& from = *reinterpret_cast<Variable*>(argument);
-                 handled->store(from.load(seq_cst), seq_cst);
-             });
-         const std::uint32_t item = queue.add_item(sync::DeferralKind::test,
-                                                   reinterpret_cast<std::uint64_t>(&wanted));
+         sync::DeferralQueue::set_handler(sync::DeferralKind::test, [](std::uint64_t argument) {
+             auto& from = *reinterpret_cast<Variable*>(argument);
+             handled->store(from.load(seq_cst), seq_cst);
+         });
+         const std::uint32_t item =
+             queue.add_item(sync::DeferralKind::test, reinterpret_cast<std::uint64_t>(&wanted));
          const unsigned process = setup.process();
          const unsigned thread = setup.thread(process, "queuer", [item, &queue, &wanted] {
              wanted.fetch_add(1, seq_cst);
@@ -419,55 +418,55 @@ const Registered kDeleteRests{
     {.name = "memory.delete_then_worker",
      .about = "program, deleter of its element, target; the worker comes last (R4 to R6)",
      .lay_out = [](Setup& setup) { element_delete(setup, false, 0, false); }}};
-const Registered kDeleteNmi{
-    {.name = "memory.delete_nmi",
-     .about = "deleter, 1 nmi that runs the program on it, worker, target",
-     .lay_out = [](Setup& setup) { element_delete(setup, true, 1, false); },
-     .large = true}};
+const Registered kDeleteNmi{{.name = "memory.delete_nmi",
+                             .about = "deleter, 1 nmi that runs the program on it, worker, target",
+                             .lay_out = [](Setup& setup) { element_delete(setup, true, 1, false); },
+                             .large = true}};
 
 /// The value lives as long as its running callback: the worker waits for the sleepable section.
 const Registered kDeleteRunning{
     {.name = "memory.delete_while_running",
      .about = "target that runs the callback, deleter, worker that frees (R10, K99)",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup, {.contexts = 2, .elements = 1});
-         Element& element = core->element("element");
-         const unsigned target = core->thread(0, "target", [] {
-             task::safe_point();
-             exit_task();
-         });
-         Setup::machine().as_thread(0, [&] {
-             schedule(1, element.slot, core->task(target), task::Notify::none);
-         });
-         core->callback([&element](unsigned) {
-             check(element.value.load(relaxed) == kLive, "use-after-free",
-                   "a callback touches a value that was freed");
-         });
-         // One after the other: the worker would look in vain before.
-         core->thread(0, "deleter", [=, &element] {
-             remove(core->elements(), element);
-             await_rest();
-         });
-         core->worker_rounds(2);
-     },
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 2, .elements = 1});
+             Element& element = core->element("element");
+             const unsigned target = core->thread(0, "target", [] {
+                 task::safe_point();
+                 exit_task();
+             });
+             Setup::machine().as_thread(
+                 0, [&] { schedule(1, element.slot, core->task(target), task::Notify::none); });
+             core->callback([&element](unsigned) {
+                 check(element.value.load(relaxed) == kLive, "use-after-free",
+                       "a callback touches a value that was freed");
+             });
+             // One after the other: the worker would look in vain before.
+             core->thread(0, "deleter", [=, &element] {
+                 remove(core->elements(), element);
+                 await_rest();
+             });
+             core->worker_rounds(2);
+         },
      .large = true}};
 
 /// Freed contexts are used again: whoever still holds a bare address must be waited for (R16).
 const Registered kReuse{
     {.name = "memory.context_reuse",
      .about = "scheduler of a slot, canceller, worker that frees, one context (R4, R5, R16)",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup, {.contexts = 1});
-         defer::Slot& slot = core->slot("slot");
-         Setup::machine().as_thread(0, [&] {
-             schedule(kIdsMax - 1, slot, core->task(0));
-             task::safe_point();
-         });
-         core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
-         const unsigned target = core->target(0);
-         core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
-         core->worker_rounds(1);
-     },
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 1});
+             defer::Slot& slot = core->slot("slot");
+             Setup::machine().as_thread(0, [&] {
+                 schedule(kIdsMax - 1, slot, core->task(0));
+                 task::safe_point();
+             });
+             core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
+             const unsigned target = core->target(0);
+             core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
+             core->worker_rounds(1);
+         },
      .large = true}};
 
 /// Cancelled works on a list: the worker unlinks those inside it, the target takes them all.
@@ -562,8 +561,7 @@ const Registered kTaskReuse{
              const unsigned target = core->thread(0, "target", [] { exit_task(); });
              core->thread(0, "scheduler", [=, &slot] {
                  const task::ReadSection sleepable(*task::current(), Flavour::sleepable);
-                 task::Task* found = task::TaskTable::get().find(
-                     Setup::machine().tid_of(target));
+                 task::Task* found = task::TaskTable::get().find(Setup::machine().tid_of(target));
                  if (found != nullptr) {
                      schedule(1, slot, *found);
                  }

@@ -13,8 +13,8 @@ namespace defer = taskwork::defer;
 namespace task = taskwork::task;
 
 void scheduled_before(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
-    Setup::machine().as_thread(
-        0, [&] { schedule(id, slot, core.task(target), task::Notify::none); });
+    Setup::machine().as_thread(0,
+                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
 }
 
 const Registered kScheduleSchedule{
@@ -29,26 +29,26 @@ const Registered kScheduleSchedule{
          core->event(thread, "nmi", [=, &slot] { schedule(2, slot, core->task(target)); });
      }}};
 
-const Registered kScheduleSelf{
-    {.name = "nmi.schedule_onto_oneself",
-     .about = "thread that schedules onto itself, 1 nmi that does, too",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& one = core->slot("slot1");
-         defer::Slot& two = core->slot("slot2");
-         const unsigned thread = core->thread(0, "self", [=, &one] {
-             schedule(1, one, *task::current());
-             task::safe_point();
-             exit_task();
-         });
-         core->event(thread, "nmi", [=, &two] { schedule(2, two, *task::current()); });
-         core->before_cleanup([] {
-             for (unsigned id = 1; id <= 2; ++id) {
-                 check(noted(kRan + id) == noted(kAccepted + id), "ledger",
-                       "a work onto oneself did not run");
-             }
-         });
-     }}};
+const Registered kScheduleSelf{{.name = "nmi.schedule_onto_oneself",
+                                .about = "thread that schedules onto itself, 1 nmi that does, too",
+                                .lay_out = [](Setup& setup) {
+                                    auto core = make_core(setup);
+                                    defer::Slot& one = core->slot("slot1");
+                                    defer::Slot& two = core->slot("slot2");
+                                    const unsigned thread = core->thread(0, "self", [=, &one] {
+                                        schedule(1, one, *task::current());
+                                        task::safe_point();
+                                        exit_task();
+                                    });
+                                    core->event(thread, "nmi",
+                                                [=, &two] { schedule(2, two, *task::current()); });
+                                    core->before_cleanup([] {
+                                        for (unsigned id = 1; id <= 2; ++id) {
+                                            check(noted(kRan + id) == noted(kAccepted + id),
+                                                  "ledger", "a work onto oneself did not run");
+                                        }
+                                    });
+                                }}};
 
 const Registered kCancelSchedule{
     {.name = "nmi.cancel_on_schedule",
@@ -70,8 +70,7 @@ const Registered kScheduleCancel{
          defer::Slot& slot = core->slot("slot");
          const unsigned target = core->target(0);
          scheduled_before(*core, 1, slot, target);
-         const unsigned thread =
-             core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
+         const unsigned thread = core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
          core->event(thread, "nmi", [=, &slot] { schedule(2, slot, core->task(target)); });
      }}};
 
@@ -86,8 +85,7 @@ const Registered kCancelCancel{
              exit_task();
          });
          scheduled_before(*core, 1, slot, target);
-         const unsigned thread =
-             core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
+         const unsigned thread = core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
          core->event(thread, "nmi", [=, &slot] { defer::cancel_dead(slot); });
      }}};
 

@@ -19,6 +19,8 @@ using taskwork::no_error;
 
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
+const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
+
 /// Puts a context into the slot: a work that has run.
 void make_standby(Core& core, defer::Slot& slot) {
     Setup::machine().as_thread(0, [&] {
@@ -42,9 +44,7 @@ unsigned ending_target(Core& core, unsigned process) {
 }
 
 const Registered kSchedule{
-    {.name = "work.schedule",
-     .about = "scheduler, target",
-     .lay_out = [](Setup& setup) {
+    {.name = "work.schedule", .about = "scheduler, target", .lay_out = [](Setup& setup) {
          auto core = make_core(setup);
          defer::Slot& slot = core->slot("slot");
          const unsigned target = looking_target(*core, 0);
@@ -103,22 +103,21 @@ const Registered kResume{
          core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
      }}};
 
-const Registered kSafePoint{
-    {.name = "work.safe_point_list",
-     .about = "scheduler for safe points alone, target at one",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         make_standby(*core, slot);
-         const unsigned target = core->thread(0, "target", [] {
-             task::safe_point();
-             exit_task();
-         });
-         core->thread(0, "scheduler", [=, &slot] {
-             schedule(1, slot, core->task(target), task::Notify::signal,
-                      task::List::safe_point);
-         });
-     }}};
+const Registered kSafePoint{{.name = "work.safe_point_list",
+                             .about = "scheduler for safe points alone, target at one",
+                             .lay_out = [](Setup& setup) {
+                                 auto core = make_core(setup);
+                                 defer::Slot& slot = core->slot("slot");
+                                 make_standby(*core, slot);
+                                 const unsigned target = core->thread(0, "target", [] {
+                                     task::safe_point();
+                                     exit_task();
+                                 });
+                                 core->thread(0, "scheduler", [=, &slot] {
+                                     schedule(1, slot, core->task(target), task::Notify::signal,
+                                              task::List::safe_point);
+                                 });
+                             }}};
 
 const Registered kScheduleCancel{
     {.name = "work.schedule_cancel",
@@ -144,44 +143,44 @@ const Registered kCancelStandby{
      }}};
 
 /// TW.2: once cancel has returned the callback does not start.
-const Registered kCancelReturns{
-    {.name = "work.cancel_returns",
-     .about = "canceller of its own work, target (R10, TW.2)",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         Variable& over = setup.variable("cancelled");
-         make_standby(*core, slot);
-         const unsigned target = looking_target(*core, 0);
-         core->thread(0, "canceller", [=, &slot, &over] {
-             schedule(1, slot, core->task(target));
-             defer::cancel(slot);
-             over.store(1, seq_cst);
-         });
-         core->callback([&](unsigned id) {
-             if (id == 1 && over.load(seq_cst) != 0) {
-                 // It was running when the cancel came, which the word has kept.
-                 const sync::Word word =
-                     sync::Pool::load(defer::WorkTable::get().contexts.at(0));
-                 check((word.flags() & defer::kFlagFromRunning) != 0, "ledger",
-                       "a callback starts after its cancel");
-             }
-         });
-     }}};
+const Registered kCancelReturns{{.name = "work.cancel_returns",
+                                 .about = "canceller of its own work, target (R10, TW.2)",
+                                 .lay_out = [](Setup& setup) {
+                                     auto core = make_core(setup);
+                                     defer::Slot& slot = core->slot("slot");
+                                     Variable& over = setup.variable("cancelled");
+                                     make_standby(*core, slot);
+                                     const unsigned target = looking_target(*core, 0);
+                                     core->thread(0, "canceller", [=, &slot, &over] {
+                                         schedule(1, slot, core->task(target));
+                                         defer::cancel(slot);
+                                         over.store(1, seq_cst);
+                                     });
+                                     core->callback([&](unsigned id) {
+                                         if (id == 1 && over.load(seq_cst) != 0) {
+                                             // It was running when the cancel came, which the word
+                                             // has kept.
+                                             const sync::Word word = sync::Pool::load(
+                                                 defer::WorkTable::get().contexts.at(0));
+                                             check((word.flags() & defer::kFlagFromRunning) != 0,
+                                                   "ledger", "a callback starts after its cancel");
+                                         }
+                                     });
+                                 }}};
 
-const Registered kCancelCancel{
-    {.name = "work.cancel_cancel",
-     .about = "2 cancellers of a scheduled work, target (R20)",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         const unsigned target = core->target(0);
-         Setup::machine().as_thread(0, [&] {
-             schedule(1, slot, core->task(target), task::Notify::none);
-         });
-         core->thread(0, "one", [=, &slot] { defer::cancel(slot); });
-         core->thread(0, "two", [=, &slot] { defer::cancel_dead(slot); });
-     }}};
+const Registered kCancelCancel{{.name = "work.cancel_cancel",
+                                .about = "2 cancellers of a scheduled work, target (R20)",
+                                .lay_out = [](Setup& setup) {
+                                    auto core = make_core(setup);
+                                    defer::Slot& slot = core->slot("slot");
+                                    const unsigned target = core->target(0);
+                                    Setup::machine().as_thread(0, [&] {
+                                        schedule(1, slot, core->task(target), task::Notify::none);
+                                    });
+                                    core->thread(0, "one", [=, &slot] { defer::cancel(slot); });
+                                    core->thread(0, "two",
+                                                 [=, &slot] { defer::cancel_dead(slot); });
+                                }}};
 
 /// Two rounds, the second of which a late step of the first could take for its own.
 const Registered kRounds{
@@ -209,9 +208,8 @@ const Registered kExit{{.name = "work.exit",
                             defer::Slot& slot = core->slot("slot");
                             make_standby(*core, slot);
                             const unsigned target = ending_target(*core, 0);
-                            core->thread(0, "scheduler", [=, &slot] {
-                                schedule(1, slot, core->task(target));
-                            });
+                            core->thread(0, "scheduler",
+                                         [=, &slot] { schedule(1, slot, core->task(target)); });
                         }}};
 
 const Registered kExitCancel{
@@ -250,9 +248,8 @@ const Registered kDeleteInCallback{
              task::safe_point();
              exit_task();
          });
-         Setup::machine().as_thread(0, [&] {
-             schedule(1, slot, core->task(target), task::Notify::none);
-         });
+         Setup::machine().as_thread(
+             0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
          core->callback([=, &slot](unsigned id) {
              if (id == 1) {
                  defer::cancel(slot);
@@ -273,9 +270,8 @@ const Registered kAgainInCallback{
              task::safe_point();
              exit_task();
          });
-         Setup::machine().as_thread(0, [&] {
-             schedule(1, slot, core->task(target), task::Notify::none);
-         });
+         Setup::machine().as_thread(
+             0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
          core->callback([=, &slot](unsigned id) {
              if (id == 1) {
                  check(schedule(2, slot, core->task(target)) != no_error, "ledger",
@@ -295,9 +291,8 @@ const Registered kUpdate{
          make_standby(*core, slot);
          const unsigned first = ending_target(*core, 0);
          const unsigned second = core->thread(0, "second target", [] { exit_task(); });
-         Setup::machine().as_thread(0, [&] {
-             schedule(1, slot, core->task(first), task::Notify::none);
-         });
+         Setup::machine().as_thread(
+             0, [&] { schedule(1, slot, core->task(first), task::Notify::none); });
          core->thread(0, "updater", [=, &slot] {
              defer::cancel(slot);
              schedule(2, slot, core->task(second));
@@ -306,28 +301,28 @@ const Registered kUpdate{
 
 /// The last user reference of the map goes while somebody schedules; whoever sees the count at 0
 /// empties the slots.
-const Registered kUserCount{
-    {.name = "work.last_user_reference",
-     .about = "scheduler, closer of the last reference, target (R13, R14)",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         auto& users = reinterpret_cast<taskwork::platform::Atomic<std::uint32_t>&>(
-             setup.variable("users", 1));
-         const unsigned target = core->target(0);
-         core->thread(0, "scheduler", [=, &slot, &users] {
-             schedule(1, slot, core->task(target), task::Notify::signal, task::List::anywhere,
-                      &users);
-         });
-         core->thread(0, "closer", [=, &slot, &users] {
-             users.fetch_sub(1, seq_cst);
-             defer::cancel(slot);
-         });
-         core->before_cleanup([&slot] {
-             check(slot.word.load(seq_cst) == 0, "leak",
-                   "a work was attached after the last user had gone");
-         });
-     }}};
+const Registered kUserCount{{.name = "work.last_user_reference",
+                             .about = "scheduler, closer of the last reference, target (R13, R14)",
+                             .lay_out = [](Setup& setup) {
+                                 auto core = make_core(setup);
+                                 defer::Slot& slot = core->slot("slot");
+                                 auto& users =
+                                     reinterpret_cast<taskwork::platform::Atomic<std::uint32_t>&>(
+                                         setup.variable("users", 1));
+                                 const unsigned target = core->target(0);
+                                 core->thread(0, "scheduler", [=, &slot, &users] {
+                                     schedule(1, slot, core->task(target), task::Notify::signal,
+                                              task::List::anywhere, &users);
+                                 });
+                                 core->thread(0, "closer", [=, &slot, &users] {
+                                     users.fetch_sub(1, seq_cst);
+                                     defer::cancel(slot);
+                                 });
+                                 core->before_cleanup([&slot] {
+                                     check(slot.word.load(seq_cst) == 0, "leak",
+                                           "a work was attached after the last user had gone");
+                                 });
+                             }}};
 
 /// No memory: one context for two slots.
 const Registered kNoMemory{
