@@ -92,8 +92,7 @@ protected:
             })) {
             return false;
         }
-        enter(Phase::quiet);
-        const bool quiet = await("every member is quiet", [&] {
+        const bool quiet = calm_down(20'000, [&] {
             for (std::uint32_t index = 0; index < kMembers; ++index) {
                 for (std::uint32_t thread = 0; thread < threads_each(); ++thread) {
                     if (scene_->targets[index * kThreads + thread].quiet.load(
@@ -113,8 +112,6 @@ protected:
                                            table.tasks.count_free() ==
                                                table.tasks.count() - 2 - kMembers * threads_each();
                                 }) &&
-                          await("nothing is in flight, dead scheduler or target or not",
-                                [&] { return in_flight() == 0; }) &&
                           await("a grace period ends: no reader slot is open",
                                 [&] { return !reader_is_open(); }) &&
                           await("K130: there is a context for each slot in use",
@@ -193,8 +190,9 @@ TEST_F(KillStorm, members_killed_at_random_instants_leave_the_others_going_and_n
         start(index);
         if (kills_ % 10 == 0) {
             recycled += recycle();
+            well = !HasFailure();
         }
-        if (kills_ % kBetweenLooks == 0 || kills_ == wanted) {
+        if (well && (kills_ % kBetweenLooks == 0 || kills_ == wanted)) {
             well = all_is_well();
         }
     }

@@ -102,6 +102,7 @@ void schedule(Scene& scene, Task& self, Books& books, defer::Slot& slot, map::Ma
     defer::ScheduleRequest request;
     request.target = target == nullptr ? &self : target;
     request.mode = books.random.below(4) == 0 ? Notify::resume : Notify::signal;
+    request.list = books.random.below(8) == 0 ? task::List::safe_point : task::List::anywhere;
     request.callback = {defer::kCallbackTest, 0, nullptr, map, value};
     request.totals = map == nullptr ? &scene.totals : &map->works;
     const std::errc result = defer::schedule(slot, request);
@@ -265,6 +266,22 @@ Sum Storm::sum() const {
 
 std::uint64_t Storm::in_flight() const { return defer::counts(WorkTable::get().domain).in_flight; }
 
+std::uint64_t Storm::in_flight_anywhere() const {
+    const Pool& pool = WorkTable::get().contexts;
+    std::uint64_t found = 0;
+    for (std::uint32_t index = 0; index < pool.count(); ++index) {
+        const auto& context = *static_cast<const defer::WorkContext*>(pool.at(index));
+        const sync::Word word = Pool::load(&context);
+        const bool running = defer::state_of(word) == defer::WorkState::freed &&
+                             (word.flags() & defer::kFlagFromRunning) != 0;
+        found +=
+            (defer::is_in_flight(word) || running) && context.list.get() == task::List::anywhere
+                ? 1
+                : 0;
+    }
+    return found;
+}
+
 std::uint32_t Storm::slots_in_use() const {
     std::uint32_t used = 0;
     for (const Value& value : scene_->values) {
@@ -314,10 +331,12 @@ std::string Storm::state() const {
              << (target == nullptr ? -1 : int(TaskTable::get().tasks.index_of(target))) << "\n";
     }
     TaskTable& table = TaskTable::get();
+    text << "epoch " << sync::GracePeriods::get().epoch() << "\n";
     for (std::uint32_t index = 0; index < table.tasks.count(); ++index) {
         const Task& task = table.task_at(index);
         const sync::Word word = Pool::load(&task);
-        if (word.state() == sync::kStateFree) {
+        if (word.state() == sync::kStateFree && !task.readers[0].is_open() &&
+            !task.readers[1].is_open()) {
             continue;
         }
         text << "task " << index << ": state " << int(word.state()) << " process " << word.owner()
@@ -348,7 +367,18 @@ std::uint32_t Storm::recycle() {
             scene_->values[index].slot.word.load(std::memory_order_acquire) == defer::kSlotDead;
         count += dead[index] ? 1 : 0;
     }
-    task::Worker::synchronize();
+    // A look of our own instead of Worker::synchronize(): what does not end is to be told of.
+    platform::Atomic<std::uint32_t>& ended = scene_->grace_ended;
+    ended.store(0, std::memory_order_relaxed);
+    task::Worker::after_grace_period(
+        [](void* argument) noexcept {
+            static_cast<platform::Atomic<std::uint32_t>*>(argument)->store(
+                1, std::memory_order_release);
+        },
+        &ended);
+    if (!await("a grace period ends", [&] { return ended.load(std::memory_order_acquire) != 0; })) {
+        return 0;
+    }
     for (std::uint32_t index = 0; index < kValues; ++index) {
         if (dead[index]) {
             defer::reset(scene_->values[index].slot);
@@ -409,7 +439,8 @@ void Storm::expect_whole() {
 }
 
 Taking::Taking(Scene& scene, std::uint32_t index, std::uint64_t seed, std::uint64_t event_us)
-    : scene_(scene), target_(scene.targets[index]), books_(books_of(scene, *current())) {
+    : scene_(scene), index_(index), target_(scene.targets[index]),
+      books_(books_of(scene, *current())) {
     books_.random.start(seed);
     target_.quiet.store(0, std::memory_order_relaxed);
     target_.tid.store(current()->tid, std::memory_order_release);
@@ -453,6 +484,9 @@ Taking::~Taking() {
 void Taking::turn() noexcept {
     target_.living.fetch_add(1, std::memory_order_relaxed);
     act(scene_);
+    if (books_.random.below(16) == 0) {
+        task::safe_point();
+    }
     if (books_.random.below(32) == 0) {
         ::usleep(50);  // Works that come meanwhile come by signal.
     }
@@ -460,27 +494,44 @@ void Taking::turn() noexcept {
 
 void Taking::be_quiet() noexcept {
     set_events(false);
+    ::poll(nullptr, 0,
+           0);  // An event on its way comes now; ThreadSanitizer holds it back till then.
     target_.quiet.store(1, std::memory_order_release);
     // No run point but those of the handler: what nobody tells us of stays.
-    while (scene_.phase.load(std::memory_order_acquire) ==
-           static_cast<std::uint32_t>(Phase::quiet)) {
+    while (is_to_be_quiet()) {
         ::poll(nullptr, 0, 20);
     }
     target_.quiet.store(0, std::memory_order_release);
     set_events(true);
 }
 
+void Taking::settle() noexcept {
+    set_events(false);
+    while (phase() == Phase::settle) {
+        task::safe_point();
+        ::poll(nullptr, 0, 1);
+    }
+    set_events(true);
+}
+
+Phase Taking::phase() const noexcept {
+    return static_cast<Phase>(scene_.phase.load(std::memory_order_acquire));
+}
+
+bool Taking::is_to_be_quiet() const noexcept {
+    const Phase now = phase();
+    return now == Phase::quiet || (now == Phase::half && index_ % 2 == 0);
+}
+
 void Taking::storm() noexcept {
-    for (;;) {
-        const auto phase = static_cast<Phase>(scene_.phase.load(std::memory_order_acquire));
-        if (phase == Phase::stop) {
-            return;
-        }
-        if (phase == Phase::quiet) {
+    while (phase() != Phase::stop) {
+        if (is_to_be_quiet()) {
             be_quiet();
-            continue;
+        } else if (phase() == Phase::settle) {
+            settle();
+        } else {
+            turn();
         }
-        turn();
     }
 }
 

@@ -63,14 +63,20 @@ struct alignas(64) Books {
     platform::Atomic<std::uint64_t> claims;
 };
 
-enum class Phase : std::uint32_t { storm, quiet, stop };
+enum class Phase : std::uint32_t {
+    storm,   ///< Everybody acts.
+    half,    ///< Targets of even number block, without a run point; the others act on them.
+    quiet,   ///< Everybody blocks.
+    settle,  ///< Everybody comes to safe points, and does nothing else.
+    stop,
+};
 
 /// Whom works may be scheduled onto. The thread publishes its task, and takes it back before it
 /// exits; that of a killed one is left behind, so members go by the thread id as well.
 struct alignas(64) Target {
     platform::Atomic<task::Task*> task;
     platform::Atomic<std::int32_t> tid;
-    platform::Atomic<std::uint32_t> quiet;   ///< The thread has seen Phase::quiet and blocks.
+    platform::Atomic<std::uint32_t> quiet;   ///< The thread blocks as the phase asks it to.
     platform::Atomic<std::uint64_t> living;  ///< Raised by each of its turns.
 };
 
@@ -80,6 +86,7 @@ struct alignas(64) Scene {
     Target targets[kTargets];
     Books books[kTasks];
     platform::Atomic<std::uint32_t> phase;
+    platform::Atomic<std::uint32_t> grace_ended;
     platform::Atomic<std::int32_t> unexpected;   ///< An error that no act may have.
     platform::Atomic<std::uint32_t> by_pointer;  ///< Targets are taken as published, unlooked.
     platform::Atomic<std::uint64_t> deletes_one_in{128};  ///< Of cancels.
@@ -122,16 +129,33 @@ protected:
     }
     /// Counts, contexts and tasks, for a failure's message.
     [[nodiscard]] std::string state() const;
-    /// Works in flight, told of by any means: with every thread in a wait of its own, what stays is
-    /// a lost wake-up.
     [[nodiscard]] std::uint64_t in_flight() const;
+    /// Works in flight that need no safe point: with every thread in a wait of its own, what stays
+    /// is a lost wake-up.
+    [[nodiscard]] std::uint64_t in_flight_anywhere() const;
+    /// From storm by way of half to quiet and settle: whoever is asked for blocks, no wake-up is
+    /// lost, and in the end nothing is in flight. False: it
+    /// failed. The phase is left at settle.
+    template <class Condition>
+    [[nodiscard]] bool calm_down(unsigned half_us, Condition all_quiet) {
+        enter(Phase::half);
+        ::usleep(half_us);  // Time for works to come to those who block.
+        enter(Phase::quiet);
+        if (!await("everybody blocks", all_quiet) ||
+            !await("no wake-up is lost: nothing is in flight but for safe points",
+                   [&] { return in_flight_anywhere() == 0; })) {
+            return false;
+        }
+        enter(Phase::settle);
+        return await("nothing is in flight", [&] { return in_flight() == 0; });
+    }
     /// Slots that hold a context: of values and of elements.
     [[nodiscard]] std::uint32_t slots_in_use() const;
     /// Contexts that are neither free nor on their way.
     [[nodiscard]] std::uint32_t contexts_in_use() const;
 
     /// Makes the slots of deleted values empty, as a map recycles elements: a grace period after
-    /// the deletion. Returns how many.
+    /// the deletion. Returns how many; fails if the grace period does not end.
     std::uint32_t recycle();
     /// When all is quiet: cancels everything and expects every pool whole, every reader slot
     /// closed, no task or process alive but the host's.
@@ -164,9 +188,13 @@ public:
     void turn() noexcept;
 
 private:
+    [[nodiscard]] Phase phase() const noexcept;
+    [[nodiscard]] bool is_to_be_quiet() const noexcept;
     void be_quiet() noexcept;
+    void settle() noexcept;
     void set_events(bool on) noexcept;
     Scene& scene_;
+    const std::uint32_t index_;
     Target& target_;
     Books& books_;
     int timer_ = -1;
