@@ -38,8 +38,10 @@ prove: dev  ## long: what may fail by chance ROUNDS times over; an event after e
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
 	cmake --preset release
 	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS))
-	@set -e; for test in $(STEPPED) $(STORMS); do for build in release dev; do \
-	    echo "== $$build: $$test"; TASKWORK_PROVE=1 build/$$build/$$test; done; done
+	@set -e; for test in $(STEPPED) $(STORMS); do \
+	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
+	@set -e; for test in $(STORMS); do \
+	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
 
 bench: install-deps  ## build and run the benchmarks
 	cmake --preset bench
