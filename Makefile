@@ -4,6 +4,8 @@
 # to provide; `cmake --workflow --preset dev` is the same as `make test` once that is there.
 
 JOBS ?= $(shell nproc)
+# Where `make install` puts things; DESTDIR is obeyed.
+PREFIX ?= /usr/local
 # How often `make prove` repeats what may fail by chance.
 ROUNDS ?= 20
 # Tests that step through operations, and with TASKWORK_PROVE stop after each instruction; storms of
@@ -17,7 +19,7 @@ STORMS := tests/storm_stress_test tests/storm_kill_test
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help demo test check prove bench coverage tidy format install-deps clean
+.PHONY: install help demo test check prove mutants bench coverage tidy format install-deps clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -42,6 +44,14 @@ prove: dev  ## long: what may fail by chance ROUNDS times over; an event after e
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
 	@set -e; for test in $(STORMS); do \
 	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
+
+mutants: dev  ## faults put into the core one at a time, which the explorer must catch
+	tools/mutants.sh --build build/dev --jobs $(JOBS)
+
+install: install-deps  ## build, and install the command and the library into PREFIX (/usr/local)
+	cmake --preset release
+	cmake --build --preset release --target product taskwork_shared taskwork_static
+	cmake --install build/release --prefix "$(PREFIX)"
 
 bench: install-deps  ## build and run the benchmarks
 	cmake --preset bench

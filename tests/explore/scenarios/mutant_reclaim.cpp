@@ -48,6 +48,20 @@ const Registered kCancelReclaim{{.name = "mutant.cancel_reclaim",
                                      core->worker_rounds(1);
                                  }}};
 
+/// A sweep finds the context without its slot while the canceller is about to come to it.
+const Registered kCancelSweep{{.name = "mutant.cancel_sweep",
+                               .about = "canceller, worker that sweeps after another process",
+                               .lay_out = [](Setup& setup) {
+                                   auto core = make_core(setup, {.contexts = 1});
+                                   defer::Slot& slot = core->slot("slot");
+                                   make_standby(*core, slot);
+                                   core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+                                   const unsigned other = core->process();
+                                   core->thread(other, "other",
+                                                [] {});  // It ends, and its process with it.
+                                   core->worker_rounds(1);
+                               }}};
+
 /// A section in a section: neither its beginning nor its end opens the outer one.
 const Registered kNestedReaders{
     {.name = "mutant.nested_readers",
@@ -156,38 +170,24 @@ const Registered kProgram{
          });
      }}};
 
-/// Cancelled nodes are counted in and out once.
-void check_husks(Core& core, unsigned target) {
-    core.before_cleanup([core = &core, target] {
-        const task::Task& one = core->task(target);
-        if (one.works.load(relaxed) == task::kListClosed) {
-            check(one.husks.load(relaxed) == 0, "husks",
-                  "cancelled nodes are left in the count of an empty list");
-        }
-    });
-}
-
-/// The worker unlinks what the target is about to take.
-const Registered kCompactDrain{
-    {.name = "mutant.compact_drain",
-     .about = "target that drains, worker that compacts its list and frees",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup, {.contexts = 2});
-         defer::Slot& one = core->slot("slot1");
-         defer::Slot& two = core->slot("slot2");
-         const unsigned target = core->thread(0, "target", [] {
-             task::safe_point();
-             exit_task();
-         });
-         make_scheduled(*core, 1, one, target);
-         make_scheduled(*core, 2, two, target);
-         Setup::machine().as_thread(0, [&] { defer::cancel(one); });
-         core->worker([=] {
-             task::compact(core->task(target));
-             task::run_round(false);
-         });
-         check_husks(*core, target);
-     }}};
+/// Cancelled nodes are counted in once, and out once.
+const Registered kHusks{{.name = "mutant.husks",
+                         .about = "worker that compacts a list, its target",
+                         .lay_out = [](Setup& setup) {
+                             auto core = make_core(setup, {.contexts = 2});
+                             defer::Slot& one = core->slot("slot1");
+                             defer::Slot& two = core->slot("slot2");
+                             const unsigned target = core->thread(0, "target", [] {
+                                 await_rest();
+                                 task::safe_point();
+                                 check(task::current()->husks.load(relaxed) == 0, "husks",
+                                       "an empty list is said to hold cancelled nodes");
+                             });
+                             make_scheduled(*core, 1, one, target);
+                             make_scheduled(*core, 2, two, target);
+                             Setup::machine().as_thread(0, [&] { defer::cancel(one); });
+                             core->worker([=] { task::compact(core->task(target)); });
+                         }}};
 
 /// The target runs the node that the worker looks at, and it is pushed onto another list.
 const Registered kCompactMoved{
