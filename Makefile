@@ -13,7 +13,7 @@ ROUNDS ?= 20
 # form. The shipped code is that of the release build.
 STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/defer/defer_stopped_test src/map/map_deferral_instruction_test \
-    src/map/map_operations_instruction_test
+    src/map/map_operations_instruction_test src/library/library_every_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)

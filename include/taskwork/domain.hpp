@@ -53,7 +53,8 @@ struct Module {
 /// Makes the domain, registers the calling thread, takes SIGURG (its handler until then gets what
 /// is not ours), and keeps this library and the calling module from being unloaded. If there is a
 /// domain already its options stay, and the rest is done. Errors: not_enough_memory,
-/// resource_unavailable_try_again (no thread for the worker), operation_not_permitted (inside a
+/// invalid_argument (a limit of 0, or more than 4,000 threads), resource_unavailable_try_again (no
+/// thread for the worker), operation_not_permitted (inside a
 /// HandlerScope or a callback declared anywhere).
 /// Context: task.
 inline std::errc init(const Options& options = {}) noexcept {

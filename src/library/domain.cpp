@@ -27,6 +27,8 @@ namespace {
 
 /// Each thread has four deferral items.
 constexpr std::uint32_t kThreadsMax = (sync::DeferralQueue::kItemsDefault - 64) / 4;
+/// The worker.
+constexpr std::uint32_t kThreadsOfOurs = 1;
 /// This process alone.
 constexpr std::uint32_t kProcesses = 1;
 
@@ -74,8 +76,8 @@ void pin(const void* address) noexcept {
 std::size_t bytes_for(const Options& options) noexcept {
     constexpr std::size_t kSlack = std::size_t{4} << 20;
     return defer::WorkTable::bytes(options.works) +
-           task::TaskTable::bytes(options.threads, kProcesses) + sizeof(Thread) * options.threads +
-           kSlack;
+           task::TaskTable::bytes(options.threads + kThreadsOfOurs, kProcesses) +
+           sizeof(Thread) * (options.threads + kThreadsOfOurs) + kSlack;
 }
 
 /// What a forked child has of its parent's domain: a copy that nobody uses.
@@ -89,9 +91,11 @@ TW_TASK_ONLY void drop_inherited() noexcept {
 }
 
 TW_TASK_ONLY std::errc make_domain(const Options& options) {
-    if (options.works == 0 || options.threads < 2 || options.threads > kThreadsMax) {
+    if (options.works == 0 || options.threads == 0 ||
+        options.threads > kThreadsMax - kThreadsOfOurs) {
         return std::errc::invalid_argument;
     }
+    const std::uint32_t tasks = options.threads + kThreadsOfOurs;
     drop_inherited();
     // Which signals are ours: no other copy of the library has this address.
     sync::notify_mark = reinterpret_cast<std::uint64_t>(&domain);
@@ -102,14 +106,14 @@ TW_TASK_ONLY std::errc make_domain(const Options& options) {
     }
     task::Worker::set_life_hooks({.task_exited = forget_kick, .kick = kick});
     task::set_event_descriptor_hooks({raise_event, lower_event, close_event_descriptor});
-    auto started = task::Worker::start(options.threads, kProcesses);
+    auto started = task::Worker::start(tasks, kProcesses);
     std::errc why = started ? no_error : started.error().code;
     if (why == no_error) {
         why = defer::WorkTable::create(options.works);
     }
     void* threads = nullptr;
     if (why == no_error) {
-        threads = sync::Arena::allocate(sizeof(Thread) * options.threads, 64, &why);
+        threads = sync::Arena::allocate(sizeof(Thread) * tasks, 64, &why);
     }
     if (why == no_error) {
         why = install_handler();
@@ -120,7 +124,7 @@ TW_TASK_ONLY std::errc make_domain(const Options& options) {
         return why;
     }
     domain.threads = static_cast<Thread*>(threads);
-    for (std::uint32_t index = 0; index < options.threads; ++index) {
+    for (std::uint32_t index = 0; index < tasks; ++index) {
         Thread& thread = *new (&domain.threads[index]) Thread{};
         thread.event_descriptor.store(-1, std::memory_order_relaxed);
         thread.kick_descriptor.store(-1, std::memory_order_relaxed);
@@ -179,9 +183,10 @@ constinit thread_local unsigned exit_rounds [[gnu::tls_model("initial-exec")]] =
 pthread_key_t exit_key() noexcept {
     static const pthread_key_t key = [] {
         pthread_key_t made{};
-        // Lets all rounds of destructors but the last pass: those of the application may use us.
+        // Lets rounds of destructors pass, for those of the application may use us; but not the
+        // last, in which tools that watch the thread take their leave.
         const int error = ::pthread_key_create(&made, [](void* value) {
-            if (++exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+            if (++exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
                 ::pthread_setspecific(exit_key(), value);
             } else if (self() != nullptr) {
                 assume_task();

@@ -39,6 +39,7 @@ struct State {
     bool ready = false;  ///< The worker is a task.
 
     std::thread thread;
+    std::uint64_t poll_ns = kPollNs;
     std::atomic<bool> stopping{false};
     bool running = false;
 
@@ -83,7 +84,7 @@ void run() {
         s.settled.notify_all();
     }
     while (!s.stopping.load(std::memory_order_acquire)) {
-        Worker::run_once(kPollNs);
+        Worker::run_once(s.poll_ns);
     }
     round();
     exit_current();
@@ -110,6 +111,8 @@ Result<void> Worker::start(std::uint32_t tasks_max, std::uint32_t processes_max)
         return Error{why, "domain: the host cannot join its own domain"};
     }
     s.stopping.store(false, std::memory_order_relaxed);
+    // Nobody's death is waited for where nobody else is.
+    s.poll_ns = processes_max == 1 ? kVanishedNs : kPollNs;
     // The worker takes no signals: the application's handlers must not run on it.
     sigset_t all;
     sigset_t before;
