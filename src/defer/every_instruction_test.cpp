@@ -73,6 +73,8 @@ void schedule_counted(Scene& scene, Value& value, task::Task* target = current()
 Scene& scene_of(void* argument) { return *static_cast<Scene*>(argument); }
 
 void nothing(Scene&) {}
+/// The slot has a context, which is idle.
+void an_idle_work(Scene& scene) { schedule_counted(scene, *scene.same); }
 /// Three on the own list, of which the middle one is cancelled; the section stays open.
 void works_on_the_list(Scene& scene) {
     current()->section.enter(platform::stack_pointer());
@@ -140,14 +142,14 @@ struct Body {
 };
 constexpr Body kBodies[] = {{"schedule", schedule_same},
                             {"schedule_elsewhere", schedule_elsewhere},
-                            {"cancel", cancel_same},
+                            {"cancel", cancel_same, an_idle_work},
                             {"cancel_on_the_list",
                              [](void* argument) {
                                  cancel_same(argument);
                                  drain(argument);
                              },
                              works_on_the_list},
-                            {"delete_and_recycle", delete_and_recycle},
+                            {"delete_and_recycle", delete_and_recycle, an_idle_work},
                             {"section", section},
                             {"empty_section", empty_section},
                             {"drain", drain, works_on_the_list},
@@ -235,7 +237,7 @@ TEST_P(EveryInstruction, K39_K40_K116_K117_an_event_there_loses_nothing) {
     // After each instruction of one run.
     const std::uint64_t steps = step(body, event, 1, 1);
     check("after each", 0);
-    ASSERT_GT(steps, 20U) << "the body was stepped through";
+    ASSERT_GT(steps, 10U) << "the body was stepped through";
     task::Worker::synchronize();  // Contexts retired by cancels come back.
     // With room between the events, so that each finds the body's doing and not the last one's. In
     // the short form the combinations begin at different places.
@@ -252,8 +254,11 @@ TEST_P(EveryInstruction, K39_K40_K116_K117_an_event_there_loses_nothing) {
     std::uint64_t points = 0;
     for (std::uint64_t first = 1 + begin % spread; first <= steps && !HasFatalFailure();
          first += spread) {
-        step(body, event, first, 0);
+        const bool fired = step(body, event, first, 0) >= first;
         check("after one", first);
+        if (!fired) {
+            break;  // It is shorter without the events of the first run, which use up contexts.
+        }
         if (++points % 64 == 0) {
             task::Worker::synchronize();
         }
