@@ -83,12 +83,29 @@ bool compare_one(const Scenario& scenario, Options options) {
     return same;
 }
 
+/// How often each documented edge was taken; false if one never was.
+bool print_edges() {
+    const auto& taken = Machine::get().edges;
+    bool all = true;
+    for (const auto& [edge, name] : documented_edges()) {
+        const auto found = taken.find(edge);
+        const std::uint64_t count = found == taken.end() ? 0 : found->second;
+        std::printf("edge %-24s %llu\n", name.c_str(), static_cast<unsigned long long>(count));
+        all = all && count != 0;
+    }
+    if (!all) {
+        std::printf("oracle: edge-coverage\na documented edge was taken in no run\n");
+    }
+    return all;
+}
+
 int run(int argc, char** argv) {
     CLI::App app{"Explores the interleavings of the concurrency core."};
     std::vector<std::string> names;
     bool list_only = false;
     bool large = false;
     bool compare = false;
+    bool edges = false;
     std::string model;
     std::string schedule;
     Options options;
@@ -103,6 +120,7 @@ int run(int argc, char** argv) {
     app.add_option("--budget", options.budget_seconds, "seconds for each scenario and model");
     app.add_option("--states", options.states_max, "states for each scenario and model");
     app.add_flag("--naive", options.naive, "no reduction at all (tiny scenarios)");
+    app.add_flag("--edges", edges, "every documented edge of the state machine must be taken");
     app.add_flag("--compare", compare, "reduced and naive searches must come to the same ends");
     app.add_option("--replay", schedule, "runs one schedule and prints its table");
     try {
@@ -164,6 +182,9 @@ int run(int argc, char** argv) {
             }
             clean = run_one(one, options) && clean;
         }
+    }
+    if (edges) {
+        clean = print_edges() && clean;
     }
     return static_cast<int>(clean ? Exit::clean : Exit::failure);
 }

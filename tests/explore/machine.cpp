@@ -97,8 +97,8 @@ Machine& Machine::get() {
 
 Machine::Machine() {
     statics_ = new (std::aligned_alloc(64, (sizeof(Statics) + 63) / 64 * 64)) Statics;
-    static_places_.resize(sizeof(Statics) / 4 + 1);
-    heap_places_.resize(HeapOf::kBytes / 4 + 64);
+    static_places_.resize(sizeof(Statics));
+    heap_places_.resize(HeapOf::kBytes + 256);
     void* stacks = ::mmap(nullptr, kActorsMax * kStackBytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) {
@@ -210,11 +210,11 @@ PlaceId Machine::place_of(const void* address, unsigned size) {
     const auto statics = reinterpret_cast<std::uintptr_t>(statics_);
     const auto heap = reinterpret_cast<std::uintptr_t>(HeapOf::begin());
     if (at - statics < sizeof(Statics)) {
-        id = &static_places_[(at - statics) / 4];
+        id = &static_places_[at - statics];
     } else if (at - heap < HeapOf::size()) {
-        id = &heap_places_[(at - heap) / 4];
+        id = &heap_places_[at - heap];
     } else if (Arena::present() && at >= kArenaBase && at - kArenaBase < Arena::header().size) {
-        const std::size_t index = (at - kArenaBase) / 4;
+        const std::size_t index = at - kArenaBase;
         if (index >= arena_places_.size()) {
             arena_places_.resize(index + 4096);
         }
@@ -573,6 +573,12 @@ std::uint64_t Machine::step_at_once(Kind kind, void* address, unsigned size, std
         return old;
     }
     write_raw(address, size, updated(kind, old, operand));
+    if (begun_) {
+        const Place& place = places_[place_of(address, size)];
+        if (place.is_word) {
+            check_edge(place, old, updated(kind, old, operand));
+        }
+    }
     return old;
 }
 
@@ -713,6 +719,20 @@ std::uint64_t Machine::read(PlaceId id) const {
     return read_raw(reinterpret_cast<const void*>(place.address), place.size);
 }
 
+void Machine::check_edge(const Place& place, std::uint64_t old, std::uint64_t value) {
+    const auto from = static_cast<std::uint32_t>(old & 0xff);
+    const auto to = static_cast<std::uint32_t>(value & 0xff);
+    const auto edge = watched_[static_cast<unsigned>(place.object)].edge;
+    if (from == to || edge == nullptr) {
+        return;
+    }
+    ++edges[from << 8 | to];
+    if (!edge(old, value)) {
+        explore::fail("state-edge", "a word goes from state " + std::to_string(from) + " to " +
+                                        std::to_string(to) + ", which is not documented");
+    }
+}
+
 void Machine::write(PlaceId id, std::uint64_t value, int thread) {
     const Place& place = places_[id];
     const std::uint64_t old = read(id);
@@ -725,15 +745,7 @@ void Machine::write(PlaceId id, std::uint64_t value, int thread) {
         WatchedObject& object = world_.objects[static_cast<unsigned>(place.object)];
         const auto from = static_cast<std::uint32_t>(old & 0xff);
         const auto to = static_cast<std::uint32_t>(value & 0xff);
-        const auto edge = watched_[static_cast<unsigned>(place.object)].edge;
-        if (from != to && edge != nullptr) {
-            ++edges[from << 8 | to];
-            if (!edge(old, value)) {
-                explore::fail("state-edge", "a word goes from state " + std::to_string(from) +
-                                                " to " + std::to_string(to) +
-                                                ", which is not documented");
-            }
-        }
+        check_edge(place, old, value);
         if (to == 0 && from != 0) {
             ++object.life;
             if (thread >= 0) {

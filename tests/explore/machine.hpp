@@ -324,6 +324,7 @@ private:
     [[nodiscard]] std::uint64_t read(PlaceId place) const;
     void write(PlaceId place, std::uint64_t value, int thread);
     void check_access(unsigned actor, const Request& request);
+    void check_edge(const Place& place, std::uint64_t old, std::uint64_t value);
     void flush(unsigned thread);
     void drain_all();
     void resume(unsigned actor);
@@ -366,7 +367,8 @@ private:
     bool membarrier_ = true;
 
     std::vector<Place> places_;
-    std::vector<PlaceId> arena_places_;  ///< By 4-byte position in the arena.
+    std::vector<PlaceId>
+        arena_places_;  ///< By position in the arena: flags of a byte are neighbours.
     std::vector<PlaceId> static_places_;
     std::vector<PlaceId> heap_places_;
     std::vector<std::uintptr_t> lines_;  ///< Live 64-byte lines of the arena.

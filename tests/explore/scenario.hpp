@@ -71,6 +71,9 @@ struct Registered {
     explicit Registered(Scenario scenario) { scenarios().push_back(std::move(scenario)); }
 };
 
+/// The documented edges of the watched state machine, {from << 8 | to}, with their names.
+std::vector<std::pair<std::uint32_t, std::string>> documented_edges();
+
 /// One result of the run now ending, for Scenario::judge.
 void outcome(const std::string& text);
 std::set<std::string>& outcomes();

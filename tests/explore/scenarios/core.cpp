@@ -121,6 +121,20 @@ void finish_element(sync::Pool& pool, void* object) noexcept {
 
 }  // namespace
 
+std::vector<std::pair<std::uint32_t, std::string>> documented_edges() {
+    const auto name = [](std::uint8_t state) -> std::string {
+        static const char* const names[] = {"free",       "retired",   "standby", "pending",
+                                            "scheduling", "scheduled", "running", "freed"};
+        return state == kAttaching ? "attaching" : names[state];
+    };
+    std::vector<std::pair<std::uint32_t, std::string>> all;
+    for (const Edge& edge : kEdges) {
+        all.emplace_back(static_cast<std::uint32_t>(edge.from) << 8 | edge.to,
+                         name(edge.from) + " -> " + name(edge.to));
+    }
+    return all;
+}
+
 Core::Core(Setup& setup, CoreLimits limits) : setup_(setup) {
     for (unsigned index = 0; index < infos.size(); ++index) {
         infos[index].si_code = 1;

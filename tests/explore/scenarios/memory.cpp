@@ -70,25 +70,29 @@ void use(sync::Pool& pool, std::uint16_t who, bool must) {
 
 const Registered kPoolTwo{{.name = "pool.two_claims",
                            .about = "2 threads claim and release, 2 objects",
-                           .lay_out = [](Setup& setup) {
-                               sync::Pool& pool = make_pool(setup, 2);
-                               const unsigned process = setup.process();
-                               for (const std::uint16_t who : {1, 2}) {
-                                   setup.thread(process, "user" + std::to_string(who),
-                                                [&, who] { use(pool, who, true); });
-                               }
-                           }}};
+                           .lay_out =
+                               [](Setup& setup) {
+                                   sync::Pool& pool = make_pool(setup, 2);
+                                   const unsigned process = setup.process();
+                                   for (const std::uint16_t who : {1, 2}) {
+                                       setup.thread(process, "user" + std::to_string(who),
+                                                    [&, who] { use(pool, who, true); });
+                                   }
+                               },
+                           .models = kAll}};
 
 const Registered kPoolScarce{{.name = "pool.one_object",
                               .about = "2 threads claim and release, 1 object",
-                              .lay_out = [](Setup& setup) {
-                                  sync::Pool& pool = make_pool(setup, 1);
-                                  const unsigned process = setup.process();
-                                  for (const std::uint16_t who : {1, 2}) {
-                                      setup.thread(process, "user" + std::to_string(who),
-                                                   [&, who] { use(pool, who, false); });
-                                  }
-                              }}};
+                              .lay_out =
+                                  [](Setup& setup) {
+                                      sync::Pool& pool = make_pool(setup, 1);
+                                      const unsigned process = setup.process();
+                                      for (const std::uint16_t who : {1, 2}) {
+                                          setup.thread(process, "user" + std::to_string(who),
+                                                       [&, who] { use(pool, who, false); });
+                                      }
+                                  },
+                              .models = kAll}};
 
 const Registered kPoolNmi{{.name = "pool.nmi",
                            .about = "thread and 1 nmi on it claim and release, 2 objects (R19)",
@@ -143,29 +147,31 @@ const Registered kPoolDeath{
 
 // --- Hints on their own --------------------------------------------------------------------------
 
-const Registered kHints{{.name = "pool.hints",
-                         .about = "setter and taker of bits in two words",
-                         .lay_out = [](Setup& setup) {
-                             auto* map = new (sync::Arena::allocate(sizeof(sync::HintMap), 64))
-                                 sync::HintMap;
-                             map->init(sync::Arena::allocate(sync::HintMap::bytes(128), 64), 128);
-                             map->set(3);
-                             const unsigned process = setup.process();
-                             setup.thread(process, "setter", [=] { map->set(100); });
-                             setup.thread(process, "taker", [=] {
-                                 for (int turn = 0; turn < 2; ++turn) {
-                                     if (map->take(0) != sync::HintMap::none) {
-                                         note(0);
-                                     }
-                                 }
-                             });
-                             setup.at_end([=] {
-                                 while (map->take(0) != sync::HintMap::none) {
-                                     note(0);
-                                 }
-                                 check(noted(0) == 2, "leak", "a hint is lost or found twice");
-                             });
-                         }}};
+const Registered kHints{
+    {.name = "pool.hints",
+     .about = "setter and taker of bits in two words",
+     .lay_out =
+         [](Setup& setup) {
+             auto* map = new (sync::Arena::allocate(sizeof(sync::HintMap), 64)) sync::HintMap;
+             map->init(sync::Arena::allocate(sync::HintMap::bytes(128), 64), 128);
+             map->set(3);
+             const unsigned process = setup.process();
+             setup.thread(process, "setter", [=] { map->set(100); });
+             setup.thread(process, "taker", [=] {
+                 for (int turn = 0; turn < 2; ++turn) {
+                     if (map->take(0) != sync::HintMap::none) {
+                         note(0);
+                     }
+                 }
+             });
+             setup.at_end([=] {
+                 while (map->take(0) != sync::HintMap::none) {
+                     note(0);
+                 }
+                 check(noted(0) == 2, "leak", "a hint is lost or found twice");
+             });
+         },
+     .models = kAll}};
 
 // --- The deferral queue on its own ---------------------------------------------------------------
 
@@ -516,39 +522,41 @@ const Registered kCompactionSchedule{
 const Registered kMapFree{
     {.name = "memory.map_free",
      .about = "owner that empties the slot and frees the map, target that runs the callback",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         Variable& map = setup.variable("map", kLive);
-         const unsigned target = core->thread(0, "target", [] {
-             task::safe_point();
-             exit_task();
-         });
-         Setup::machine().as_thread(0, [&] {
-             defer::ScheduleRequest request;
-             request.target = &core->task(target);
-             request.mode = task::Notify::none;
-             request.callback = {defer::kCallbackTest, 1, nullptr, &map,
-                                 reinterpret_cast<void*>(std::uintptr_t{1})};
-             static_cast<void>(defer::schedule(slot, request));
-             note(kAccepted + 1);
-         });
-         core->callback([&map](unsigned) {
-             check(map.load(relaxed) == kLive, "use-after-free",
-                   "a callback touches a map that was freed");
-         });
-         core->worker([&slot, &map] {
-             defer::cancel_dead(slot);
-             const sync::GraceTicket ticket = sync::GracePeriods::get().start();
-             for (int look = 0; look < 2; ++look) {
-                 if (sync::GracePeriods::get().poll(ticket, Flavour::sleepable) &&
-                     !defer::references_map(&map)) {
-                     map.store(kGone, relaxed);
-                     return;
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup);
+             defer::Slot& slot = core->slot("slot");
+             Variable& map = setup.variable("map", kLive);
+             const unsigned target = core->thread(0, "target", [] {
+                 task::safe_point();
+                 exit_task();
+             });
+             Setup::machine().as_thread(0, [&] {
+                 defer::ScheduleRequest request;
+                 request.target = &core->task(target);
+                 request.mode = task::Notify::none;
+                 request.callback = {defer::kCallbackTest, 1, nullptr, &map,
+                                     reinterpret_cast<void*>(std::uintptr_t{1})};
+                 static_cast<void>(defer::schedule(slot, request));
+                 note(kAccepted + 1);
+             });
+             core->callback([&map](unsigned) {
+                 check(map.load(relaxed) == kLive, "use-after-free",
+                       "a callback touches a map that was freed");
+             });
+             core->worker([&slot, &map] {
+                 defer::cancel_dead(slot);
+                 const sync::GraceTicket ticket = sync::GracePeriods::get().start();
+                 for (int look = 0; look < 2; ++look) {
+                     if (sync::GracePeriods::get().poll(ticket, Flavour::sleepable) &&
+                         !defer::references_map(&map)) {
+                         map.store(kGone, relaxed);
+                         return;
+                     }
                  }
-             }
-         });
-     }}};
+             });
+         },
+     .models = kAll}};
 
 /// A task's memory: one who pushes onto it is in a brief section (M44).
 const Registered kTaskReuse{

@@ -48,19 +48,45 @@ const Registered kCancelReclaim{{.name = "mutant.cancel_reclaim",
                                      core->worker_rounds(1);
                                  }}};
 
-/// A sweep finds the context without its slot while the canceller is about to come to it.
-const Registered kCancelSweep{{.name = "mutant.cancel_sweep",
-                               .about = "canceller, worker that sweeps after another process",
-                               .lay_out = [](Setup& setup) {
-                                   auto core = make_core(setup, {.contexts = 1});
-                                   defer::Slot& slot = core->slot("slot");
-                                   make_standby(*core, slot);
-                                   core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
-                                   const unsigned other = core->process();
-                                   core->thread(other, "other",
-                                                [] {});  // It ends, and its process with it.
-                                   core->worker_rounds(1);
-                               }}};
+/// A sweep finds the context without its slot while the canceller is about to come to it, and
+/// another slot has it next.
+const Registered kCancelSweep{
+    {.name = "mutant.cancel_sweep",
+     .about = "canceller, worker that sweeps after another process, scheduler of another slot",
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 1});
+             defer::Slot& slot = core->slot("slot");
+             defer::Slot& other_slot = core->slot("other slot");
+             make_standby(*core, slot);
+             core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+             const unsigned other = core->process();
+             core->thread(other, "other", [] {});  // It ends, and its process with it.
+             core->thread(0, "scheduler",
+                          [&other_slot] { schedule(1, other_slot, *task::current()); });
+             core->worker_rounds(1);
+             core->before_cleanup([] {
+                 check(noted(kAccepted + 1) == noted(kRan + 1), "ledger",
+                       "a work has not run that nobody has cancelled");
+             });
+         },
+     .large = true}};
+
+/// Cancelled, the node is still on the list of a target that sleeps.
+const Registered kCancelLinked{
+    {.name = "mutant.cancel_linked",
+     .about = "canceller of a scheduled work, worker, target that drains when they are done",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 1});
+         defer::Slot& slot = core->slot("slot");
+         const unsigned target = core->thread(0, "target", [] {
+             await_rest();
+             task::safe_point();
+         });
+         make_scheduled(*core, 1, slot, target);
+         core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+         core->worker_rounds(1);
+     }}};
 
 /// A section in a section: neither its beginning nor its end opens the outer one.
 const Registered kNestedReaders{
@@ -141,6 +167,22 @@ const Registered kExitReclaim{
          core->worker_rounds(1);
      }}};
 
+/// What a thread that ends has accepted it runs.
+const Registered kExitRuns{
+    {.name = "mutant.exit_runs",
+     .about = "scheduler of a used slot, target that ends",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         const unsigned target = core->thread(0, "target", [] { exit_task(); });
+         core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
+         core->before_cleanup([] {
+             check(noted(kAccepted + 1) == noted(kRan + 1), "ledger",
+                   "a work has been accepted by a thread that ended, and has not run");
+         });
+     }}};
+
 /// A program may go when no work in flight names it.
 const Registered kProgram{
     {.name = "mutant.program",
@@ -172,7 +214,7 @@ const Registered kProgram{
 
 /// Cancelled nodes are counted in once, and out once.
 const Registered kHusks{{.name = "mutant.husks",
-                         .about = "worker that compacts a list, its target",
+                         .about = "worker that compacts a list, target that takes it",
                          .lay_out = [](Setup& setup) {
                              auto core = make_core(setup, {.contexts = 2});
                              defer::Slot& one = core->slot("slot1");
