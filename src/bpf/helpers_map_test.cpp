@@ -96,6 +96,30 @@ TEST_F(HelperTest, push_peek_and_pop_are_for_maps_without_keys_alone) {
     EXPECT_EQ(domain.run(domain.load(with(constant, BPF_FUNC_map_peek_elem))), negative(ENOENT));
 }
 
+TEST_F(HelperTest, some_maps_are_not_for_programs_that_may_sleep) {
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_BLOOM_FILTER;
+    spec.value_size = 8;
+    spec.max_entries = 1;
+    map::Map& filter = domain.add_map(spec);
+    const std::vector<Piece> push = {store_imm(BPF_DW, R10, -8, 5),
+                                     domain.wide_map(R1, filter),
+                                     copy(R2, R10),
+                                     add(R2, -8),
+                                     set(R3, 0),
+                                     call(BPF_FUNC_map_push_elem),
+                                     leave()};
+    EXPECT_EQ(domain.run(domain.load(push)), 0u);
+    LoadSpec sleepable = domain.spec();
+    sleepable.flags = BPF_F_SLEEPABLE;
+    EXPECT_FALSE(domain.try_load(sleepable, push).has_value());
+    EXPECT_NE(domain.log.find("Sleepable programs can only use"), std::string::npos) << domain.log;
+    // The value may be anywhere that can be read; a filter gives none back.
+    domain.expect_fault(domain.load({domain.wide_map(R1, filter), copy(R2, R10), add(R2, -8),
+                                     call(BPF_FUNC_map_pop_elem), leave()}),
+                        FaultKind::bad_argument, 4);
+}
+
 TEST_F(HelperTest, takes_no_value_with_a_slot_as_the_source_of_an_update) {
     map::Map& map = domain.array(16, 1, 0, 8);
     expect_bad_argument({store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, map), copy(R2, R10),

@@ -312,6 +312,10 @@ Result<map::Map*> Loader::use_map(std::uint32_t index) {
         return refuse(index, "fd " + std::to_string(fd) + " is not pointing to valid bpf_map",
                       std::errc::bad_file_descriptor);
     }
+    if ((spec_.flags & BPF_F_SLEEPABLE) != 0 && !spec_.probe && !map::may_be_in_sleepable(*map)) {
+        return refuse(
+            index, "Sleepable programs can only use array, hash, ringbuf and local storage maps");
+    }
     for (map::Map* known : maps_) {
         if (known == map) {
             return map;

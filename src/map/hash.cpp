@@ -43,14 +43,14 @@ std::errc hash_check(const MapSpec& spec, std::string* why) {
 }
 
 std::errc hash_init(Map& map) {
-    const std::size_t bytes = HashTable::bytes(map);
+    const std::size_t bytes = HashTable::bytes(map, map.value_size);
     std::errc why = std::errc::not_enough_memory;
     void* const memory = sync::Arena::allocate(bytes, 64, &why);
     if (memory == nullptr) {
         return why;
     }
     map.impl_bytes = bytes;
-    map.impl = new (memory) HashTable(map, memory);
+    map.impl = new (memory) HashTable(map, memory, map.value_size);
     return no_error;
 }
 
@@ -64,7 +64,14 @@ void* hash_lookup(Map& map, const void* key) noexcept {
     return element == nullptr ? nullptr : table_of(map).value_of(element);
 }
 std::errc hash_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
-    return table_of(map).update(key, value, flags);
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
+        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
+        return std::errc::invalid_argument;
+    }
+    const auto fill = [](const Map& of, void* place, const HashWrite& write) noexcept {
+        copy_value_in(of, place, write.value);
+    };
+    return table_of(map).update({.key = key, .value = value, .flags = flags, .fill = fill});
 }
 std::errc hash_remove(Map& map, const void* key) noexcept {
     return table_of(map).remove(key, nullptr);

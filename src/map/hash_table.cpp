@@ -19,16 +19,16 @@ constexpr std::size_t round_up_line(std::size_t bytes) noexcept {
     return (bytes + kLine - 1) & ~(kLine - 1);
 }
 
-std::size_t element_bytes(const Map& map) noexcept {
-    return sizeof(Element) + round_up_8(map.key_size) + round_up_8(map.value_size);
+std::size_t element_bytes(const Map& map, std::size_t value_bytes) noexcept {
+    return sizeof(Element) + round_up_8(map.key_size) + round_up_8(value_bytes);
 }
 
 std::uint64_t bucket_count(const Map& map) noexcept {
     return std::bit_ceil(std::uint64_t{map.max_entries});
 }
 
-std::uint32_t element_count(const Map& map) noexcept {
-    return map.max_entries + spares_of(map.max_entries, element_bytes(map));
+std::uint32_t element_count(const Map& map, std::size_t value_bytes) noexcept {
+    return map.max_entries + spares_of(map.max_entries, element_bytes(map, value_bytes));
 }
 
 constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t round) noexcept {
@@ -37,13 +37,14 @@ constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t roun
 
 }  // namespace
 
-std::size_t HashTable::bytes(const Map& map) noexcept {
+std::size_t HashTable::bytes(const Map& map, std::size_t value_bytes) noexcept {
     return round_up_line(sizeof(HashTable)) + round_up_line(bucket_count(map) * sizeof(Link)) +
            round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket))) +
-           round_up_line(sync::Pool::bytes(element_count(map), element_bytes(map)));
+           round_up_line(
+               sync::Pool::bytes(element_count(map, value_bytes), element_bytes(map, value_bytes)));
 }
 
-HashTable::HashTable(Map& map, void* memory) noexcept : map_(&map) {
+HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes) noexcept : map_(&map) {
     auto* at = static_cast<std::byte*>(memory) + round_up_line(sizeof(HashTable));
     heads_ = reinterpret_cast<Link*>(at);
     bucket_mask_ = static_cast<std::uint32_t>(bucket_count(map) - 1);
@@ -51,7 +52,7 @@ HashTable::HashTable(Map& map, void* memory) noexcept : map_(&map) {
     // Tickets are never retired: nobody holds the bare address of one.
     tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
     at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));
-    elements_.init(at, element_count(map), element_bytes(map),
+    elements_.init(at, element_count(map, value_bytes), element_bytes(map, value_bytes),
                    task::Worker::adopt_pool(elements_, recycle));
     seed_ = (map.flags & BPF_F_ZERO_SEED) != 0
                 ? 0
@@ -204,16 +205,15 @@ bool HashTable::is_linked(const Element* element) const noexcept {
     return false;
 }
 
-bool HashTable::build(std::uint32_t hash, const void* key, const void* value,
-                      Claims& claims) noexcept {
+bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept {
     auto* element = static_cast<Element*>(elements_.claim(claims.owner, kElementBuilding));
     if (element == nullptr) {
         refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
     element->hash.store(hash, std::memory_order_relaxed);
-    copy_bytes(key_of(element), key, map_->key_size);
-    copy_value_in(*map_, value_of(element), value);
+    copy_bytes(key_of(element), write.key, map_->key_size);
+    write.fill(*map_, value_of(element), write);
     claims.element = element;
     return true;
 }
@@ -262,16 +262,12 @@ std::errc HashTable::overwrite(Element* element, const void* value, std::uint16_
     return no_error;
 }
 
-std::errc HashTable::update(const void* key, const void* value, std::uint64_t flags) noexcept {
-    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
-        ((flags & BPF_F_LOCK) != 0 && map_->spin_lock_offset == kNoField)) {
-        return std::errc::invalid_argument;
-    }
+std::errc HashTable::update(const HashWrite& write) noexcept {
     Claims claims;
     if (!current_owner(&claims.owner)) {
         return std::errc::no_such_process;
     }
-    const std::errc error = update(hash_key(key, map_->key_size, seed_), key, value, flags, claims);
+    const std::errc error = update(hash_key(write.key, map_->key_size, seed_), write, claims);
     if (claims.element != nullptr) {
         elements_.release(claims.element);  // never linked: nobody knows its address
     }
@@ -281,40 +277,48 @@ std::errc HashTable::update(const void* key, const void* value, std::uint64_t fl
     return error;
 }
 
-std::errc HashTable::update(std::uint32_t hash, const void* key, const void* value,
-                            std::uint64_t flags, Claims& claims) noexcept {
+std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept {
     for (;;) {
-        const Position at = seek(hash, key);
+        const Position at = seek(hash, write.key);
         const bool present = at.current != nullptr;
-        if (present && (flags & BPF_NOEXIST) != 0) {
+        if (present && (write.flags & BPF_NOEXIST) != 0) {
             return std::errc::file_exists;
         }
-        if (!present && (flags & BPF_EXIST) != 0) {
+        if (!present && (write.flags & BPF_EXIST) != 0) {
             return std::errc::no_such_file_or_directory;
         }
-        if (present && (flags & BPF_F_LOCK) != 0) {
-            return overwrite(at.current, value, claims.owner);
+        if (present && (write.flags & BPF_F_LOCK) != 0) {
+            return overwrite(at.current, write.value, claims.owner);
+        }
+        if (present && write.overwrite != nullptr) {
+            write.overwrite(*map_, value_of(at.current), write);
+            return no_error;
         }
         if (!present && claims.ticket == nullptr) {
             claims.ticket = claim_ticket(claims.owner);
             if (claims.ticket == nullptr) {
                 // Full; but perhaps because somebody has inserted this very key meanwhile.
-                if (seek(hash, key).current == nullptr) {
+                if (seek(hash, write.key).current == nullptr) {
                     return std::errc::argument_list_too_long;
                 }
                 continue;
             }
         }
-        if (claims.element == nullptr && !build(hash, key, value, claims)) {
+        if (claims.element == nullptr && !build(hash, write, claims)) {
             return std::errc::not_enough_memory;
         }
         if (present ? replace(at, hash, claims) : link_first(at, hash, claims)) {
+            if (!present && write.inserted != nullptr) {
+                *write.inserted = true;
+            }
             return no_error;
         }
     }
 }
 
-std::errc HashTable::remove(const void* key, void* out) noexcept {
+std::errc HashTable::remove(const void* key, void* out,
+                            void (*copy)(const Map& map, const void* place,
+                                         void* out) noexcept) noexcept {
     const std::uint32_t hash = hash_key(key, map_->key_size, seed_);
     for (;;) {
         Position at = seek(hash, key);
@@ -331,7 +335,7 @@ std::errc HashTable::remove(const void* key, void* out) noexcept {
         const bool ours = (at.next & kDeleted) == 0;
         if (ours) {
             if (out != nullptr) {
-                copy_value_out(*map_, value_of(at.current), out);
+                copy(*map_, value_of(at.current), out);
             }
             release_ticket(at.current);
         }

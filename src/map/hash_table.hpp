@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BPF_MAP_TYPE_HASH: bucket heads, chains of elements from a pool, tickets for the exact logical
-// count. All operations are lock-free, legal in nmi and survive the death of their process at any
-// instruction. After Harris' and Michael's lock-free lists.
+// What is found by a key: bucket heads, chains of elements from a pool, tickets for the exact
+// logical count. BPF_MAP_TYPE_HASH and its relatives are made of it. All operations are lock-free,
+// legal in nmi and survive the death of their process at any instruction. After Harris' and
+// Michael's lock-free lists.
 //
 //   link word (bucket head, Element::next):  address of the next element | flags
 //     kDeleted    the element that holds the link is not in the map any more; the link is frozen
@@ -72,22 +73,40 @@ struct Ticket {
     sync::AtomicWord word;
 };
 
+/// An update: what is put there, and how. The functions get the place of the value in the element.
+struct HashWrite {
+    const void* key;
+    const void* value;
+    std::uint64_t flags;
+    /// Of the caller's, for the functions: what else there is to know.
+    const void* argument = nullptr;
+    /// Makes the value of a new element, all of it: the memory holds what its last user left.
+    void (*fill)(const Map& map, void* place, const HashWrite& write) noexcept;
+    /// Writes into the element that is there; nullptr: a new one replaces it.
+    void (*overwrite)(const Map& map, void* place, const HashWrite& write) noexcept = nullptr;
+    bool* inserted = nullptr;  ///< Set to true if the key was not there.
+};
+
 class HashTable {
 public:
     /// Arena bytes for a table of this map.
     /// Context: any.
-    static std::size_t bytes(const Map& map) noexcept;
-    /// Lays the table out in zeroed memory and has the worker adopt the elements.
+    static std::size_t bytes(const Map& map, std::size_t value_bytes) noexcept;
+    /// Lays the table out in zeroed memory and has the worker adopt the elements, whose values take
+    /// `value_bytes`.
     /// Context: task. Host only.
-    HashTable(Map& map, void* memory) noexcept;
+    HashTable(Map& map, void* memory, std::size_t value_bytes) noexcept;
     /// Context: task, irq. Host only.
     void disown() noexcept;
 
     /// Context: any.
     Element* find(const void* key) const noexcept;
-    std::errc update(const void* key, const void* value, std::uint64_t flags) noexcept;
-    /// `out`: where the value goes on the way (nullptr: nowhere).
-    std::errc remove(const void* key, void* out) noexcept;
+    /// Flags are looked at as far as they concern elements: BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK.
+    std::errc update(const HashWrite& write) noexcept;
+    /// `out`: where `copy` puts the value on the way (nullptr: nowhere).
+    std::errc remove(const void* key, void* out,
+                     void (*copy)(const Map& map, const void* place,
+                                  void* out) noexcept = copy_value_out) noexcept;
     std::errc next_key(const void* key, void* next) const noexcept;
     long for_each(ElementFunction function, void* argument) noexcept;
 
@@ -140,9 +159,8 @@ private:
         Element* element = nullptr;
         Ticket* ticket = nullptr;
     };
-    std::errc update(std::uint32_t hash, const void* key, const void* value, std::uint64_t flags,
-                     Claims& claims) noexcept;
-    bool build(std::uint32_t hash, const void* key, const void* value, Claims& claims) noexcept;
+    std::errc update(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept;
+    bool build(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept;
     bool link_first(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
     bool replace(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
     std::errc overwrite(Element* element, const void* value, std::uint16_t owner) noexcept;

@@ -140,6 +140,10 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &queue_ops;
     case BPF_MAP_TYPE_STACK:
         return &stack_ops;
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+        return &bloom_filter_ops;
+    case BPF_MAP_TYPE_LPM_TRIE:
+        return &lpm_trie_ops;
     default:
         return nullptr;
     }
@@ -266,6 +270,19 @@ std::errc freeze(Map& map) noexcept {
 bool has_keys(const Map& map) noexcept { return ops_of(map.type)->lookup != nullptr; }
 bool has_values_without_keys(const Map& map) noexcept { return ops_of(map.type)->push != nullptr; }
 bool has_pop(const Map& map) noexcept { return ops_of(map.type)->pop != nullptr; }
+
+bool may_be_in_sleepable(const Map& map) noexcept {
+    switch (map.type) {
+    case BPF_MAP_TYPE_LPM_TRIE:
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_STACK_TRACE:
+        return false;
+    default:
+        return true;
+    }
+}
 
 bool is_map(const void* pointer) noexcept {
     const MapTable& table = MapTable::get();

@@ -114,6 +114,9 @@ std::errc freeze(Map& map) noexcept;
 bool has_keys(const Map& map) noexcept;
 bool has_values_without_keys(const Map& map) noexcept;
 bool has_pop(const Map& map) noexcept;
+/// Whether programs that may sleep can use the map: a rule of the kernel's.
+/// Context: any.
+bool may_be_in_sleepable(const Map& map) noexcept;
 
 /// Whether `pointer` is a live Map of this domain.
 /// Context: any.

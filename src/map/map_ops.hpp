@@ -64,6 +64,8 @@ extern const MapOps hash_ops;
 extern const MapOps ring_buffer_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
+extern const MapOps bloom_filter_ops;
+extern const MapOps lpm_trie_ops;
 
 /// nullptr for a type that we do not have.
 /// Context: any.

@@ -102,6 +102,45 @@ long deliver(const Command& command, const Collection& found, std::uint32_t toke
     return put_count(command, found.count);
 }
 
+/// The batch of a trie goes by its walk: the token is the last key, as the kernel's is.
+long walk_batch(const Command& command, const MapAccess& access) {
+    const union bpf_attr& attr = command.attr;
+    map::Map& map = access.map();
+    std::vector<std::byte> key(map.key_size);
+    if (attr.batch.in_batch != 0 &&
+        copy_from_user(key.data(), attr.batch.in_batch, key.size()) != no_error) {
+        return -EFAULT;
+    }
+    std::vector<std::byte> next(map.key_size);
+    std::vector<std::byte> value(map::user_value_bytes(map));
+    bool first = attr.batch.in_batch == 0;
+    std::uint32_t count = 0;
+    long result = 0;
+    while (count < attr.batch.count) {
+        if (access.next_key(first ? nullptr : key.data(), next.data()) != no_error) {
+            result = -ENOENT;
+            break;
+        }
+        first = false;
+        key = next;
+        if (map::lookup_copy(map, key.data(), value.data(), attr.batch.elem_flags) != no_error) {
+            continue;  // deleted meanwhile
+        }
+        if (copy_to_user(attr.batch.keys + std::uint64_t{count} * key.size(), key.data(),
+                         key.size()) != no_error ||
+            copy_to_user(attr.batch.values + std::uint64_t{count} * value.size(), value.data(),
+                         value.size()) != no_error) {
+            return -EFAULT;
+        }
+        ++count;
+    }
+    if (count != 0 && copy_to_user(attr.batch.out_batch, key.data(), key.size()) != no_error) {
+        return -EFAULT;
+    }
+    const long error = put_count(command, count);
+    return error != 0 ? error : result;
+}
+
 long lookup_batch(const Command& command, bool and_delete) {
     const union bpf_attr& attr = command.attr;
     if (!command.ends_at(TW_ATTR_END(batch.flags))) {
@@ -125,6 +164,9 @@ long lookup_batch(const Command& command, bool and_delete) {
     }
     if (const long error = put_count(command, 0); error != 0) {
         return error;
+    }
+    if (map.type == BPF_MAP_TYPE_LPM_TRIE) {
+        return walk_batch(command, access);
     }
     std::uint32_t passed = 0;
     if (attr.batch.in_batch != 0 &&

@@ -29,4 +29,9 @@ MapAccess::MapAccess(std::uint32_t descriptor, unsigned wanted)
     }
 }
 
+std::errc MapAccess::next_key(const void* key, void* next) const {
+    return object_->trie_walk != nullptr ? object_->trie_walk->next(map(), key, next)
+                                         : map::next_key(map(), key, next);
+}
+
 }  // namespace taskwork::uapi

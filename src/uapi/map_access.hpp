@@ -24,6 +24,9 @@ public:
     /// kind has no elements), -ESRCH (domain closed). The others need 0.
     [[nodiscard]] int error() const noexcept { return error_; }
     [[nodiscard]] map::Map& map() const noexcept { return object_->map(); }
+    /// The next key in the order of the kernel's walks. Errors as map::next_key().
+    /// Context: task.
+    [[nodiscard]] std::errc next_key(const void* key, void* next) const;
 
 private:
     int error_ = 0;

@@ -40,6 +40,15 @@ bool types_fit(const BtfObject& btf, const union bpf_attr& attr) {
             key_id < 0 ? nullptr : btf__type_by_id(btf.types(), static_cast<std::uint32_t>(key_id));
         return key != nullptr && btf_is_int(key) && key->size == 4 && attr.key_size == 4;
     }
+    if (attr.map_type == BPF_MAP_TYPE_BLOOM_FILTER) {
+        return attr.btf_key_type_id == 0;
+    }
+    if (attr.map_type == BPF_MAP_TYPE_LPM_TRIE) {
+        const btf_type* key = btf__type_by_id(btf.types(), attr.btf_key_type_id);
+        if (key == nullptr || !btf_is_struct(key)) {
+            return false;
+        }
+    }
     return attr.btf_key_type_id != 0 && btf.size_of(attr.btf_key_type_id) == attr.key_size;
 }
 
@@ -92,6 +101,10 @@ long lookup(const Command& command, bool and_delete) {
         return error;
     }
     std::vector<std::byte> value(map::user_value_bytes(map));
+    if (map.type == BPF_MAP_TYPE_BLOOM_FILTER && !and_delete &&
+        copy_from_user(value.data(), attr.value, value.size()) != no_error) {
+        return -EFAULT;  // what is asked for
+    }
     const std::errc error = and_delete
                                 ? map::lookup_and_remove(map, key.data(), value.data(), attr.flags)
                                 : map::lookup_copy(map, key.data(), value.data(), attr.flags);
@@ -240,8 +253,7 @@ long map_get_next_key(const Command& command) {
         }
     }
     std::vector<std::byte> next(map.key_size);
-    if (const std::errc error =
-            map::next_key(map, attr.key == 0 ? nullptr : key.data(), next.data());
+    if (const std::errc error = access.next_key(attr.key == 0 ? nullptr : key.data(), next.data());
         error != no_error) {
         return negative_errno(error);
     }

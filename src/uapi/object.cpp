@@ -8,8 +8,10 @@
 
 namespace taskwork::uapi {
 
-MapObject::MapObject(map::Map& map, bool may_read, bool may_write) noexcept
-    : Object(kKind), map_(map), may_read_(may_read), may_write_(may_write) {
+MapObject::MapObject(map::Map& map, bool may_read, bool may_write)
+    : Object(kKind),
+      trie_walk(map.type == BPF_MAP_TYPE_LPM_TRIE ? std::make_unique<TrieWalk>() : nullptr),
+      map_(map), may_read_(may_read), may_write_(may_write) {
     map::get_user(map_);
     if (map_.type == BPF_MAP_TYPE_RINGBUF) {
         ring_opened();

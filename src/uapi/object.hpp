@@ -13,6 +13,7 @@
 #include "bpf/program.hpp"
 #include "map/map.hpp"
 #include "uapi/btf_object.hpp"
+#include "uapi/trie_walk.hpp"
 
 namespace taskwork::uapi {
 
@@ -38,7 +39,7 @@ public:
 
     /// Takes a user reference.
     /// Context: task.
-    MapObject(map::Map& map, bool may_read, bool may_write) noexcept;
+    MapObject(map::Map& map, bool may_read, bool may_write);
     /// The last one of a map cancels its works (K97).
     /// Context: task.
     ~MapObject() override;
@@ -51,6 +52,8 @@ public:
     /// Ring buffers: whether the eventfd behind the descriptor is readable now (ring_poll.cpp,
     /// under the lock of the table of descriptors).
     bool readable = false;
+    /// LPM tries: where walks stand.
+    const std::unique_ptr<TrieWalk> trie_walk;
 
 private:
     map::Map& map_;

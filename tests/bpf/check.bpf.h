@@ -5,7 +5,7 @@
 //     static __always_inline void check(enum check_context context) {
 //         CHECK_EQUAL(bpf_map_delete_elem(&map, &missing), -ENOENT);
 //     }
-//     CHECK_IN_EVERY_CONTEXT(check)      // or CHECK_WHERE_SLEEPABLE(check)
+//     CHECK_IN_EVERY_CONTEXT(check)      // or CHECK_WHERE_SLEEPABLE(check), ...
 //
 // makes the programs `in_task` (syscall) and `in_nmi` (perf_event), and the callback that the
 // latter schedules onto the thread that it interrupted.
@@ -121,6 +121,23 @@ struct check_slot {
 #define CHECK_IN_EVERY_CONTEXT(check)                                                              \
     CHECK_CALLBACK(check)                                                                          \
     CHECK_TASK_PROGRAM(check)                                                                      \
+    SEC("perf_event") int in_nmi(struct bpf_perf_event_data* event) {                              \
+        if ((__s32)bpf_get_current_pid_tgid() == input.tid &&                                      \
+            __sync_fetch_and_add(&result.events, 1) == 0) {                                        \
+            check(CHECK_NMI);                                                                      \
+            CHECK_SCHEDULE_ONCE(check_slots, in_task_work);                                        \
+            __sync_fetch_and_add(&result.nmi_runs, 1);                                             \
+        }                                                                                          \
+        return 0;                                                                                  \
+    }
+
+/// For what a program that may sleep cannot have: `in_task` only counts.
+#define CHECK_WHERE_NOT_SLEEPABLE(check)                                                           \
+    CHECK_CALLBACK(check)                                                                          \
+    SEC("syscall") int in_task(void* arguments) {                                                  \
+        __sync_fetch_and_add(&result.task_runs, 1);                                                \
+        return 0;                                                                                  \
+    }                                                                                              \
     SEC("perf_event") int in_nmi(struct bpf_perf_event_data* event) {                              \
         if ((__s32)bpf_get_current_pid_tgid() == input.tid &&                                      \
             __sync_fetch_and_add(&result.events, 1) == 0) {                                        \
