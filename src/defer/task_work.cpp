@@ -59,9 +59,11 @@ WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
         fresh->slot.store(&slot, std::memory_order_relaxed);
         fresh->totals.store(totals, std::memory_order_relaxed);
         begin_life(*fresh, Pool::load(fresh).round());
-        // Release: pairs with the acquire load above; the loser takes its own back (R1).
+        // Release: pairs with the acquire load above; the loser takes its own back (R1). seq_cst,
+        // as the look at the user count that follows: pairs with the load in take_from(), which
+        // follows the drop of the count. One of the two sees the other (R13).
         if (slot.word.compare_exchange(seen, reinterpret_cast<std::uint64_t>(fresh),
-                                       std::memory_order_acq_rel)) {
+                                       std::memory_order_seq_cst)) {
             seen = reinterpret_cast<std::uint64_t>(fresh);
         } else {
             begin_life(*fresh, Pool::load(fresh).round() + 1);
@@ -279,7 +281,7 @@ TW_NOT_NMI void finish(sync::Pool&, void* object) noexcept {
 /// Empties the slot, leaving `left` in it, and detaches what was there. A slot marked dead stays
 /// so.
 void take_from(Slot& slot, std::uint64_t left) noexcept {
-    std::uint64_t seen = slot.word.load(std::memory_order_acquire);
+    std::uint64_t seen = slot.word.load(std::memory_order_seq_cst);
     if (seen == left || seen == kSlotDead ||
         (seen == 0 && slot.word.compare_exchange(seen, left, std::memory_order_acq_rel))) {
         return;
