@@ -1003,6 +1003,7 @@ void Machine::start(unsigned index) {
         thread.active[thread.depth++] = static_cast<std::uint8_t>(index);
         if (actor.role == Role::notification) {
             thread.signalled = false;
+            ra_told(actor.thread);
         }
     }
     actor.stack_pointer = prepare_stack(stacks_ + (index + 1) * kStackBytes, enter_fiber, index);
@@ -1080,6 +1081,7 @@ void Machine::perform(Transition transition) {
     if (who == kRest) {
         record(transition, Request{}, 0, 0);
         ++world_.rests;
+        ra_rest();
         for (unsigned index = 0; index < plans_.size(); ++index) {
             Actor& actor = world_.actors[index];
             if (actor.status == Status::blocked && actor.waits_on == thing(Thing::rest, 0)) {
@@ -1171,6 +1173,7 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
             return EAGAIN;
         }
         target.signalled = true;
+        ra_tell(actor.thread, static_cast<unsigned>(request.operand - 1));
         return 0;
     }
     case Kind::is_gone:
@@ -1194,6 +1197,8 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
                 sleeper.status = Status::ready;
                 sleeper.request = Request{.kind = Kind::resume};
                 sleeper.result = 0;
+                ra_tell(actor.thread, sleeper.thread);
+                ra_told(sleeper.thread);
                 ++woken;
             }
         }

@@ -341,6 +341,10 @@ private:
     std::uint64_t ra_execute(unsigned thread, const Request& request, unsigned variant);
     void ra_fence(unsigned thread);
     void ra_membarrier();
+    /// The system orders: who sends a signal or wakes, and who is told.
+    void ra_tell(unsigned from, unsigned to);
+    void ra_told(unsigned thread);
+    void ra_rest();
     [[nodiscard]] std::uint64_t ra_hash() const;
     std::byte* ra_save(std::byte* to) const;
     const std::byte* ra_restore(const std::byte* from);

@@ -45,6 +45,7 @@ struct State {
     View threads[kThreadsMax];
     View released[kThreadsMax];  ///< By the thread's last fence.
     View acquired[kThreadsMax];  ///< What relaxed loads have seen carried, for its next fence.
+    View told[kThreadsMax];      ///< What the signals and wake-ups on their way to it carry.
     View order;                  ///< Of the sequentially consistent.
     std::uint8_t newest[kPlacesMax];
     std::uint8_t read_last[kPlacesMax];  ///< Number of the last access of a plain place.
@@ -185,6 +186,21 @@ void Machine::ra_membarrier() {
     }
 }
 
+void Machine::ra_tell(unsigned from, unsigned to) { state.told[to].join(state.threads[from]); }
+
+void Machine::ra_told(unsigned thread) { state.threads[thread].join(state.told[thread]); }
+
+void Machine::ra_rest() {
+    for (unsigned from = 0; from < thread_count_; ++from) {
+        for (unsigned to = 0; to < thread_count_; ++to) {
+            ra_tell(from, to);
+        }
+    }
+    for (unsigned thread = 0; thread < thread_count_; ++thread) {
+        ra_told(thread);
+    }
+}
+
 std::uint64_t Machine::ra_hash() const {
     // Messages by place and number, whatever the order in which places were written.
     std::uint64_t sum = 0;
@@ -216,6 +232,7 @@ std::uint64_t Machine::ra_hash() const {
             sum += hash_bytes(&state.threads[thread], sizeof(View), 1000 + thread);
             sum += hash_bytes(&state.released[thread], sizeof(View), 2000 + thread);
             sum += hash_bytes(&state.acquired[thread], sizeof(View), 3000 + thread);
+            sum += hash_bytes(&state.told[thread], sizeof(View), 3500 + thread);
         }
     }
     return sum + hash_bytes(&state.order, sizeof(View), 4000) +

@@ -154,6 +154,10 @@ const Registered kLatePush{
                  schedule(2, slot, core->task(second), task::Notify::none);
              });
              core->worker_rounds(1);
+             core->before_cleanup([] {
+                 check(noted(kRan + 3) == 1, "ledger",
+                       "a work is lost from the list of a thread that lives");
+             });
          },
      .large = true}};
 

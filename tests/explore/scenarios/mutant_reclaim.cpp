@@ -35,18 +35,25 @@ void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target)
                                [&] { schedule(id, slot, core.task(target), task::Notify::none); });
 }
 
-/// The context is retired and freed while somebody has found it.
-const Registered kCancelReclaim{{.name = "mutant.cancel_reclaim",
-                                 .about = "scheduler onto itself, canceller, worker",
-                                 .lay_out = [](Setup& setup) {
-                                     auto core = make_core(setup, {.contexts = 1});
-                                     defer::Slot& slot = core->slot("slot");
-                                     make_standby(*core, slot);
-                                     core->thread(0, "scheduler",
-                                                  [&slot] { schedule(1, slot, *task::current()); });
-                                     core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
-                                     core->worker_rounds(1);
-                                 }}};
+/// The context is freed, and another slot's, while somebody has found it.
+const Registered kCancelReclaim{
+    {.name = "mutant.cancel_reclaim",
+     .about = "scheduler onto itself, canceller that uses a slot of its own next, worker",
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 1});
+             defer::Slot& slot = core->slot("slot");
+             defer::Slot& own = core->slot("own slot");
+             make_standby(*core, slot);
+             core->thread(0, "scheduler", [&slot] { schedule(1, slot, *task::current()); });
+             core->thread(0, "canceller", [&slot, &own] {
+                 defer::cancel(slot);
+                 check(schedule(2, own, *task::current()) != std::errc::device_or_resource_busy,
+                       "reuse", "somebody has scheduled a work of a slot that nobody else knows");
+             });
+             core->worker_rounds(1);
+         },
+     .large = true}};
 
 /// A sweep finds the context without its slot while the canceller is about to come to it, and
 /// another slot has it next.
@@ -182,6 +189,27 @@ const Registered kExitRuns{
                    "a work has been accepted by a thread that ended, and has not run");
          });
      }}};
+
+/// A work that was scheduled for a thread that has ended, and cancelled meanwhile.
+const Registered kExitedCancel{{.name = "mutant.exited_cancel",
+                                .about = "scheduler onto a thread that has ended, canceller",
+                                .lay_out = [](Setup& setup) {
+                                    auto core = make_core(setup);
+                                    defer::Slot& slot = core->slot("slot");
+                                    make_standby(*core, slot);
+                                    const unsigned target = core->thread(0, "target", [] {});
+                                    Setup::machine().as_thread(target, [] { exit_task(); });
+                                    // They say that they end, so that no sweep comes and mends what
+                                    // they leave.
+                                    core->thread(0, "scheduler", [=, &slot] {
+                                        schedule(1, slot, core->task(target));
+                                        exit_task();
+                                    });
+                                    core->thread(0, "canceller", [&slot] {
+                                        defer::cancel(slot);
+                                        exit_task();
+                                    });
+                                }}};
 
 /// A program may go when no work in flight names it.
 const Registered kProgram{

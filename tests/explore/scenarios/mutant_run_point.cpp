@@ -149,6 +149,26 @@ const Registered kSignalFails{
          });
      }}};
 
+/// A signal whose works have been run already must leave the target ready to be told again.
+const Registered kToldLate{{.name = "mutant.told_late",
+                            .about = "scheduler of 2 works, target that looks and then sleeps",
+                            .lay_out = [](Setup& setup) {
+                                auto core = make_core(setup);
+                                defer::Slot& one = core->slot("slot1");
+                                defer::Slot& two = core->slot("slot2");
+                                make_standby(*core, one);
+                                make_standby(*core, two);
+                                const unsigned target = core->thread(0, "target", [] {
+                                    task::safe_point();
+                                    await_rest();
+                                    exit_task();
+                                });
+                                core->thread(0, "scheduler", [=, &one, &two] {
+                                    schedule(1, one, core->task(target));
+                                    schedule(2, two, core->task(target));
+                                });
+                            }}};
+
 /// A callback that schedules its own work anew, onto a task that is faster than its return.
 const Registered kAgain{
     {.name = "mutant.again",
