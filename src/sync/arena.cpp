@@ -285,7 +285,6 @@ int Arena::descriptor() noexcept { return view.descriptor; }
 void* Arena::allocate(std::size_t size, std::size_t align, std::errc* why) noexcept {
     std::errc ignored{};
     std::errc& reason = why == nullptr ? ignored : *why;
-    reason = no_error;
     if (!is_host() || size == 0 || size > view.mapped) {
         reason = std::errc::not_enough_memory;
         return nullptr;
@@ -316,8 +315,8 @@ void* Arena::allocate(std::size_t size, std::size_t align, std::errc* why) noexc
         reason = std::errc::not_enough_memory;
         return nullptr;
     }
-    reason = commit(book, offset + size);
-    if (reason != no_error) {
+    if (const std::errc error = commit(book, offset + size); error != no_error) {
+        reason = error;
         return nullptr;
     }
     if (offset > book.used) {
