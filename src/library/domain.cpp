@@ -104,22 +104,10 @@ TW_TASK_ONLY std::errc make_domain(const Options& options) {
     if (!created) {
         return created.error().code;
     }
-    task::Worker::set_life_hooks({.task_exited = forget_kick, .kick = kick});
-    task::set_event_descriptor_hooks({raise_event, lower_event, close_event_descriptor});
-    auto started = task::Worker::start(tasks, kProcesses);
-    std::errc why = started ? no_error : started.error().code;
-    if (why == no_error) {
-        why = defer::WorkTable::create(options.works);
-    }
-    void* threads = nullptr;
-    if (why == no_error) {
-        threads = sync::Arena::allocate(sizeof(Thread) * tasks, 64, &why);
-    }
-    if (why == no_error) {
-        why = install_handler();
-    }
-    if (why != no_error) {
-        task::Worker::stop();
+    std::errc why = no_error;
+    // Before the worker, whose hooks look there.
+    void* threads = sync::Arena::allocate(sizeof(Thread) * tasks, 64, &why);
+    if (threads == nullptr) {
         sync::Arena::destroy();
         return why;
     }
@@ -128,6 +116,25 @@ TW_TASK_ONLY std::errc make_domain(const Options& options) {
         Thread& thread = *new (&domain.threads[index]) Thread{};
         thread.event_descriptor.store(-1, std::memory_order_relaxed);
         thread.kick_descriptor.store(-1, std::memory_order_relaxed);
+    }
+    task::Worker::set_life_hooks({.task_exited = forget_kick, .kick = kick});
+    task::set_event_descriptor_hooks({raise_event, lower_event, close_event_descriptor});
+    auto started = task::Worker::start(tasks, kProcesses);
+    why = started ? no_error : started.error().code;
+    if (why == no_error) {
+        why = defer::WorkTable::create(options.works);
+    }
+    if (why == no_error) {
+        why = install_handler();
+    }
+    if (why != no_error) {
+        // Whatever of it came to be goes, so that another attempt finds nothing of this one.
+        task::Worker::stop();
+        platform::this_thread().task.set(nullptr);
+        task::leave_process();
+        task::Worker::abandon();
+        sync::Arena::destroy();
+        return why;
     }
     prepare_works();
     domain.generation.fetch_add(1, std::memory_order_relaxed);

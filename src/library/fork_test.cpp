@@ -109,6 +109,50 @@ TEST_F(ForkTest, a_grandchild_and_a_child_of_a_raw_fork_have_their_own_too) {
     EXPECT_EQ(status, 0);
 }
 
+TEST_F(ForkTest, a_domain_that_cannot_be_made_leaves_nothing_and_the_next_attempt_can) {
+    EXPECT_EQ(in_child([] {
+                  if (init({.works = 0}) != std::errc::invalid_argument ||
+                      init({.threads = 1'000'000}) != std::errc::invalid_argument) {
+                      return 1;
+                  }
+                  // Not even the tables of threads; those, and not the contexts.
+                  for (const Options& options :
+                       {Options{.arena_bytes = std::size_t{2} << 20},
+                        Options{.works = 1'000'000, .arena_bytes = std::size_t{16} << 20}}) {
+                      if (init(options) != std::errc::not_enough_memory || current_task()) {
+                          return 2;
+                      }
+                  }
+                  if (init({.works = 8, .threads = 2}) != kNoError) {
+                      return 3;
+                  }
+                  const Task me = this_task();
+                  Work works[8];
+                  for (Work& work : works) {
+                      if (schedule(work, me, at_safe_point([]() noexcept {})) != kNoError) {
+                          return 4;
+                      }
+                  }
+                  Work ninth;
+                  if (schedule(ninth, me, at_safe_point([]() noexcept {})) !=
+                      std::errc::not_enough_memory) {
+                      return 5;
+                  }
+                  safe_point();
+                  // Two threads may register, not three.
+                  int refused = 0;
+                  std::thread([&] {
+                      refused += register_this_thread() != kNoError ? 10 : 0;
+                      std::thread([&] {
+                          refused +=
+                              register_this_thread() == std::errc::not_enough_memory ? 1 : 20;
+                      }).join();
+                  }).join();
+                  return refused == 1 && counters().threads_refused == 1 ? 0 : 6;
+              }),
+              0);
+}
+
 TEST_F(ForkTest, forks_amid_schedules_harm_neither_side) {
     std::atomic<bool> over{false};
     std::atomic<std::uint64_t> runs{0};
