@@ -76,8 +76,9 @@ public:
     }
     /// With deaths a schedule may have been accepted by nobody who could say so.
     bool deaths = false;
-    /// Signals may fail: a work may wait though its target sleeps.
-    bool signals_fail = false;
+    /// A work may wait though its target sleeps: signals may fail, or a drain's budget be used up,
+    /// so that the worker is asked.
+    bool may_wait = false;
 
 private:
     void finish();

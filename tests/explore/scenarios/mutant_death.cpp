@@ -40,10 +40,14 @@ const Registered kScheduler{
          const unsigned process = core->process(true);
          core->thread(process, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
          // The sweep sees to it that what is on the list is looked at.
-         core->before_cleanup([=] {
+         core->before_cleanup([=, &slot] {
              for (unsigned round = 0; round < 3; ++round) {
                  task::run_round(false);
              }
+             const std::uint64_t named = slot.word.load(relaxed);
+             check(named == 0 ||
+                       sync::Pool::load(reinterpret_cast<void*>(named)).state() >= sync::kStateUser,
+                   "use-after-free", "a slot names a context that has been freed");
              const task::Task& one = core->task(target);
              const std::uint64_t head = one.works.load(relaxed);
              check(head == 0 || head == task::kListClosed || one.pending.load(relaxed) != 0,
@@ -180,6 +184,9 @@ const Registered kRetire{
                  for (unsigned round = 0; round < 3; ++round) {
                      task::run_round(false);
                  }
+                 await_rest();  // The reader has left.
+                 task::run_round(false);
+                 task::run_round(false);
              });
          },
      .large = true}};

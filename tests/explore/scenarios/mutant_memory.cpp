@@ -91,6 +91,29 @@ const Registered kRestoreHints{
          setup.at_end([&pool] { check(claim(pool) == nullptr, "pool", "too many objects"); });
      }}};
 
+/// The next owner may have learnt from the sweep alone that the object is free.
+const Registered kReleaseSweep{
+    {.name = "mutant.release_sweep",
+     .about = "releaser, worker that restores hints, claimer, a pool of 1",
+     .lay_out =
+         [](Setup& setup) {
+             sync::Pool& pool = make_pool(1);
+             PlainVariable& content = setup.plain("content");
+             const unsigned process = setup.process();
+             auto* held = static_cast<Object*>(pool.claim(0, sync::kStateUser));
+             setup.thread(process, "releaser", [&pool, &content, held] {
+                 content.set(1);
+                 pool.release(held);
+             });
+             setup.thread(process, "worker", [&pool] { pool.restore_hints(); });
+             setup.thread(process, "claimer", [&pool, &content] {
+                 if (pool.claim(0, sync::kStateUser) != nullptr) {
+                     content.set(2);
+                 }
+             });
+         },
+     .models = {Model::sc, Model::tso, Model::ra}}};
+
 /// Hints in more words than one, so that the summaries decide.
 const Registered kTidy{{.name = "mutant.tidy",
                         .about = "taker of a word's last bit, setter of another bit in it",

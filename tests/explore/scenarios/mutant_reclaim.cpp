@@ -123,15 +123,18 @@ const Registered kNestedReaders{
 const Registered kDeleteRunning{
     {.name = "mutant.delete_running",
      .about = "callback that reads its element, deleter, worker",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup, {.contexts = 1, .elements = 1});
-         Element& element = core->element("element");
-         const unsigned target = core->thread(0, "target", [] { task::safe_point(); });
-         make_scheduled(*core, 1, element.slot, target);
-         core->callback([&element](unsigned) { static_cast<void>(element.value.load(relaxed)); });
-         core->thread(0, "deleter", [core, &element] { remove(core->elements(), element); });
-         core->worker_rounds(1);
-     }}};
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup, {.contexts = 1, .elements = 1});
+             Element& element = core->element("element");
+             const unsigned target = core->thread(0, "target", [] { task::safe_point(); });
+             make_scheduled(*core, 1, element.slot, target);
+             core->callback(
+                 [&element](unsigned) { static_cast<void>(element.value.load(relaxed)); });
+             core->thread(0, "deleter", [core, &element] { remove(core->elements(), element); });
+             core->worker_rounds(1);
+         },
+     .large = true}};
 
 /// Through a pointer that was looked up before the delete, schedule must be refused after it (K96).
 const Registered kStalePointer{
@@ -159,20 +162,22 @@ const Registered kStalePointer{
 const Registered kExitReclaim{
     {.name = "mutant.exit_reclaim",
      .about = "scheduler, target that ends, worker",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup);
-         defer::Slot& slot = core->slot("slot");
-         make_standby(*core, slot);
-         const unsigned target = core->thread(0, "target", [] { exit_task(); });
-         core->thread(0, "scheduler", [=, &slot] {
-             // As whoever finds a task by its id.
-             const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
-             if (sync::Pool::load(&core->task(target)).state() == task::kTaskAlive) {
-                 schedule(1, slot, core->task(target));
-             }
-         });
-         core->worker_rounds(1);
-     }}};
+     .lay_out =
+         [](Setup& setup) {
+             auto core = make_core(setup);
+             defer::Slot& slot = core->slot("slot");
+             make_standby(*core, slot);
+             const unsigned target = core->thread(0, "target", [] { exit_task(); });
+             core->thread(0, "scheduler", [=, &slot] {
+                 // As whoever finds a task by its id.
+                 const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
+                 if (sync::Pool::load(&core->task(target)).state() == task::kTaskAlive) {
+                     schedule(1, slot, core->task(target));
+                 }
+             });
+             core->worker_rounds(1);
+         },
+     .large = true}};
 
 /// What a thread that ends has accepted it runs.
 const Registered kExitRuns{
@@ -193,23 +198,25 @@ const Registered kExitRuns{
 /// A work that was scheduled for a thread that has ended, and cancelled meanwhile.
 const Registered kExitedCancel{{.name = "mutant.exited_cancel",
                                 .about = "scheduler onto a thread that has ended, canceller",
-                                .lay_out = [](Setup& setup) {
-                                    auto core = make_core(setup);
-                                    defer::Slot& slot = core->slot("slot");
-                                    make_standby(*core, slot);
-                                    const unsigned target = core->thread(0, "target", [] {});
-                                    Setup::machine().as_thread(target, [] { exit_task(); });
-                                    // They say that they end, so that no sweep comes and mends what
-                                    // they leave.
-                                    core->thread(0, "scheduler", [=, &slot] {
-                                        schedule(1, slot, core->task(target));
-                                        exit_task();
-                                    });
-                                    core->thread(0, "canceller", [&slot] {
-                                        defer::cancel(slot);
-                                        exit_task();
-                                    });
-                                }}};
+                                .lay_out =
+                                    [](Setup& setup) {
+                                        auto core = make_core(setup);
+                                        defer::Slot& slot = core->slot("slot");
+                                        make_standby(*core, slot);
+                                        const unsigned target = core->thread(0, "target", [] {});
+                                        Setup::machine().as_thread(target, [] { exit_task(); });
+                                        // They say that they end, so that no sweep comes and mends
+                                        // what they leave.
+                                        core->thread(0, "scheduler", [=, &slot] {
+                                            schedule(1, slot, core->task(target));
+                                            exit_task();
+                                        });
+                                        core->thread(0, "canceller", [&slot] {
+                                            defer::cancel(slot);
+                                            exit_task();
+                                        });
+                                    },
+                                .large = true}};
 
 /// A program may go when no work in flight names it.
 const Registered kProgram{

@@ -152,22 +152,24 @@ const Registered kSignalFails{
 /// A signal whose works have been run already must leave the target ready to be told again.
 const Registered kToldLate{{.name = "mutant.told_late",
                             .about = "scheduler of 2 works, target that looks and then sleeps",
-                            .lay_out = [](Setup& setup) {
-                                auto core = make_core(setup);
-                                defer::Slot& one = core->slot("slot1");
-                                defer::Slot& two = core->slot("slot2");
-                                make_standby(*core, one);
-                                make_standby(*core, two);
-                                const unsigned target = core->thread(0, "target", [] {
-                                    task::safe_point();
-                                    await_rest();
-                                    exit_task();
-                                });
-                                core->thread(0, "scheduler", [=, &one, &two] {
-                                    schedule(1, one, core->task(target));
-                                    schedule(2, two, core->task(target));
-                                });
-                            }}};
+                            .lay_out =
+                                [](Setup& setup) {
+                                    auto core = make_core(setup);
+                                    defer::Slot& one = core->slot("slot1");
+                                    defer::Slot& two = core->slot("slot2");
+                                    make_standby(*core, one);
+                                    make_standby(*core, two);
+                                    const unsigned target = core->thread(0, "target", [] {
+                                        task::safe_point();
+                                        await_rest();
+                                        exit_task();
+                                    });
+                                    core->thread(0, "scheduler", [=, &one, &two] {
+                                        schedule(1, one, core->task(target));
+                                        schedule(2, two, core->task(target));
+                                    });
+                                },
+                            .large = true}};
 
 /// A callback that schedules its own work anew, onto a task that is faster than its return.
 const Registered kAgain{
@@ -237,6 +239,22 @@ const Registered kSafeAttention{
          core->thread(0, "scheduler", [=, &one, &two] {
              schedule_safe(1, one, core->task(target));
              schedule_safe(2, two, core->task(target));
+         });
+     }}};
+
+/// What a thread that ends has accepted for its safe points it runs.
+const Registered kSafeExit{
+    {.name = "mutant.safe_exit",
+     .about = "scheduler for safe points, target that ends",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         const unsigned target = core->thread(0, "target", [] { exit_task(); });
+         core->thread(0, "scheduler", [=, &slot] { schedule_safe(1, slot, core->task(target)); });
+         core->before_cleanup([] {
+             check(noted(kAccepted + 1) == noted(kRan + 1), "ledger",
+                   "a work has been accepted by a thread that ended, and has not run");
          });
      }}};
 

@@ -58,15 +58,13 @@ const Registered kSchedule{
 const Registered kScheduleEmpty{
     {.name = "work.schedule_schedule",
      .about = "2 schedulers of an empty slot, target (R1, R3)",
-     .lay_out =
-         [](Setup& setup) {
-             auto core = make_core(setup);
-             defer::Slot& slot = core->slot("slot");
-             const unsigned target = core->target(0);
-             core->thread(0, "one", [=, &slot] { schedule(1, slot, core->task(target)); });
-             core->thread(0, "two", [=, &slot] { schedule(2, slot, core->task(target)); });
-         },
-     .models = kAll}};
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         const unsigned target = core->target(0);
+         core->thread(0, "one", [=, &slot] { schedule(1, slot, core->task(target)); });
+         core->thread(0, "two", [=, &slot] { schedule(2, slot, core->task(target)); });
+     }}};
 
 const Registered kScheduleStandby{
     {.name = "work.schedule_standby",
@@ -266,26 +264,24 @@ const Registered kExitTwo{
 const Registered kDeleteInCallback{
     {.name = "work.delete_in_callback",
      .about = "callback that cancels itself and schedules again, canceller (R11)",
-     .lay_out =
-         [](Setup& setup) {
-             auto core = make_core(setup, {.contexts = 3});
-             defer::Slot& slot = core->slot("slot");
-             make_standby(*core, slot);
-             const unsigned target = core->thread(0, "target", [] {
-                 task::safe_point();
-                 exit_task();
-             });
-             Setup::machine().as_thread(
-                 0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
-             core->callback([=, &slot](unsigned id) {
-                 if (id == 1) {
-                     defer::cancel(slot);
-                     schedule(2, slot, core->task(target));
-                 }
-             });
-             core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
-         },
-     .models = kAll}};
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 3});
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         const unsigned target = core->thread(0, "target", [] {
+             task::safe_point();
+             exit_task();
+         });
+         Setup::machine().as_thread(
+             0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
+         core->callback([=, &slot](unsigned id) {
+             if (id == 1) {
+                 defer::cancel(slot);
+                 schedule(2, slot, core->task(target));
+             }
+         });
+         core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
+     }}};
 
 const Registered kAgainInCallback{
     {.name = "work.schedule_in_callback",
@@ -412,16 +408,14 @@ const Registered kHandleSchedule{
 const Registered kNoMemory{
     {.name = "work.no_memory",
      .about = "2 schedulers of 2 slots, one context",
-     .lay_out =
-         [](Setup& setup) {
-             auto core = make_core(setup, {.contexts = 1});
-             defer::Slot& one = core->slot("slot1");
-             defer::Slot& two = core->slot("slot2");
-             const unsigned target = core->target(0);
-             core->thread(0, "one", [=, &one] { schedule(1, one, core->task(target)); });
-             core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
-         },
-     .models = kAll}};
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup, {.contexts = 1});
+         defer::Slot& one = core->slot("slot1");
+         defer::Slot& two = core->slot("slot2");
+         const unsigned target = core->target(0);
+         core->thread(0, "one", [=, &one] { schedule(1, one, core->task(target)); });
+         core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
+     }}};
 
 /// The signal cannot be sent once: the work may wait, but the next scheduler must try again.
 const Registered kNotifyFails{
@@ -434,7 +428,7 @@ const Registered kNotifyFails{
          make_standby(*core, one);
          make_standby(*core, two);
          Setup::machine().set_notify_failures(1);
-         core->signals_fail = true;
+         core->may_wait = true;
          const unsigned target = core->target(0);
          core->thread(0, "one", [=, &one] { schedule(1, one, core->task(target)); });
          core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
