@@ -51,6 +51,7 @@ std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) 
 std::uint64_t map_push_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_pop_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) noexcept;

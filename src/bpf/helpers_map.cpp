@@ -56,8 +56,15 @@ struct ForEach {
     std::uint64_t context;
 };
 
+/// The part of a value that the program gets.
+void* own_slot(Machine& machine, const map::Map& map, void* value) noexcept {
+    return value != nullptr && map::is_per_cpu(map) ? map::slot_of(map, value, machine.processor())
+                                                    : value;
+}
+
 long for_each_element(const void* key, void* value, void* argument) noexcept {
     const ForEach& walk = *static_cast<ForEach*>(argument);
+    value = own_slot(*walk.machine, *walk.map, value);
     const Machine::ReadableKey readable(*walk.machine, key, walk.map->key_size);
     walk.machine->remember_value(*walk.map, value);
     const std::uint64_t result = walk.machine->call(
@@ -76,7 +83,8 @@ std::uint64_t map_lookup_elem(Machine& machine, const std::uint64_t* arguments) 
     if ((map->flags & BPF_F_WRONLY_PROG) != 0) {
         return machine.fault(FaultKind::bad_argument);
     }
-    void* value = map::lookup(*map, reinterpret_cast<const void*>(arguments[1]));
+    void* value =
+        own_slot(machine, *map, map::lookup(*map, reinterpret_cast<const void*>(arguments[1])));
     if (value != nullptr) {
         machine.remember_value(*map, value);
     }
@@ -95,8 +103,30 @@ std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) 
     if (machine.faulted()) {
         return 0;
     }
-    return as_result(map::update(*map, reinterpret_cast<const void*>(arguments[1]),
-                                 reinterpret_cast<const void*>(arguments[2]), arguments[3]));
+    const auto* key = reinterpret_cast<const void*>(arguments[1]);
+    const auto* value = reinterpret_cast<const void*>(arguments[2]);
+    return as_result(map::is_per_cpu(*map)
+                         ? map::update_slot(*map, key, value, arguments[3], machine.processor())
+                         : map::update(*map, key, value, arguments[3]));
+}
+
+std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = keyed_map(machine, arguments);
+    if (map == nullptr) {
+        return 0;
+    }
+    if (!map::is_per_cpu(*map)) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    const auto processor = static_cast<std::uint32_t>(arguments[2]);
+    void* value = processor < map::MapTable::get().processors.count()
+                      ? map::lookup(*map, reinterpret_cast<const void*>(arguments[1]))
+                      : nullptr;
+    if (value != nullptr) {
+        value = map::slot_of(*map, value, processor);
+        machine.remember_value(*map, value);
+    }
+    return reinterpret_cast<std::uint64_t>(value);
 }
 
 std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) noexcept {

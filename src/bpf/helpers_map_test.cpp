@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
+#include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bpf/test_helpers.hpp"
@@ -127,6 +129,88 @@ TEST_F(HelperTest, takes_no_value_with_a_slot_as_the_source_of_an_update) {
                          domain.wide_map(R1, map), copy(R2, R10), add(R2, -4), set(R4, 0),
                          call(BPF_FUNC_map_update_elem), leave()},
                         12);
+}
+
+// Executions in nmi are preempted in their middle here: there are more threads than processors.
+TEST_F(HelperTest, plain_increments_of_a_per_cpu_value_are_not_lost_in_nmi) {
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_PERCPU_ARRAY;
+    spec.key_size = 4;
+    spec.value_size = 8;
+    spec.max_entries = 1;
+    map::Map& map = domain.add_map(spec);
+    // value = value + 1, with a moment between load and store.
+    Program& increment =
+        domain.load({store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, map), copy(R2, R10),
+                     add(R2, -4), call(BPF_FUNC_map_lookup_elem), jump_if(BPF_JEQ, R0, 0, 5),
+                     copy(R6, R0), load(BPF_DW, R7, R6, 0), call(BPF_FUNC_ktime_get_ns), add(R7, 1),
+                     store(BPF_DW, R6, 0, R7), set(R0, 0), leave()});
+    constexpr unsigned kThreads = 4;
+    constexpr std::uint64_t kEach = 5000;
+    std::vector<std::thread> threads;
+    for (unsigned thread = 0; thread < kThreads; ++thread) {
+        threads.push_back(task::task_thread([&] {
+            for (std::uint64_t i = 0; i < kEach; ++i) {
+                Execution execution;
+                execution.task = task::current();
+                execution.program = &increment;
+                const task::NmiScope scope(*execution.task, platform::stack_pointer(), false);
+                ASSERT_TRUE(scope.entered());
+                bpf::run(execution);
+            }
+        }));
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    const map::Processors& processors = map::MapTable::get().processors;
+    std::vector<std::uint64_t> slots(processors.count());
+    const std::uint32_t key = 0;
+    ASSERT_EQ(map::lookup_copy(map, &key, slots.data(), 0), no_error);
+    const std::uint64_t sum = std::accumulate(slots.begin(), slots.end(), std::uint64_t{0});
+    EXPECT_EQ(increment.faults.load(std::memory_order_relaxed), 0u);
+    EXPECT_LE(sum, kThreads * kEach);
+    if (processors.shared() == 0) {
+        EXPECT_EQ(sum, kThreads * kEach);
+    }
+    RecordProperty("shared", static_cast<int>(processors.shared()));
+}
+
+TEST_F(HelperTest, a_program_keeps_its_processor_and_finds_the_slots_of_the_others) {
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_PERCPU_HASH;
+    spec.key_size = 4;
+    spec.value_size = 8;
+    spec.max_entries = 1;
+    map::Map& map = domain.add_map(spec);
+    const std::uint32_t key = 0;
+    const std::uint32_t count = map::MapTable::get().processors.count();
+    std::vector<std::uint64_t> slots(count);
+    std::iota(slots.begin(), slots.end(), 100);
+    ASSERT_EQ(map::update_by_user(map, &key, slots.data(), BPF_ANY), no_error);
+    // The value of its own slot - 100 is its number, in either way of asking.
+    const auto lookup = [&](int id, Piece third) {
+        return std::vector<Piece>{store_imm(BPF_W, R10, -4, 0),
+                                  call(BPF_FUNC_get_smp_processor_id),
+                                  copy(R7, R0),
+                                  domain.wide_map(R1, map),
+                                  copy(R2, R10),
+                                  add(R2, -4),
+                                  third,
+                                  call(id),
+                                  jump_if(BPF_JEQ, R0, 0, 2),
+                                  load(BPF_DW, R0, R0, 0),
+                                  alu(BPF_SUB, R0, R7),
+                                  leave()};
+    };
+    EXPECT_EQ(domain.run(domain.load(lookup(BPF_FUNC_map_lookup_elem, set(R3, 0)))), 100u);
+    EXPECT_EQ(domain.run_in_nmi(domain.load(lookup(BPF_FUNC_map_lookup_elem, set(R3, 0)))), 100u);
+    EXPECT_EQ(domain.run(domain.load(lookup(BPF_FUNC_map_lookup_percpu_elem, copy(R3, R7)))), 100u);
+    EXPECT_EQ(domain.run(domain.load(lookup(BPF_FUNC_map_lookup_percpu_elem, set(R3, count)))), 0u);
+    map::Map& plain = domain.array(8, 1);
+    expect_bad_argument({store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, plain), copy(R2, R10),
+                         add(R2, -4), set(R3, 0), call(BPF_FUNC_map_lookup_percpu_elem), leave()},
+                        6);
 }
 
 // ---- Callbacks in place -------------------------------------------------------------------------

@@ -50,8 +50,8 @@ std::uint64_t get_prandom_u32(Machine& machine, const std::uint64_t*) noexcept {
     return (x ^ x >> 31) >> 32;
 }
 
-std::uint64_t get_smp_processor_id(Machine&, const std::uint64_t*) noexcept {
-    return static_cast<std::uint32_t>(sched_getcpu());
+std::uint64_t get_smp_processor_id(Machine& machine, const std::uint64_t*) noexcept {
+    return machine.processor();
 }
 
 std::uint64_t get_numa_node_id(Machine&, const std::uint64_t*) noexcept {

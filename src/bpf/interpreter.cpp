@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bpf/interpreter.hpp"
 
+#include <sched.h>
+
 #include <cstddef>
 #include <cstring>
 #include <type_traits>
@@ -399,6 +401,26 @@ Machine::Machine(Execution& e, Level l) noexcept
       writable_context_(e.context_writable ? e.context_size : 0),
       budget_(kInsnsMax[static_cast<unsigned>(l)]) {
     static_assert(kFrameBytes * kFramesMax <= task::kBpfStackBytes);
+}
+
+Machine::~Machine() {
+    if (has_processor_) {
+        map::MapTable::get().processors.release(processor_);
+    }
+}
+
+std::uint32_t Machine::processor() noexcept {
+    if (!has_processor_) {
+        const auto current = static_cast<std::uint32_t>(sched_getcpu());
+        map::Processors& processors = map::MapTable::get().processors;
+        if (level == Level::nmi) {
+            processor_ = processors.claim(task.process, current);
+        } else {
+            processor_.number = current % processors.count();
+        }
+        has_processor_ = true;
+    }
+    return processor_.number;
 }
 
 std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,

@@ -39,6 +39,7 @@ public:
     /// `level` chooses the BPF stack: no other execution runs on this thread at this level.
     /// Context: any; inside a sleepable section of the task.
     Machine(Execution& execution, Level level) noexcept;
+    ~Machine();
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
 
@@ -76,6 +77,10 @@ public:
     [[nodiscard]] map::Map* map_of(std::uint64_t value) noexcept;
     /// A value that a helper has found: later accesses need no search.
     void remember_value(const map::Map& map, const void* value) noexcept;
+
+    /// The processor that this execution runs on, as far as programs can tell: the same one to its
+    /// end, and in nmi nobody else's (map/processors.hpp).
+    [[nodiscard]] std::uint32_t processor() noexcept;
 
     /// Ring records held by this execution. hold(): false: no room to remember it.
     [[nodiscard]] bool can_hold_record() const noexcept { return record_count_ < kRecordsMax; }
@@ -177,6 +182,8 @@ private:
     unsigned next_window_ = 0;
     ReadableKey* keys_ = nullptr;
     map::Map* last_map_ = nullptr;
+    bool has_processor_ = false;
+    map::Processors::Claim processor_;
     Window windows_[kWindows];
     Record records_[kRecordsMax];
     Caller callers_[kFramesMax];

@@ -448,7 +448,11 @@ std::vector<MapReport> Object::map_reports() const {
         const std::uint32_t value_type = bpf_map__btf_value_type_id(map);
         std::vector<std::byte> key(bpf_map__key_size(map));
         std::vector<std::byte> next(key.size());
-        std::vector<std::byte> value((bpf_map__value_size(map) + 7) & ~std::size_t{7});
+        const std::size_t slot_bytes = (bpf_map__value_size(map) + 7) & ~std::size_t{7};
+        const bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY ||
+                             bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
+        const int slots = per_cpu ? libbpf_num_possible_cpus() : 1;
+        std::vector<std::byte> value(slot_bytes * static_cast<std::size_t>(slots));
         const bool has_value_type = value_type != 0;
         for (bool first = true;
              // The bound ends the walk where others keep changing the map under it.
@@ -468,7 +472,20 @@ std::vector<MapReport> Object::map_reports() const {
             } else {
                 element["key"] = btf_value(types, key_type, key.data(), key.size());
             }
-            element["value"] = btf_value(types, value_type, value.data(), bpf_map__value_size(map));
+            const auto slot = [&](int processor) {
+                return btf_value(types, value_type,
+                                 value.data() + slot_bytes * static_cast<std::size_t>(processor),
+                                 bpf_map__value_size(map));
+            };
+            if (per_cpu) {
+                Json values = Json::array();
+                for (int processor = 0; processor < slots; ++processor) {
+                    values.push_back({{"cpu", processor}, {"value", slot(processor)}});
+                }
+                element["values"] = std::move(values);
+            } else {
+                element["value"] = slot(0);
+            }
             report.elements.push_back(std::move(element));
         }
         reports.push_back(std::move(report));

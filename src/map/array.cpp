@@ -4,6 +4,8 @@
 // that it can be mapped (BPF_F_MMAPABLE, and the .data, .rodata and .bss sections of an object).
 // Elements exist from the beginning and never go away: an update writes in place and then cancels
 // the element's work (K86), a deletion is refused (K88).
+//
+// BPF_MAP_TYPE_PERCPU_ARRAY: one such block for each processor, behind each other.
 #include <linux/bpf.h>
 
 #include <climits>
@@ -59,13 +61,18 @@ std::errc array_check(const MapSpec& spec, std::string* why) {
     return no_error;
 }
 
-std::errc array_init(Map& map) {
-    const std::size_t bytes = (map.max_entries * stride(map) + kPage - 1) & ~(kPage - 1);
+std::size_t block_bytes(const Map& map) noexcept {
+    return (map.max_entries * stride(map) + kPage - 1) & ~(kPage - 1);
+}
+
+std::errc array_allocate(Map& map, std::size_t bytes) {
     std::errc why = std::errc::not_enough_memory;
     map.impl = sync::Arena::allocate(bytes, kPage, &why);
     map.impl_bytes = bytes;
     return map.impl == nullptr ? why : no_error;
 }
+
+std::errc array_init(Map& map) { return array_allocate(map, block_bytes(map)); }
 
 void array_destroy(Map& map) noexcept { sync::Arena::release(map.impl, map.impl_bytes); }
 
@@ -175,7 +182,88 @@ Usage array_usage(const Map& map) noexcept {
     return usage;
 }
 
+// ---- A slot for each processor ------------------------------------------------------------------
+
+/// What the kernel's per-CPU allocator can hold in one piece.
+constexpr std::uint32_t kSlotBytesMax = 32U << 10;
+
+std::errc per_cpu_array_check(const MapSpec& spec, std::string* why) {
+    constexpr std::uint32_t kNotThere = BPF_F_MMAPABLE | BPF_F_INNER_MAP | BPF_F_NUMA_NODE;
+    if ((spec.flags & kNotThere) != 0) {
+        *why = "flags that a per-CPU array does not have";
+        return std::errc::invalid_argument;
+    }
+    if (const std::errc error = array_check(spec, why); error != no_error) {
+        return error;
+    }
+    if (round_up_8(spec.value_size) > kSlotBytesMax) {
+        *why = "value_size is above " + std::to_string(kSlotBytesMax);
+        return std::errc::argument_list_too_long;
+    }
+    return no_error;
+}
+
+std::errc per_cpu_array_init(Map& map) {
+    return array_allocate(map, block_bytes(map) * MapTable::get().processors.count());
+}
+
+std::errc per_cpu_array_update(Map& map, const void* key, const void* value, std::uint64_t flags,
+                               std::uint32_t processor) noexcept {
+    if (flags > BPF_EXIST) {
+        return std::errc::invalid_argument;
+    }
+    const std::uint32_t index = index_of(key);
+    if (index >= map.max_entries) {
+        return std::errc::argument_list_too_long;
+    }
+    if (flags == BPF_NOEXIST) {
+        return std::errc::file_exists;
+    }
+    std::byte* const first = value_at(map, index);
+    if (processor != kEveryProcessor) {
+        copy_bytes(slot_of(map, first, processor), value, map.value_size);
+        return no_error;
+    }
+    for (std::uint32_t i = 0; i < MapTable::get().processors.count(); ++i) {
+        // What lies between the values as well, as by the kernel.
+        copy_bytes(slot_of(map, first, i), static_cast<const std::byte*>(value) + i * stride(map),
+                   stride(map));
+    }
+    return no_error;
+}
+
+std::uintptr_t per_cpu_array_value_start(const Map& map, std::uintptr_t address) noexcept {
+    const auto base = reinterpret_cast<std::uintptr_t>(map.impl);
+    if (address < base || address - base >= map.impl_bytes) {
+        return 0;
+    }
+    const std::size_t in_block = (address - base) % block_bytes(map);
+    const std::size_t inside = in_block % stride(map);
+    return in_block < map.max_entries * stride(map) && inside < map.value_size ? address - inside
+                                                                               : 0;
+}
+
+constexpr MapOps make_per_cpu_ops() noexcept {
+    MapOps ops{};
+    ops.name = "percpu_array";
+    ops.check = per_cpu_array_check;
+    ops.init = per_cpu_array_init;
+    ops.destroy = array_destroy;
+    ops.lookup = array_lookup;
+    ops.remove = array_remove;
+    ops.next_key = array_next_key;
+    ops.for_each = array_for_each;
+    ops.value_start = per_cpu_array_value_start;
+    ops.usage = array_usage;
+    ops.slot_distance = block_bytes;
+    ops.update_slot = per_cpu_array_update;
+    ops.batch = kBatchLookup | kBatchUpdate;
+    return ops;
+}
+
 }  // namespace
+
+const MapOps per_cpu_array_ops = make_per_cpu_ops();
 
 const MapOps array_ops = {
     .name = "array",
@@ -198,6 +286,8 @@ const MapOps array_ops = {
     .push = nullptr,
     .pop = nullptr,
     .peek = nullptr,
+    .slot_distance = nullptr,
+    .update_slot = nullptr,
     .batch = kBatchLookup | kBatchUpdate,
 };
 

@@ -31,6 +31,7 @@ void for_each_live_map(Function&& function) noexcept {
 
 bool sweep(std::uint16_t owner) noexcept {
     if (owner != task::kOwnerNone) {
+        MapTable::get().processors.sweep(owner);
         for_each_live_map([owner](Map& map) {
             if (const MapOps* ops = ops_of(map.type); ops->sweep != nullptr) {
                 ops->sweep(map, owner);
@@ -138,6 +139,10 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &ring_buffer_ops;
     case BPF_MAP_TYPE_QUEUE:
         return &queue_ops;
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+        return &per_cpu_array_ops;
+    case BPF_MAP_TYPE_PERCPU_HASH:
+        return &per_cpu_hash_ops;
     case BPF_MAP_TYPE_STACK:
         return &stack_ops;
     case BPF_MAP_TYPE_BLOOM_FILTER:
@@ -159,6 +164,9 @@ std::errc MapTable::create() noexcept {
     // Maps are released by destroy(), not by way of retire(): no doorbell.
     table->maps.init(objects, kMapsMax, sizeof(Map), 0);
     table->next_id.store(1, std::memory_order_relaxed);
+    if (const std::errc error = table->processors.create(); error != no_error) {
+        return error;
+    }
     sync::Arena::set_root(sync::Root::maps, table);
     task::Worker::add_sweeper(sweep);
     return ring_buffer_start();
@@ -328,7 +336,7 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
         return std::errc::no_such_file_or_directory;
     }
     if ((flags & BPF_F_LOCK) == 0) {
-        copy_value_out(map, value, out);
+        copy_to_users_value(map, value, out);
         return no_error;
     }
     std::uint16_t owner = 0;
@@ -343,11 +351,43 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     return no_error;
 }
 
-std::size_t user_value_bytes(const Map& map) noexcept { return map.value_size; }
+bool is_per_cpu(const Map& map) noexcept { return ops_of(map.type)->slot_distance != nullptr; }
+
+void* slot_of(const Map& map, void* value, std::uint32_t processor) noexcept {
+    return static_cast<std::byte*>(value) + processor * ops_of(map.type)->slot_distance(map);
+}
+
+std::errc update_slot(Map& map, const void* key, const void* value, std::uint64_t flags,
+                      std::uint32_t processor) noexcept {
+    const MapOps* const ops = ops_of(map.type);
+    return ops->update_slot == nullptr ? errc_kernel_notsupp
+                                       : ops->update_slot(map, key, value, flags, processor);
+}
+
+std::size_t user_value_bytes(const Map& map) noexcept {
+    return is_per_cpu(map) ? round_up_8(map.value_size) * MapTable::get().processors.count()
+                           : map.value_size;
+}
+
+void copy_to_users_value(const Map& map, const void* value, void* out) noexcept {
+    if (!is_per_cpu(map)) {
+        copy_value_out(map, value, out);
+        return;
+    }
+    const std::size_t distance = ops_of(map.type)->slot_distance(map);
+    const std::size_t bytes = round_up_8(map.value_size);
+    for (std::uint32_t i = 0; i < MapTable::get().processors.count(); ++i) {
+        copy_bytes(static_cast<std::byte*>(out) + i * bytes,
+                   static_cast<const std::byte*>(value) + i * distance, bytes);
+    }
+}
 
 std::errc update_by_user(Map& map, const void* key, const void* value,
                          std::uint64_t flags) noexcept {
     const MapOps* const ops = ops_of(map.type);
+    if (ops->update_slot != nullptr) {
+        return ops->update_slot(map, key, value, flags, kEveryProcessor);
+    }
     return ops->push != nullptr ? ops->push(map, value, flags) : update(map, key, value, flags);
 }
 

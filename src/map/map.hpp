@@ -19,6 +19,7 @@
 #include "base/errc.hpp"
 #include "base/result.hpp"
 #include "defer/task_work.hpp"
+#include "map/processors.hpp"
 #include "sync/platform.hpp"
 #include "sync/pool.hpp"
 
@@ -83,6 +84,7 @@ public:
 
     sync::Pool maps;
     platform::Atomic<std::uint32_t> next_id;
+    Processors processors;
 };
 
 /// Creates a map with no user reference yet and one reference. Host only. Errors as the kernel's
@@ -139,6 +141,21 @@ std::errc remove(Map& map, const void* key) noexcept;
 /// Context: any.
 std::errc next_key(Map& map, const void* key, void* next) noexcept;
 
+/// Whether values have a slot for each processor (map/processors.hpp); lookup() returns that of
+/// processor 0 then, and update() is update_slot().
+/// Context: any.
+bool is_per_cpu(const Map& map) noexcept;
+/// The slot of another processor, of a value that was found. Precondition: processor <
+/// Processors::count().
+/// Context: any.
+void* slot_of(const Map& map, void* value, std::uint32_t processor) noexcept;
+inline constexpr std::uint32_t kEveryProcessor = UINT32_MAX;
+/// Writes one processor's slot, in place if the key is there; the slots of a new element are 0
+/// otherwise. kEveryProcessor: all of them, `value` holds user_value_bytes().
+/// Errors: those of update(). Context: any.
+std::errc update_slot(Map& map, const void* key, const void* value, std::uint64_t flags,
+                      std::uint32_t processor) noexcept;
+
 /// Kinds without keys. Errors: errc_kernel_notsupp (the kind has it not), invalid_argument (flags),
 /// argument_list_too_long (full, without BPF_EXIST), no_such_file_or_directory (empty: `out` is
 /// zeroed; bloom filter: not in it), device_or_resource_busy (too many interrupted operations hold
@@ -152,9 +169,12 @@ std::errc peek(Map& map, void* value) noexcept;
 /// Copies a value out for a user: special fields read as zero (K84).
 /// Context: any.
 void copy_value_out(const Map& map, const void* value, void* out) noexcept;
-/// Bytes of a value as users give and get it.
+/// Bytes of a value as users give and get it: all slots of a per-CPU value, each rounded up to 8.
 /// Context: any.
 std::size_t user_value_bytes(const Map& map) noexcept;
+/// copy_value_out(), of all slots.
+/// Context: any.
+void copy_to_users_value(const Map& map, const void* value, void* out) noexcept;
 /// Lookup-and-copy, update and lookup-and-delete for users: of kinds without keys they are peek,
 /// push and pop. Errors: those, no_such_file_or_directory, not_supported where the kernel has it.
 /// Context: task.

@@ -48,6 +48,13 @@ struct MapOps {
     std::errc (*pop)(Map& map, void* out) noexcept;
     std::errc (*peek)(Map& map, void* value) noexcept;
 
+    /// Per-CPU kinds; what the others are given and return is then the slot of processor 0, and
+    /// `update` is not there. Bytes from a slot to the next processor's.
+    std::size_t (*slot_distance)(const Map& map) noexcept;
+    /// Of one slot; of all, if `processor` is kEveryProcessor: `value` has one for each then.
+    std::errc (*update_slot)(Map& map, const void* key, const void* value, std::uint64_t flags,
+                             std::uint32_t processor) noexcept;
+
     /// Batch commands that the kind has, of the BatchCommand bits.
     unsigned batch;
 };
@@ -62,6 +69,8 @@ enum BatchCommand : unsigned {
 extern const MapOps array_ops;
 extern const MapOps hash_ops;
 extern const MapOps ring_buffer_ops;
+extern const MapOps per_cpu_array_ops;
+extern const MapOps per_cpu_hash_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;

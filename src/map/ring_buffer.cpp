@@ -441,6 +441,8 @@ const MapOps ring_buffer_ops = {
     .push = nullptr,
     .pop = nullptr,
     .peek = nullptr,
+    .slot_distance = nullptr,
+    .update_slot = nullptr,
     .batch = 0,
 };
 

@@ -18,11 +18,15 @@ namespace {
 
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
+bool is_hash(const map::Map& map) {
+    return map.type == BPF_MAP_TYPE_HASH || map.type == BPF_MAP_TYPE_PERCPU_HASH;
+}
+
 /// `flags` is looked at by the hash's lookups only, as in the kernel.
 int check_flags(const map::Map& map, const union bpf_attr& attr, bool is_lookup) {
     const auto lock = static_cast<std::uint64_t>(BPF_F_LOCK);
     if ((attr.batch.elem_flags & ~lock) != 0 ||
-        (is_lookup && map.type == BPF_MAP_TYPE_HASH && attr.batch.flags != 0)) {
+        (is_lookup && is_hash(map) && attr.batch.flags != 0)) {
         return -EINVAL;
     }
     const bool locked = (attr.batch.elem_flags & lock) != 0;
@@ -45,7 +49,7 @@ struct Collection {
         const std::uint32_t room = std::min(wanted, of.max_entries);
         wanted = room;
         keys.resize(std::size_t{room} * of.key_size);
-        values.resize(std::size_t{room} * of.value_size);
+        values.resize(std::size_t{room} * map::user_value_bytes(of));
     }
 
     static long visit(const void* key, void* value, void* argument) noexcept {
@@ -59,7 +63,7 @@ struct Collection {
             return 1;
         }
         std::memcpy(self.key(self.count), key, self.map->key_size);
-        map::copy_value_out(*self.map, value, self.value(self.count));
+        map::copy_to_users_value(*self.map, value, self.value(self.count));
         ++self.count;
         return 0;
     }
@@ -81,7 +85,7 @@ struct Collection {
         return keys.data() + std::size_t{index} * map->key_size;
     }
     [[nodiscard]] std::byte* value(std::uint32_t index) {
-        return values.data() + std::size_t{index} * map->value_size;
+        return values.data() + std::size_t{index} * map::user_value_bytes(*map);
     }
 };
 
@@ -93,7 +97,7 @@ long put_count(const Command& command, std::uint32_t count) {
 long deliver(const Command& command, const Collection& found, std::uint32_t token) {
     const union bpf_attr& attr = command.attr;
     const std::size_t key_bytes = std::size_t{found.count} * found.map->key_size;
-    const std::size_t value_bytes = std::size_t{found.count} * found.map->value_size;
+    const std::size_t value_bytes = std::size_t{found.count} * map::user_value_bytes(*found.map);
     if (copy_to_user(attr.batch.keys, found.keys.data(), key_bytes) != no_error ||
         copy_to_user(attr.batch.values, found.values.data(), value_bytes) != no_error ||
         copy_to_user(attr.batch.out_batch, &token, sizeof token) != no_error) {
@@ -187,7 +191,7 @@ long lookup_batch(const Command& command, bool and_delete) {
         return error;
     }
     // The end is told with the last elements, or, by the array, when nothing is left.
-    const bool ended = map.type == BPF_MAP_TYPE_HASH ? !found.more : !filled;
+    const bool ended = is_hash(map) ? !found.more : !filled;
     return ended ? -ENOENT : 0;
 }
 
@@ -212,7 +216,7 @@ long change_batch(const Command& command, bool deletes) {
         return 0;
     }
     std::vector<std::byte> key(map.key_size);
-    std::vector<std::byte> value(deletes ? 0 : map.value_size);
+    std::vector<std::byte> value(deletes ? 0 : map::user_value_bytes(map));
     std::uint32_t done = 0;
     long result = 0;
     for (; done < attr.batch.count; ++done) {
@@ -225,7 +229,7 @@ long change_batch(const Command& command, bool deletes) {
         }
         result = negative_errno(
             deletes ? map::remove(map, key.data())
-                    : map::update(map, key.data(), value.data(), attr.batch.elem_flags));
+                    : map::update_by_user(map, key.data(), value.data(), attr.batch.elem_flags));
         if (result != 0) {
             break;
         }

@@ -30,8 +30,8 @@ bool types_fit(const BtfObject& btf, const union bpf_attr& attr) {
     }
     const btf_type* value = btf__type_by_id(btf.types(), attr.btf_value_type_id);
     const bool is_section = btf_is_datasec(value) || btf_is_var(value);
-    if (attr.map_type == BPF_MAP_TYPE_ARRAY) {
-        if (attr.btf_key_type_id == 0) {
+    if (attr.map_type == BPF_MAP_TYPE_ARRAY || attr.map_type == BPF_MAP_TYPE_PERCPU_ARRAY) {
+        if (attr.btf_key_type_id == 0 && attr.map_type == BPF_MAP_TYPE_ARRAY) {
             // Keyless: .data, .bss and .rodata only.
             return attr.max_entries == 1 && is_section;
         }

@@ -230,7 +230,14 @@ protected:
     static constexpr unsigned kOperations = 10'000;
     static constexpr std::uint32_t kBatch = 5;
 
-    [[nodiscard]] std::size_t value_bytes() const { return GetParam().value_size; }
+    [[nodiscard]] std::size_t value_bytes() const {
+        const Shape& shape = GetParam();
+        const bool per_cpu =
+            shape.type == BPF_MAP_TYPE_PERCPU_ARRAY || shape.type == BPF_MAP_TYPE_PERCPU_HASH;
+        return per_cpu ? ((shape.value_size + std::size_t{7}) & ~std::size_t{7}) *
+                             static_cast<std::size_t>(libbpf_num_possible_cpus())
+                       : shape.value_size;
+    }
     std::uint32_t random(std::uint32_t below) {
         return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(random_);
     }
@@ -372,6 +379,9 @@ const Shape kShapes[] = {
     {"array", BPF_MAP_TYPE_ARRAY, 4, 12, 7},
     {"hash", BPF_MAP_TYPE_HASH, 5, 12, 7},
     {"hash_on_demand", BPF_MAP_TYPE_HASH, 8, 8, 7, BPF_F_NO_PREALLOC},
+    {"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 12, 7},
+    {"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 5, 12, 7},
+    {"percpu_hash_on_demand", BPF_MAP_TYPE_PERCPU_HASH, 8, 8, 7, BPF_F_NO_PREALLOC},
     {"bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, 0, 12, 1000},
     {"bloom_filter_of_two", BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 10000, 0, 2},
     {"lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, 12, 20, BPF_F_NO_PREALLOC},
@@ -386,6 +396,8 @@ const Shape kBases[] = {
     {"stack", BPF_MAP_TYPE_STACK, 0, 8, 4},
     {"array", BPF_MAP_TYPE_ARRAY, 4, 8, 4},
     {"hash", BPF_MAP_TYPE_HASH, 4, 8, 4},
+    {"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 4},
+    {"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 4},
     {"bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 4},
     {"lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, 8, 4, BPF_F_NO_PREALLOC},
 };
