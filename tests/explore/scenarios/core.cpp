@@ -401,7 +401,7 @@ std::shared_ptr<Core> make_core(Setup& setup, CoreLimits limits) {
                           context.mode.get() == task::Notify::signal);
                 index = task::Link{node->next.load(std::memory_order_relaxed)}.next();
             }
-            check(!urgent || core->deaths || core->may_wait, "lost-wakeup",
+            check(!urgent || core->deaths || core->signals_fail, "lost-wakeup",
                   "works wait for " + machine.plans()[thread].name + ", which sleeps untold");
         }
     });

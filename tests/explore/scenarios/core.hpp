@@ -78,7 +78,7 @@ public:
     bool deaths = false;
     /// A work may wait though its target sleeps: signals may fail, or a drain's budget be used up,
     /// so that the worker is asked.
-    bool may_wait = false;
+    bool signals_fail = false;
 
 private:
     void finish();

@@ -94,7 +94,7 @@ const Registered kScheduleDrain{
      .about = "thread that drains, 2 nmi that schedule onto it",
      .lay_out = [](Setup& setup) {
          auto core = make_core(setup, {.contexts = 3});
-         core->may_wait = true;  // Two events on top of callbacks use up the budget.
+         core->signals_fail = true;  // Two events on top of callbacks use up the budget.
          defer::Slot& one = core->slot("slot1");
          defer::Slot& two = core->slot("slot2");
          const unsigned thread = core->thread(0, "target", [] {

@@ -428,7 +428,7 @@ const Registered kNotifyFails{
          make_standby(*core, one);
          make_standby(*core, two);
          Setup::machine().set_notify_failures(1);
-         core->may_wait = true;
+         core->signals_fail = true;
          const unsigned target = core->target(0);
          core->thread(0, "one", [=, &one] { schedule(1, one, core->task(target)); });
          core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
