@@ -159,7 +159,7 @@ const Registered kLatePush{
              });
              core->worker_rounds(1);
              core->before_cleanup([] {
-                 check(noted(kRan + 3) == 1, "ledger",
+                 check(noted(kRan + 3) == 1 && noted(kRan + 2) == noted(kAccepted + 2), "ledger",
                        "a work is lost from the list of a thread that lives");
              });
          },

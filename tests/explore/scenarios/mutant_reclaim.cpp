@@ -104,16 +104,19 @@ const Registered kNestedReaders{
          defer::Slot& slot = core->slot("slot");
          make_standby(*core, slot);
          core->thread(0, "reader", [&slot] {
-             task::Task& self = *task::current();
-             const task::ReadSection outer(self, sync::Flavour::brief);
-             auto* context = reinterpret_cast<defer::WorkContext*>(slot.word.load(acquire));
-             const task::ReadSection inner(self, sync::Flavour::brief);
              {
-                 const task::ReadSection innermost(self, sync::Flavour::brief);
+                 task::Task& self = *task::current();
+                 const task::ReadSection outer(self, sync::Flavour::brief);
+                 auto* context = reinterpret_cast<defer::WorkContext*>(slot.word.load(acquire));
+                 const task::ReadSection inner(self, sync::Flavour::brief);
+                 {
+                     const task::ReadSection innermost(self, sync::Flavour::brief);
+                 }
+                 if (context != nullptr) {
+                     static_cast<void>(context->node.next.load(acquire));
+                 }
              }
-             if (context != nullptr) {
-                 static_cast<void>(context->node.next.load(acquire));
-             }
+             exit_task();  // So that no sweep closes what it has left open.
          });
          core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
          core->worker_rounds(1);
