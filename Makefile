@@ -44,6 +44,7 @@ prove: dev  ## long: what may fail by chance ROUNDS times over; an event after e
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
 	@set -e; for test in $(STORMS); do \
 	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
+	build/dev/tests/explore/explore --large --budget 300
 
 mutants: dev  ## faults put into the core one at a time, which the explorer must catch
 	tools/mutants.sh --build build/dev --jobs $(JOBS)
