@@ -42,7 +42,6 @@ constexpr std::uint64_t hash2(std::uint64_t a, std::uint64_t b) {
 constexpr std::uint32_t bit(unsigned index) { return 1U << index; }
 
 constexpr bool is_memory(Kind kind) { return kind >= Kind::load && kind <= Kind::plain_store; }
-constexpr bool is_update(Kind kind) { return kind >= Kind::exchange && kind <= Kind::bit_and; }
 constexpr bool is_plain(Kind kind) { return kind == Kind::plain_load || kind == Kind::plain_store; }
 
 std::uint64_t read_raw(const void* address, unsigned size) {
