@@ -7,6 +7,7 @@
 
 #include "bpf/helpers.hpp"
 #include "map/map.hpp"
+#include "map/map_in_map.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -85,7 +86,7 @@ std::uint64_t map_lookup_elem(Machine& machine, const std::uint64_t* arguments) 
     }
     void* value =
         own_slot(machine, *map, map::lookup(*map, reinterpret_cast<const void*>(arguments[1])));
-    if (value != nullptr) {
+    if (value != nullptr && !map::is_outer(*map)) {
         machine.remember_value(*map, value);
     }
     return reinterpret_cast<std::uint64_t>(value);
@@ -96,7 +97,8 @@ std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) 
     if (map == nullptr) {
         return 0;
     }
-    if ((map->flags & BPF_F_RDONLY_PROG) != 0 || !machine.may_read(arguments[2], map->value_size)) {
+    if (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0 ||
+        !machine.may_read(arguments[2], map->value_size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(map->value_size / 8);
@@ -134,7 +136,7 @@ std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) 
     if (map == nullptr) {
         return 0;
     }
-    if ((map->flags & BPF_F_RDONLY_PROG) != 0) {
+    if (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0) {
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::remove(*map, reinterpret_cast<const void*>(arguments[1])));
@@ -177,7 +179,8 @@ std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) no
 
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
     ForEach walk{&machine, machine.map_of(arguments[0]), 0, arguments[2]};
-    if (walk.map == nullptr || !machine.is_function(arguments[1], &walk.entry)) {
+    if (walk.map == nullptr || map::is_outer(*walk.map) ||
+        !machine.is_function(arguments[1], &walk.entry)) {
         return machine.fault(FaultKind::bad_argument);
     }
     if (arguments[3] != 0) {

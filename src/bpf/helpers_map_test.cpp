@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bpf/test_helpers.hpp"
+#include "map/map_in_map.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -129,6 +130,57 @@ TEST_F(HelperTest, takes_no_value_with_a_slot_as_the_source_of_an_update) {
                          domain.wide_map(R1, map), copy(R2, R10), add(R2, -4), set(R4, 0),
                          call(BPF_FUNC_map_update_elem), leave()},
                         12);
+}
+
+TEST_F(HelperTest, maps_of_maps_are_looked_into_and_no_more) {
+    map::Map& inner = domain.array(8, 2);
+    map::Map& stranger = domain.array(16, 2);
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_HASH_OF_MAPS;
+    spec.key_size = 4;
+    spec.value_size = 4;
+    spec.max_entries = 1;
+    spec.inner = &inner;
+    map::Map& outer = domain.add_map(spec);
+    const std::uint32_t key = 0;
+    ASSERT_EQ(map::put_inner(outer, &key, inner, BPF_ANY), no_error);
+    const std::uint64_t seven = 7;
+    ASSERT_EQ(map::update(inner, &key, &seven, BPF_ANY), no_error);
+    // The program has the outer map alone, and reads and writes the value of the inner one.
+    const auto through = [&](Piece between) {
+        return std::vector<Piece>{store_imm(BPF_W, R10, -4, 0),
+                                  domain.wide_map(R1, outer),
+                                  copy(R2, R10),
+                                  add(R2, -4),
+                                  call(BPF_FUNC_map_lookup_elem),
+                                  between,
+                                  copy(R1, R0),
+                                  copy(R2, R10),
+                                  add(R2, -4),
+                                  call(BPF_FUNC_map_lookup_elem),
+                                  load(BPF_DW, R1, R0, 0),
+                                  store_imm(BPF_DW, R0, 0, 8),
+                                  copy(R0, R1),
+                                  leave()};
+    };
+    EXPECT_EQ(domain.run(domain.load(through(set(R3, 0)))), 7u);
+    EXPECT_EQ(domain.run_in_nmi(domain.load(through(set(R3, 0)))), 8u);
+    // A map that could not be in it, and what is no map.
+    domain.expect_fault(domain.load(through(wide(R0, reinterpret_cast<std::uint64_t>(&stranger)))),
+                        FaultKind::bad_argument, 11);
+    domain.expect_fault(domain.load(through(add(R0, 8))), FaultKind::bad_argument, 10);
+    // The map itself is not for programs to touch; nor is the outer one to be changed.
+    domain.expect_fault(domain.load({store_imm(BPF_W, R10, -4, 0), domain.wide_map(R1, outer),
+                                     copy(R2, R10), add(R2, -4), call(BPF_FUNC_map_lookup_elem),
+                                     load(BPF_DW, R0, R0, 0), leave()}),
+                        FaultKind::bad_load, 6);
+    for (const int id :
+         {BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem, BPF_FUNC_for_each_map_elem}) {
+        expect_bad_argument({store_imm(BPF_DW, R10, -8, 0), domain.wide_map(R1, outer),
+                             copy(R2, R10), add(R2, -4), copy(R3, R2), set(R4, 0), call(id),
+                             leave()},
+                            7);
+    }
 }
 
 // Executions in nmi are preempted in their middle here: there are more threads than processors.

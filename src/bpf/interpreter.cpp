@@ -10,6 +10,7 @@
 #include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/task_view.hpp"
+#include "map/map_in_map.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -473,7 +474,32 @@ map::Map* Machine::map_of(std::uint64_t value) noexcept {
             return last_map_;
         }
     }
-    return nullptr;
+    auto* const inner = reinterpret_cast<map::Map*>(value);
+    if (!has_outer_maps() || !map::is_map(inner) || !may_be_inner(*inner)) {
+        return nullptr;
+    }
+    last_map_ = inner;
+    return inner;
+}
+
+bool Machine::has_outer_maps() const noexcept {
+    for (std::uint32_t i = 0; i < program.map_count; ++i) {
+        if (map::is_outer(*program.maps[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// A program can only have the address of an inner map from a map of maps, now or when it scheduled
+/// the callback that runs; without types, every map that could be in one of its own will do.
+bool Machine::may_be_inner(const map::Map& map) const noexcept {
+    for (std::uint32_t i = 0; i < program.map_count; ++i) {
+        if (map::is_outer(*program.maps[i]) && map::fits_into(map, program.maps[i]->inner)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // ---- Checks -------------------------------------------------------------------------------------
@@ -501,32 +527,48 @@ bool Machine::in_task_view(std::uint64_t address, std::uint64_t size) const noex
 
 bool Machine::find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept {
     for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        const map::Map& map = *program.maps[i];
-        if (!map::may_access_value(map, address, size)) {
-            continue;
+        if (find_window_in(*program.maps[i], address, size, found)) {
+            return true;
         }
-        // The part of the value around the address that holds no special field.
-        const std::uintptr_t value = map::value_start(map, address);
-        std::uintptr_t low = value;
-        std::uintptr_t high = value + map.value_size;
-        const auto exclude = [&](std::int32_t offset, std::size_t bytes) {
-            if (offset == map::kNoField) {
-                return;
-            }
-            const std::uintptr_t field = value + static_cast<std::uint32_t>(offset);
-            if (field + bytes <= address) {
-                low = field + bytes > low ? field + bytes : low;
-            } else {
-                high = field < high ? field : high;
-            }
-        };
-        exclude(map.task_work_offset, 8);
-        exclude(map.spin_lock_offset, 4);
-        found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
-                 (map.flags & BPF_F_RDONLY_PROG) == 0};
-        return true;
+    }
+    if (!has_outer_maps()) {
+        return false;
+    }
+    const sync::Pool& maps = map::MapTable::get().maps;
+    for (std::uint32_t i = 0; i < maps.count(); ++i) {
+        const auto* map = static_cast<const map::Map*>(maps.at(i));
+        if (map::is_map(map) && may_be_inner(*map) && find_window_in(*map, address, size, found)) {
+            return true;
+        }
     }
     return false;
+}
+
+bool Machine::find_window_in(const map::Map& map, std::uint64_t address, std::uint64_t size,
+                             Window& found) noexcept {
+    if (!map::may_access_value(map, address, size)) {
+        return false;
+    }
+    // The part of the value around the address that holds no special field.
+    const std::uintptr_t value = map::value_start(map, address);
+    std::uintptr_t low = value;
+    std::uintptr_t high = value + map.value_size;
+    const auto exclude = [&](std::int32_t offset, std::size_t bytes) {
+        if (offset == map::kNoField) {
+            return;
+        }
+        const std::uintptr_t field = value + static_cast<std::uint32_t>(offset);
+        if (field + bytes <= address) {
+            low = field + bytes > low ? field + bytes : low;
+        } else {
+            high = field < high ? field : high;
+        }
+    };
+    exclude(map.task_work_offset, 8);
+    exclude(map.spin_lock_offset, 4);
+    found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
+             (map.flags & BPF_F_RDONLY_PROG) == 0};
+    return true;
 }
 
 bool Machine::may_access_elsewhere(std::uint64_t address, std::uint64_t size, bool write) noexcept {

@@ -169,6 +169,10 @@ private:
                                             bool write) noexcept;
     [[nodiscard]] bool in_task_view(std::uint64_t address, std::uint64_t size) const noexcept;
     bool find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept;
+    static bool find_window_in(const map::Map& map, std::uint64_t address, std::uint64_t size,
+                               Window& found) noexcept;
+    [[nodiscard]] bool has_outer_maps() const noexcept;
+    [[nodiscard]] bool may_be_inner(const map::Map& map) const noexcept;
     void discard_records() noexcept;
 
     const bpf_insn* insns_;

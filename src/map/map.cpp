@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/assert.hpp"
+#include "map/map_in_map.hpp"
 #include "map/map_ops.hpp"
 #include "map/ring_buffer.hpp"
 #include "map/value.hpp"
@@ -139,6 +140,10 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &ring_buffer_ops;
     case BPF_MAP_TYPE_QUEUE:
         return &queue_ops;
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+        return &array_of_maps_ops;
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
+        return &hash_of_maps_ops;
     case BPF_MAP_TYPE_PERCPU_ARRAY:
         return &per_cpu_array_ops;
     case BPF_MAP_TYPE_PERCPU_HASH:
@@ -217,6 +222,7 @@ Result<Map*> create(const MapSpec& spec) {
     map->btf_value_type_id = spec.btf_value_type_id;
     map->task_work_offset = spec.task_work_offset;
     map->spin_lock_offset = spec.spin_lock_offset;
+    map->inner = spec.inner == nullptr ? InnerShape{} : shape_of(*spec.inner);
     map->user_count.store(0, std::memory_order_relaxed);
     map->references.store(1, std::memory_order_relaxed);
     map->frozen.store(0, std::memory_order_relaxed);
@@ -335,6 +341,10 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     if (value == nullptr) {
         return std::errc::no_such_file_or_directory;
     }
+    if (is_outer(map)) {
+        copy_bytes(out, &static_cast<const Map*>(value)->id, sizeof(std::uint32_t));
+        return no_error;
+    }
     if ((flags & BPF_F_LOCK) == 0) {
         copy_to_users_value(map, value, out);
         return no_error;
@@ -370,6 +380,11 @@ std::size_t user_value_bytes(const Map& map) noexcept {
 }
 
 void copy_to_users_value(const Map& map, const void* value, void* out) noexcept {
+    if (is_outer(map)) {
+        const std::uint32_t id = inner_id(value);
+        copy_bytes(out, &id, sizeof(id));
+        return;
+    }
     if (!is_per_cpu(map)) {
         copy_value_out(map, value, out);
         return;

@@ -31,6 +31,20 @@ inline constexpr std::uint8_t kMapLive = sync::kStateUser + 1;
 /// Offset of a special field in the value; kNoField if there is none.
 inline constexpr std::int32_t kNoField = -1;
 
+/// What inner maps have in common (map/map_in_map.hpp).
+struct InnerShape {
+    std::uint32_t type = 0;
+    std::uint32_t key_size = 0;
+    std::uint32_t value_size = 0;
+    std::uint32_t max_entries = 0;
+    std::uint32_t flags = 0;
+    std::int32_t task_work_offset = kNoField;
+    std::int32_t spin_lock_offset = kNoField;
+    friend bool operator==(const InnerShape&, const InnerShape&) = default;
+};
+
+struct Map;
+
 /// What MAP_CREATE asks for, after the BTF has been looked at by the caller (uapi).
 struct MapSpec {
     std::uint32_t type = 0;  ///< BPF_MAP_TYPE_*
@@ -45,6 +59,7 @@ struct MapSpec {
     std::uint32_t btf_value_type_id = 0;
     std::int32_t task_work_offset = kNoField;
     std::int32_t spin_lock_offset = kNoField;
+    const Map* inner = nullptr;  ///< Maps of maps: the one that the elements will resemble.
 };
 
 struct MapOps;
@@ -65,6 +80,7 @@ struct alignas(64) Map {
     std::uint32_t btf_value_type_id;
     std::int32_t task_work_offset;
     std::int32_t spin_lock_offset;
+    InnerShape inner;                            ///< Maps of maps; else type 0.
     platform::Atomic<std::uint32_t> user_count;  ///< Descriptors and pins (usercnt).
     platform::Atomic<std::uint32_t> references;  ///< user_count's one, programs: host only.
     platform::Atomic<std::uint32_t> frozen;      ///< BPF_MAP_FREEZE.

@@ -71,6 +71,8 @@ extern const MapOps hash_ops;
 extern const MapOps ring_buffer_ops;
 extern const MapOps per_cpu_array_ops;
 extern const MapOps per_cpu_hash_ops;
+extern const MapOps array_of_maps_ops;
+extern const MapOps hash_of_maps_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;

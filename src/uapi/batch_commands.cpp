@@ -19,7 +19,8 @@ namespace {
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
 bool is_hash(const map::Map& map) {
-    return map.type == BPF_MAP_TYPE_HASH || map.type == BPF_MAP_TYPE_PERCPU_HASH;
+    return map.type == BPF_MAP_TYPE_HASH || map.type == BPF_MAP_TYPE_PERCPU_HASH ||
+           map.type == BPF_MAP_TYPE_HASH_OF_MAPS;
 }
 
 /// `flags` is looked at by the hash's lookups only, as in the kernel.
@@ -169,7 +170,7 @@ long lookup_batch(const Command& command, bool and_delete) {
     if (const long error = put_count(command, 0); error != 0) {
         return error;
     }
-    if (map.type == BPF_MAP_TYPE_LPM_TRIE) {
+    if (map.type == BPF_MAP_TYPE_LPM_TRIE || map.type == BPF_MAP_TYPE_ARRAY_OF_MAPS) {
         return walk_batch(command, access);
     }
     std::uint32_t passed = 0;
@@ -227,9 +228,8 @@ long change_batch(const Command& command, bool deletes) {
             result = -EFAULT;
             break;
         }
-        result = negative_errno(
-            deletes ? map::remove(map, key.data())
-                    : map::update_by_user(map, key.data(), value.data(), attr.batch.elem_flags));
+        result = deletes ? negative_errno(map::remove(map, key.data()))
+                         : access.update(key.data(), value.data(), attr.batch.elem_flags);
         if (result != 0) {
             break;
         }

@@ -4,7 +4,9 @@
 #include <linux/bpf.h>
 
 #include <cerrno>
+#include <cstring>
 
+#include "map/map_in_map.hpp"
 #include "uapi/descriptors.hpp"
 
 namespace taskwork::uapi {
@@ -27,6 +29,21 @@ MapAccess::MapAccess(std::uint32_t descriptor, unsigned wanted)
     if (!section_->entered()) {
         error_ = -ESRCH;
     }
+}
+
+long MapAccess::update(const void* key, const void* value, std::uint64_t flags) const {
+    if (!map::is_outer(map())) {
+        return negative_errno(map::update_by_user(map(), key, value, flags));
+    }
+    if (const std::errc error = map::may_put_inner(map(), key, flags); error != no_error) {
+        return negative_errno(error);
+    }
+    std::uint32_t descriptor = 0;
+    std::memcpy(&descriptor, value, sizeof descriptor);
+    int error = 0;
+    const auto inner = object_as<MapObject>(static_cast<int>(descriptor), error);
+    return inner == nullptr ? error
+                            : negative_errno(map::put_inner(map(), key, inner->map(), flags));
 }
 
 std::errc MapAccess::next_key(const void* key, void* next) const {

@@ -27,6 +27,9 @@ public:
     /// The next key in the order of the kernel's walks. Errors as map::next_key().
     /// Context: task.
     [[nodiscard]] std::errc next_key(const void* key, void* next) const;
+    /// Update with a value of a user: of maps of maps it is a descriptor. 0 or a negative errno.
+    /// Context: task.
+    [[nodiscard]] long update(const void* key, const void* value, std::uint64_t flags) const;
 
 private:
     int error_ = 0;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "map/map_in_map.hpp"
 #include "uapi/command.hpp"
 #include "uapi/descriptors.hpp"
 #include "uapi/map_access.hpp"
@@ -100,6 +101,9 @@ long lookup(const Command& command, bool and_delete) {
     if (const int error = copy_key(map, attr.key, key); error != 0) {
         return error;
     }
+    if (and_delete && map::is_outer(map)) {
+        return kNotSupported;
+    }
     std::vector<std::byte> value(map::user_value_bytes(map));
     if (map.type == BPF_MAP_TYPE_BLOOM_FILTER && !and_delete &&
         copy_from_user(value.data(), attr.value, value.size()) != no_error) {
@@ -168,7 +172,18 @@ long map_create(const Command& command) {
         spec.spin_lock_offset = fields.spin_lock;
     }
 
+    // Its errors come behind those of everything else.
+    int inner_error = 0;
+    std::shared_ptr<MapObject> inner;
+    if (attr.map_type == BPF_MAP_TYPE_ARRAY_OF_MAPS || attr.map_type == BPF_MAP_TYPE_HASH_OF_MAPS) {
+        inner = object_as<MapObject>(static_cast<int>(attr.inner_map_fd), inner_error);
+        spec.inner = inner == nullptr ? nullptr : &inner->map();
+    }
+
     Result<map::Map*> created = map::create(spec);
+    if (!created && created.error().code == std::errc::bad_file_descriptor) {
+        return refuse(inner_error, created.error().text);
+    }
     if (!created) {
         return refuse(negative_errno(created.error().code), created.error().text);
     }
@@ -217,7 +232,7 @@ long map_update_elem(const Command& command) {
     if (copy_from_user(value.data(), attr.value, value.size()) != no_error) {
         return -EFAULT;
     }
-    return negative_errno(map::update_by_user(map, key.data(), value.data(), attr.flags));
+    return access.update(key.data(), value.data(), attr.flags);
 }
 
 long map_delete_elem(const Command& command) {
