@@ -58,7 +58,14 @@ bool Machine::close(Who seed, std::uint32_t enabled, std::uint32_t* ample) {
                         own |= bit(other);
                     }
                 }
-                const std::uint32_t found = conflicts(thread.buffer[0].place, true, own);
+                std::uint32_t found = conflicts(thread.buffer[0].place, true, own);
+                Request store;
+                store.kind = Kind::store;
+                store.operand = thread.buffer[0].value;
+                const LifeUse life = life_use(thread.buffer[0].place, store);
+                if (life.changes) {
+                    found |= conflicts(life.place, true, own);
+                }
                 contended = contended || found != 0;
                 agents |= found;
             } else if (!thread.finished && !world_.dead[thread.process]) {

@@ -186,7 +186,9 @@ void Machine::watch(const void* object, const void* fields, std::size_t size,
         std::abort();
     }
     watched_.push_back({reinterpret_cast<std::uintptr_t>(object),
-                        reinterpret_cast<std::uintptr_t>(fields), size, edge});
+                        reinterpret_cast<std::uintptr_t>(fields), size, edge,
+                        static_cast<PlaceId>(places_.size())});
+    places_.push_back(Place{});  // Its life.
 }
 
 void Machine::watch_section(unsigned thread, const void* word) {
@@ -531,6 +533,9 @@ std::uint32_t Machine::contenders(unsigned index, const Request& request) {
     if (const PlaceId second = second_place(request); second != kNowhere) {
         found |= conflicts(second, request.kind == Kind::fence, bit(index));
     }
+    if (const LifeUse life = life_use(request.place, request); life.place != kNowhere) {
+        found |= conflicts(life.place, life.changes, bit(index));
+    }
     // Whatever a process wrote before it died is there to be found by those who clean up.
     const unsigned process = world_.actors[index].process;
     const auto statics = reinterpret_cast<std::uintptr_t>(statics_);
@@ -539,6 +544,21 @@ std::uint32_t Machine::contenders(unsigned index, const Request& request) {
         found |= bit(kKill + process);
     }
     return found;
+}
+
+Machine::LifeUse Machine::life_use(PlaceId id, const Request& request) const {
+    const Place& place = places_[id];
+    if (place.address == 0 || place.object < 0) {
+        return {};
+    }
+    const bool changes =
+        place.is_word &&
+        ((request.kind == Kind::compare_exchange && (request.expected & 0xff) == 0) ||
+         ((request.kind == Kind::store || request.kind == Kind::exchange ||
+           request.kind == Kind::compare_exchange) &&
+          (request.operand & 0xff) == 0));
+    const PlaceId life = watched_[static_cast<unsigned>(place.object)].life;
+    return {place.is_word && !changes ? kNowhere : life, changes};
 }
 
 bool Machine::writes_now(const Request& request) const {
@@ -638,6 +658,10 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
     if (request.place != kNowhere) {
         const bool writes = kind != Kind::load && kind != Kind::plain_load && kind != Kind::is_gone;
         note_access(request.place, index, writes);
+        const LifeUse life = life_use(request.place, request);
+        if (life.place != kNowhere) {
+            note_access(life.place, index, life.changes);
+        }
         if (const PlaceId second = second_place(request); second != kNowhere) {
             note_access(second, index, kind == Kind::fence);
         }
@@ -646,9 +670,13 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
             note_access(thing(Thing::process, self.process), index, true);
         }
         if (model_ == Model::tso && (kind == Kind::store || kind == Kind::plain_store)) {
-            note_access(request.place, kFlush + self.thread, true);
-            if (may_die_[self.process]) {
-                note_access(request.place, kKill + self.process, true);
+            for (const PlaceId place : {request.place, life.changes ? life.place : kNowhere}) {
+                if (place != kNowhere) {
+                    note_access(place, kFlush + self.thread, true);
+                }
+                if (place != kNowhere && may_die_[self.process]) {
+                    note_access(place, kKill + self.process, true);
+                }
             }
         }
         if (is_plain(kind)) {

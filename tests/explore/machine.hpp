@@ -314,6 +314,12 @@ private:
     std::uint32_t contenders(unsigned actor, const Request& request);
     bool close(Who seed, std::uint32_t enabled, std::uint32_t* ample);
     [[nodiscard]] bool writes_now(const Request& request) const;
+    /// What a step has to do with the life of a watched object.
+    struct LifeUse {
+        PlaceId place = kNowhere;
+        bool changes = false;
+    };
+    [[nodiscard]] LifeUse life_use(PlaceId place, const Request& request) const;
     [[nodiscard]] bool op_enabled(const Actor& actor) const;
     [[nodiscard]] bool is_gone(std::uint64_t target) const;
     [[nodiscard]] bool needs_drained(const Request& request) const;
@@ -389,6 +395,8 @@ private:
         std::uintptr_t fields;
         std::size_t size;
         bool (*edge)(std::uint64_t, std::uint64_t);
+        PlaceId
+            life;  ///< Stands for whether it is free: claims and releases do not commute with uses.
     };
     std::vector<Watched> watched_;
     std::array<PlaceId, kThreadsMax> section_places_{};
