@@ -318,6 +318,10 @@ void drain_safe(Task& task) noexcept {
     if (lowered) {
         drain(task);  // It may have been raised for a work of the other list.
     }
+    if (has_works(task)) {
+        // A drain that its budget has cut said so in what was cleared above.
+        task.attention.fetch_or(kAttentionLook, std::memory_order_relaxed);
+    }
     if (!has_works(task, List::safe_point)) {
         return;
     }

@@ -127,9 +127,12 @@ TEST_F(RunPointTest, a_drain_ends_when_its_budget_is_used_up_and_the_rest_runs_l
     safe_point();
     EXPECT_EQ(order.size(), kDrainPasses);
     EXPECT_EQ(current()->statistics.drains_cut.get(), 1U);
+    // By which the library's safe point, one load when idle, knows that it is not.
+    EXPECT_NE(current()->attention.load(std::memory_order_relaxed), 0U);
     safe_point();
     safe_point();
     EXPECT_EQ(order.size(), 21U);
+    EXPECT_EQ(current()->attention.load(std::memory_order_relaxed), 0U);
 }
 
 // With 3 ms callbacks and an event each ms every pass brought more works than the one before.
