@@ -75,6 +75,7 @@ std::uint64_t probe_read_user_str(Machine& machine, const std::uint64_t* argumen
 std::uint64_t probe_read_kernel(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t probe_read_kernel_str(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t get_stackid(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t compare_strings(Machine& machine, const std::uint64_t* arguments) noexcept;
 
 // ---- helpers_print.cpp --------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "bpf/helpers.hpp"
+#include "map/stack_trace.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::bpf {
@@ -132,16 +133,46 @@ std::uint64_t probe_read_kernel_str(Machine& machine, const std::uint64_t* argum
                                                arguments[2], arguments[1]));
 }
 
-/// R1 context, R2 buffer, R3 its size, R4 flags. The walk by frame pointers stops where a frame
-/// cannot be read or does not lie above the one before. Our events interrupt user code only, so the
-/// kernel's part of a stack is empty.
+namespace {
+
+/// Hands the addresses of the interrupted user stack to `add`, innermost first, until it returns
+/// false. The walk by frame pointers stops where a frame cannot be read or does not lie above the
+/// one before. Our events interrupt user code only, so the kernel's part of a stack is empty.
+template <class Add>
+void walk_user_stack(Machine& machine, Add add) noexcept {
+    const auto* context = static_cast<const ucontext_t*>(machine.execution.ucontext);
+    const greg_t* registers = context->uc_mcontext.gregs;
+    auto low = static_cast<std::uint64_t>(registers[REG_RSP]);
+    auto frame = static_cast<std::uint64_t>(registers[REG_RBP]);
+    bool more = add(static_cast<std::uint64_t>(registers[REG_RIP]));
+    for (unsigned depth = 1;
+         depth < kStackDepthMax && more && frame >= low && frame % sizeof(frame) == 0; ++depth) {
+        struct {
+            std::uint64_t next;
+            std::uint64_t return_address;
+        } found{};
+        if (machine.user_memory.read(&found, frame, sizeof(found)) != 0 ||
+            found.return_address == 0) {
+            break;
+        }
+        more = add(found.return_address);
+        low = frame + sizeof(found);
+        frame = found.next;
+    }
+}
+
+bool is_context(const Machine& machine, std::uint64_t value) noexcept {
+    return machine.execution.context != nullptr &&
+           value == reinterpret_cast<std::uint64_t>(machine.execution.context);
+}
+
+}  // namespace
+
+/// R1 context, R2 buffer, R3 its size, R4 flags.
 std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexcept {
-    const Execution& execution = machine.execution;
     const std::uint64_t size = arguments[2];
     const std::uint64_t flags = arguments[3];
-    if (execution.context == nullptr ||
-        arguments[0] != reinterpret_cast<std::uint64_t>(execution.context) ||
-        !machine.may_write(arguments[1], size)) {
+    if (!is_context(machine, arguments[0]) || !machine.may_write(arguments[1], size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(size / 8);
@@ -162,44 +193,60 @@ std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexce
     if ((flags & BPF_F_USER_STACK) == 0 || size == 0) {
         return finish(0, 0);
     }
-    if (execution.ucontext == nullptr) {
+    if (machine.execution.ucontext == nullptr) {
         return finish(0, -EFAULT);
     }
-
-    const greg_t* registers = static_cast<const ucontext_t*>(execution.ucontext)->uc_mcontext.gregs;
     std::uint64_t skip = flags & BPF_F_SKIP_FIELD_MASK;
     std::uint64_t used = 0;
-    const auto add = [&](std::uint64_t address) {
+    walk_user_stack(machine, [&](std::uint64_t address) {
         if (skip != 0) {
             --skip;
-            return;
+            return true;
         }
         std::memcpy(buffer + used, &address, sizeof(address));
         used += sizeof(address);
-    };
-
-    add(static_cast<std::uint64_t>(registers[REG_RIP]));
-    auto low = static_cast<std::uint64_t>(registers[REG_RSP]);
-    auto frame = static_cast<std::uint64_t>(registers[REG_RBP]);
-    for (unsigned depth = 1;
-         depth < kStackDepthMax && used < size && frame >= low && frame % sizeof(frame) == 0;
-         ++depth) {
-        struct {
-            std::uint64_t next;
-            std::uint64_t return_address;
-        } found{};
-        if (machine.user_memory.read(&found, frame, sizeof(found)) != 0 ||
-            found.return_address == 0) {
-            break;
-        }
-        add(found.return_address);
-        low = frame + sizeof(found);
-        frame = found.next;
-    }
+        return used < size;
+    });
     if (skip != 0) {
         return finish(0, -EFAULT);
     }
     return finish(used, static_cast<long>(used));
+}
+
+/// R1 context, R2 map, R3 flags.
+std::uint64_t get_stackid(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = machine.map_of(arguments[1]);
+    const std::uint64_t flags = arguments[2];
+    if (!is_context(machine, arguments[0]) || map == nullptr ||
+        map->type != BPF_MAP_TYPE_STACK_TRACE) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    if ((flags & ~static_cast<std::uint64_t>(BPF_F_SKIP_FIELD_MASK | BPF_F_USER_STACK |
+                                             BPF_F_FAST_STACK_CMP | BPF_F_REUSE_STACKID)) != 0) {
+        return as_result(-EINVAL);
+    }
+    if ((flags & BPF_F_USER_STACK) == 0 || machine.execution.ucontext == nullptr) {
+        return as_result(-EFAULT);
+    }
+    const std::uint32_t depth_max = map::stack_depth_max(*map);
+    machine.charge(depth_max);
+    std::uint64_t* addresses =
+        machine.faulted() ? nullptr : map::stack_claim(*map, machine.task.process);
+    if (addresses == nullptr) {
+        return as_result(-ENOMEM);
+    }
+    std::uint64_t skip = flags & BPF_F_SKIP_FIELD_MASK;
+    std::uint32_t depth = 0;
+    walk_user_stack(machine, [&](std::uint64_t address) {
+        if (skip != 0) {
+            --skip;
+            return true;
+        }
+        // Readers may still look at what was here.
+        __atomic_store_n(&addresses[depth++], address, __ATOMIC_RELAXED);
+        return depth < depth_max;
+    });
+    return as_result(map::stack_store(*map, addresses, depth, flags));
 }
 
 /// bpf_strncmp: R1 string, R2 its size, R3 the string to compare with, in read-only memory.

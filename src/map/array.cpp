@@ -288,6 +288,7 @@ const MapOps array_ops = {
     .peek = nullptr,
     .slot_distance = nullptr,
     .update_slot = nullptr,
+    .copy = nullptr,
     .batch = kBatchLookup | kBatchUpdate,
 };
 

@@ -238,6 +238,7 @@ const MapOps hash_ops = {
     .peek = nullptr,
     .slot_distance = nullptr,
     .update_slot = nullptr,
+    .copy = nullptr,
     .batch = kBatchLookup | kBatchUpdate | kBatchDelete | kBatchLookupAndDelete,
 };
 

@@ -140,6 +140,8 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &ring_buffer_ops;
     case BPF_MAP_TYPE_QUEUE:
         return &queue_ops;
+    case BPF_MAP_TYPE_STACK_TRACE:
+        return &stack_trace_ops;
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
         return &array_of_maps_ops;
     case BPF_MAP_TYPE_HASH_OF_MAPS:
@@ -333,6 +335,9 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     const MapOps* const ops = ops_of(map.type);
     if (ops->peek != nullptr) {
         return ops->peek(map, out);
+    }
+    if (ops->copy != nullptr) {
+        return ops->copy(map, key, out);
     }
     if (ops->lookup == nullptr) {
         return errc_kernel_notsupp;

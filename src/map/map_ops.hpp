@@ -55,6 +55,9 @@ struct MapOps {
     std::errc (*update_slot)(Map& map, const void* key, const void* value, std::uint64_t flags,
                              std::uint32_t processor) noexcept;
 
+    /// Copies a value out for a user, of kinds whose values no program gets.
+    std::errc (*copy)(Map& map, const void* key, void* out) noexcept;
+
     /// Batch commands that the kind has, of the BatchCommand bits.
     unsigned batch;
 };
@@ -73,6 +76,7 @@ extern const MapOps per_cpu_array_ops;
 extern const MapOps per_cpu_hash_ops;
 extern const MapOps array_of_maps_ops;
 extern const MapOps hash_of_maps_ops;
+extern const MapOps stack_trace_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;

@@ -443,6 +443,7 @@ const MapOps ring_buffer_ops = {
     .peek = nullptr,
     .slot_distance = nullptr,
     .update_slot = nullptr,
+    .copy = nullptr,
     .batch = 0,
 };
 

@@ -66,7 +66,6 @@ TEST_F(Loading, what_we_do_not_have_is_refused_and_named) {
     for (const Case& expected : {
              Case{"fail_unknown_helper", -EINVAL, "109"},
              Case{"fail_unknown_map_user_ringbuf", -EINVAL, "inbox"},
-             Case{"fail_unknown_map_stack_trace", -EINVAL, "traces"},
              Case{"fail_unknown_program_xdp", -EINVAL, "XDP"},
              Case{"fail_not_gpl", -EINVAL, "GPL"},
          }) {

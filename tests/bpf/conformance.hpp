@@ -107,6 +107,51 @@ TEST(Programs, get_the_user_stack_by_frame_pointers) {
     });
 }
 
+struct LastStack {
+    std::int64_t id;
+    std::uint64_t stack[8];
+};
+
+TEST(Programs, give_user_stacks_ids_by_which_users_read_them) {
+    SKIP_IF_UNAVAILABLE();
+    on_check_thread([](const check_input& facts) {
+        CheckObject object("check_stackid");
+        ASSERT_EQ(object.load_error(), 0) << CheckObject::log();
+        object.set_input(facts);
+        ThreadEvent event;
+        object.attach("in_nmi", event);
+        ASSERT_TRUE(object.compute_until([&] { return object.result().nmi_runs >= 50; }));
+        object.detach();
+        object.expect_no_failure();
+        const LastStack last = object.read<LastStack>(".data.last");
+        const int map = object.map_fd("traces");
+        const auto id = static_cast<std::uint32_t>(last.id);
+        LastStack read{};
+        ASSERT_EQ(bpf_map_lookup_elem(map, &id, read.stack), 0);
+        LastStack taken{};
+        ASSERT_EQ(bpf_map_lookup_and_delete_elem(map, &id, taken.stack), 0);
+        EXPECT_EQ(std::memcmp(taken.stack, read.stack, sizeof taken.stack), 0);
+        EXPECT_EQ(bpf_map_lookup_and_delete_elem(map, &id, taken.stack), -ENOENT);
+        for (int i = 0; i < 8; ++i) {
+            EXPECT_EQ(read.stack[i], last.stack[i]) << i;
+        }
+        // All that are there, once; then none.
+        unsigned count = 0;
+        std::uint32_t key = 0;
+        while (bpf_map_get_next_key(map, nullptr, &key) == 0 && count < 2000) {
+            ++count;
+            EXPECT_EQ(bpf_map_update_elem(map, &key, read.stack, 0), -EINVAL);
+            EXPECT_EQ(bpf_map_delete_elem(map, &key), 0);
+            EXPECT_EQ(bpf_map_delete_elem(map, &key), -ENOENT);
+            EXPECT_EQ(bpf_map_lookup_elem(map, &key, read.stack), -ENOENT);
+        }
+        EXPECT_LE(count, 50u);
+        key = 1024;
+        EXPECT_EQ(bpf_map_lookup_elem(map, &key, read.stack), -ENOENT);
+        EXPECT_EQ(bpf_map_delete_elem(map, &key), -E2BIG);
+    });
+}
+
 struct Record {
     std::uint32_t context;
     std::uint32_t number;

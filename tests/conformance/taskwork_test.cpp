@@ -110,7 +110,6 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Refusal{"fail_unknown_helper", "send_signal"},
                     Refusal{"fail_unknown_kfunc", "bpf_taskwork_test_no_such_kfunc"},
                     Refusal{"fail_unknown_map_user_ringbuf", "(user_ringbuf)"},
-                    Refusal{"fail_unknown_map_stack_trace", "(stack_trace)"},
                     Refusal{"fail_unknown_program_xdp", "XDP"}, Refusal{"fail_not_gpl", "GPL"}),
     [](const auto& parameter) { return std::string(parameter.param.object); });
 

@@ -92,7 +92,6 @@ TEST(CliErrors, a_kernel_function_that_we_do_not_have_is_named) {
 TEST(CliErrors, a_map_type_that_we_do_not_have_is_named) {
     expect_one_line(run_object(object_path("fail_unknown_map_user_ringbuf")), 125,
                     {"user_ringbuf", "'inbox'"});
-    expect_one_line(run_object(object_path("fail_unknown_map_stack_trace")), 125, {"stack_trace"});
 }
 
 TEST(CliErrors, a_map_larger_than_the_memory_for_all_is_named) {

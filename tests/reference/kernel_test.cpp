@@ -285,8 +285,8 @@ TEST_P(Accepted, by_the_kernel) {
 
 INSTANTIATE_TEST_SUITE_P(Kernel, Accepted,
                          testing::Values("fail_unknown_helper", "fail_unknown_map_user_ringbuf",
-                                         "fail_unknown_map_stack_trace", "fail_unknown_program_xdp",
-                                         "fail_no_perf_event", "fail_no_btf"),
+                                         "fail_unknown_program_xdp", "fail_no_perf_event",
+                                         "fail_no_btf"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 }  // namespace
