@@ -289,6 +289,7 @@ const MapOps array_ops = {
     .slot_distance = nullptr,
     .update_slot = nullptr,
     .copy = nullptr,
+    .users_left = nullptr,
     .batch = kBatchLookup | kBatchUpdate,
 };
 

@@ -239,6 +239,7 @@ const MapOps hash_ops = {
     .slot_distance = nullptr,
     .update_slot = nullptr,
     .copy = nullptr,
+    .users_left = nullptr,
     .batch = kBatchLookup | kBatchUpdate | kBatchDelete | kBatchLookupAndDelete,
 };
 

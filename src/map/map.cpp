@@ -140,6 +140,8 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &ring_buffer_ops;
     case BPF_MAP_TYPE_QUEUE:
         return &queue_ops;
+    case BPF_MAP_TYPE_PROG_ARRAY:
+        return &program_array_ops;
     case BPF_MAP_TYPE_STACK_TRACE:
         return &stack_trace_ops;
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:
@@ -266,9 +268,14 @@ void get_user(Map& map) noexcept {
 void put_user(Map& map) noexcept {
     // The count is 0 before the walk: a schedule either sees that, or has published its context in
     // the slot before and is found by the walk (K98).
-    if (map.user_count.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
-        map.task_work_offset != kNoField) {
-        ops_of(map.type)->cancel_all(map);
+    if (map.user_count.fetch_sub(1, std::memory_order_seq_cst) == 1) {
+        const MapOps* const ops = ops_of(map.type);
+        if (map.task_work_offset != kNoField) {
+            ops->cancel_all(map);
+        }
+        if (ops->users_left != nullptr) {
+            ops->users_left(map);
+        }
     }
     put_reference(map);
 }

@@ -58,6 +58,9 @@ struct MapOps {
     /// Copies a value out for a user, of kinds whose values no program gets.
     std::errc (*copy)(Map& map, const void* key, void* out) noexcept;
 
+    /// The last user has gone; besides cancel_all().
+    void (*users_left)(Map& map) noexcept;
+
     /// Batch commands that the kind has, of the BatchCommand bits.
     unsigned batch;
 };
@@ -77,6 +80,7 @@ extern const MapOps per_cpu_hash_ops;
 extern const MapOps array_of_maps_ops;
 extern const MapOps hash_of_maps_ops;
 extern const MapOps stack_trace_ops;
+extern const MapOps program_array_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;

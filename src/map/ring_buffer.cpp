@@ -444,6 +444,7 @@ const MapOps ring_buffer_ops = {
     .slot_distance = nullptr,
     .update_slot = nullptr,
     .copy = nullptr,
+    .users_left = nullptr,
     .batch = 0,
 };
 

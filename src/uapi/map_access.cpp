@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/program.hpp"
 #include "map/map_in_map.hpp"
+#include "map/program_array.hpp"
 #include "uapi/descriptors.hpp"
 
 namespace taskwork::uapi {
@@ -32,6 +34,9 @@ MapAccess::MapAccess(std::uint32_t descriptor, unsigned wanted)
 }
 
 long MapAccess::update(const void* key, const void* value, std::uint64_t flags) const {
+    if (map().type == BPF_MAP_TYPE_PROG_ARRAY) {
+        return update_program(key, value, flags);
+    }
     if (!map::is_outer(map())) {
         return negative_errno(map::update_by_user(map(), key, value, flags));
     }
@@ -44,6 +49,26 @@ long MapAccess::update(const void* key, const void* value, std::uint64_t flags) 
     const auto inner = object_as<MapObject>(static_cast<int>(descriptor), error);
     return inner == nullptr ? error
                             : negative_errno(map::put_inner(map(), key, inner->map(), flags));
+}
+
+long MapAccess::update_program(const void* key, const void* value, std::uint64_t flags) const {
+    if (const std::errc error = map::may_put_program(map(), key, flags); error != no_error) {
+        return negative_errno(error);
+    }
+    std::uint32_t descriptor = 0;
+    std::memcpy(&descriptor, value, sizeof descriptor);
+    int error = 0;
+    const auto object = object_as<ProgramObject>(static_cast<int>(descriptor), error);
+    if (object == nullptr) {
+        return error;
+    }
+    taskwork::bpf::Program& program = object->program();
+    taskwork::bpf::get_program(program);
+    const std::errc refused = map::put_program(map(), key, {&program, program.id, object->type()});
+    if (refused != no_error) {
+        taskwork::bpf::put_program(program);
+    }
+    return negative_errno(refused);
 }
 
 std::errc MapAccess::next_key(const void* key, void* next) const {

@@ -32,6 +32,9 @@ public:
     [[nodiscard]] long update(const void* key, const void* value, std::uint64_t flags) const;
 
 private:
+    [[nodiscard]] long update_program(const void* key, const void* value,
+                                      std::uint64_t flags) const;
+
     int error_ = 0;
     // In this order: the span ends before the reference goes, since that may free the map.
     std::shared_ptr<MapObject> object_;

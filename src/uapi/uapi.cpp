@@ -8,6 +8,7 @@
 #include "defer/task_work.hpp"
 #include "event/event.hpp"
 #include "map/map.hpp"
+#include "map/program_array.hpp"
 #include "sync/arena.hpp"
 #include "task/run_point.hpp"
 #include "uapi/descriptors.hpp"
@@ -34,6 +35,9 @@ Result<void> start() {
     if (!sync::Arena::present() || !sync::Arena::is_host()) {
         return Error{std::errc::no_such_process, "this process is not the host of a domain"};
     }
+    map::set_program_release([](void* program) noexcept {
+        taskwork::bpf::put_program(*static_cast<taskwork::bpf::Program*>(program));
+    });
     Result<void> made;
     if (!has(sync::Root::works)) {
         made = check(defer::WorkTable::create(defer::WorkTable::kContextsDefault),
