@@ -36,18 +36,22 @@ void* allocate(std::size_t size) {
         return nullptr;
     }
     void*& list = heap.free[size_class];
+    const std::size_t bytes = std::size_t{1} << size_class;
     if (list != nullptr) {
         void* taken = list;
         std::memcpy(&list, taken, sizeof(list));
+        // The hash of a state covers it all: nothing of an earlier use, or run, may be left.
+        std::memset(taken, 0, bytes - sizeof(Block));
         return taken;
     }
-    const std::size_t bytes = std::size_t{1} << size_class;
     if (heap.used + bytes > kBytes) {
         return nullptr;
     }
     auto* block = reinterpret_cast<Block*>(heap.memory + heap.used);
     heap.used += bytes < 32 ? 32 : bytes;
     block->size_class = size_class;
+    block->reserved = 0;
+    std::memset(static_cast<void*>(block + 1), 0, bytes - sizeof(Block));
     return block + 1;
 }
 

@@ -184,6 +184,7 @@ const Registered kRetire{
                  for (unsigned round = 0; round < 3; ++round) {
                      task::run_round(false);
                  }
+                 await_rest();
                  await_rest();  // The reader has left.
                  task::run_round(false);
                  task::run_round(false);

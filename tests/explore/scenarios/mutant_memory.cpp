@@ -7,6 +7,7 @@
 
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
+#include "sync/grace.hpp"
 #include "sync/pool.hpp"
 #include "tests/explore/scenario.hpp"
 
@@ -150,6 +151,42 @@ const Registered kInterruptedSet{
              check(map->take(0) == 70, "pool", "a set bit is not found");
          });
      }}};
+
+/// What a reader has read in its section is not written by whoever waits for it.
+const Registered kPlainReader{
+    {.name = "mutant.plain_reader",
+     .about = "reader of what is not atomic, writer that waits for a grace period",
+     .lay_out =
+         [](Setup& setup) {
+             static_cast<void>(sync::GracePeriods::create());
+             auto& periods = sync::GracePeriods::get();
+             setup.machine().keep(&periods, sizeof(periods));
+             auto* slot = new (memory_of(64)) sync::ReaderSlot;
+             static sync::ReaderSlot* reader = nullptr;
+             reader = slot;
+             sync::GracePeriods::set_reader_walk([](sync::Flavour, std::uint64_t epoch) noexcept {
+                 return reader->is_open_since(epoch);
+             });
+             Variable& pointer = setup.variable("pointer", 1);
+             PlainVariable& object = setup.plain("object", 1);
+             const unsigned process = setup.process();
+             setup.machine().as_thread(0, [] { sync::GracePeriods::register_process(); });
+             setup.thread(process, "reader", [slot, &pointer, &object] {
+                 slot->enter();
+                 if (pointer.load(std::memory_order_acquire) != 0) {
+                     static_cast<void>(object.get());
+                 }
+                 slot->exit();
+             });
+             setup.thread(process, "writer", [&periods, &pointer, &object] {
+                 pointer.store(0, std::memory_order_release);
+                 const sync::GraceTicket ticket = periods.start();
+                 if (periods.poll(ticket, sync::Flavour::brief)) {
+                     object.set(2);
+                 }
+             });
+         },
+     .models = {Model::sc, Model::tso, Model::ra}}};
 
 /// The worker sleeps when nothing is queued, and only then.
 const Registered kSleep{

@@ -38,20 +38,23 @@ void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target)
 /// The context is freed, and another slot's, while somebody has found it.
 const Registered kCancelReclaim{
     {.name = "mutant.cancel_reclaim",
-     .about = "scheduler onto itself, canceller that uses a slot of its own next, worker",
+     .about = "scheduler, canceller that uses a slot of its own next, worker",
      .lay_out =
          [](Setup& setup) {
              auto core = make_core(setup, {.contexts = 1});
              defer::Slot& slot = core->slot("slot");
              defer::Slot& own = core->slot("own slot");
              make_standby(*core, slot);
-             core->thread(0, "scheduler", [&slot] { schedule(1, slot, *task::current()); });
-             core->thread(0, "canceller", [&slot, &own] {
+             core->thread(0, "scheduler",
+                          [core, &slot] { schedule(1, slot, core->task(0), task::Notify::none); });
+             core->thread(0, "canceller", [core, &slot, &own] {
                  defer::cancel(slot);
-                 check(schedule(2, own, *task::current()) != std::errc::device_or_resource_busy,
+                 check(schedule(2, own, core->task(0), task::Notify::none) !=
+                           std::errc::device_or_resource_busy,
                        "reuse", "somebody has scheduled a work of a slot that nobody else knows");
              });
              core->worker_rounds(1);
+             core->before_cleanup([] { task::safe_point(); });
          },
      .large = true}};
 
@@ -71,7 +74,7 @@ const Registered kCancelSweep{
              core->thread(other, "other", [] {});  // It ends, and its process with it.
              core->thread(0, "scheduler",
                           [&other_slot] { schedule(1, other_slot, *task::current()); });
-             core->worker_rounds(1);
+             core->worker_rounds(2);
              core->before_cleanup([] {
                  check(noted(kAccepted + 1) == noted(kRan + 1), "ledger",
                        "a work has not run that nobody has cancelled");
@@ -258,9 +261,11 @@ const Registered kHusks{{.name = "mutant.husks",
                              defer::Slot& one = core->slot("slot1");
                              defer::Slot& two = core->slot("slot2");
                              const unsigned target = core->thread(0, "target", [] {
-                                 await_rest();
                                  task::safe_point();
-                                 check(task::current()->husks.load(relaxed) == 0, "husks",
+                                 exit_task();
+                             });
+                             core->before_cleanup([=] {
+                                 check(core->task(target).husks.load(relaxed) == 0, "husks",
                                        "an empty list is said to hold cancelled nodes");
                              });
                              make_scheduled(*core, 1, one, target);
