@@ -107,9 +107,14 @@ inline bool is_in_flight(sync::Word word) noexcept {
 /// Takes the slot's reference away, whatever the state; idempotent. The caller is inside a brief
 /// section, or has a handle's reference to give. Returns the state in which it found it: scheduled,
 /// if it was the one who cancelled; freed: nothing was to be done. `unless_running`: and if a
-/// callback runs, nothing is done either.
+/// callback runs, nothing is done either. `*round`, if given: the round that it ended.
 /// Context: any.
-WorkState detach(WorkContext& context, bool unless_running = false) noexcept;
+WorkState detach(WorkContext& context, bool unless_running = false,
+                 std::uint32_t* round = nullptr) noexcept;
+
+/// Whether the callback of a round that detach() found running has yet to end.
+/// Context: any.
+bool runs_detached(const WorkContext& context, std::uint32_t round) noexcept;
 
 /// A context for a handle, in standby; nullptr: none is to be had. It is the caller's until
 /// detach(). `owner`: the process.

@@ -323,7 +323,7 @@ void put_node(WorkContext& context, std::uint32_t round) noexcept {
     }
 }
 
-WorkState detach(WorkContext& context, bool unless_running) noexcept {
+WorkState detach(WorkContext& context, bool unless_running, std::uint32_t* round) noexcept {
     Word word = Pool::load(&context);
     for (;;) {
         const bool attached = word.state() == kStateAttaching || (word.flags() & kFlagSlot) != 0;
@@ -357,9 +357,19 @@ WorkState detach(WorkContext& context, bool unless_running) noexcept {
             note(context, word.round(), Transition::cancelled);
         }
         const auto found = word.state() == kStateAttaching ? WorkState::standby : state_of(word);
+        if (round != nullptr) {
+            *round = word.round();
+        }
         retire_if_unreferenced(context, freed);
         return found;
     }
+}
+
+bool runs_detached(const WorkContext& context, std::uint32_t round) noexcept {
+    constexpr std::uint8_t kUnended = kFlagFromRunning | kFlagNode;
+    const Word word = Pool::load(&context);
+    return word.round() == round && state_of(word) == WorkState::freed &&
+           (word.flags() & kUnended) == kUnended;
 }
 
 WorkContext* claim_context(std::uint16_t owner) noexcept {

@@ -32,6 +32,12 @@ constinit std::atomic<std::uint32_t> ended{0};
 /// none, or a wake is missed by it, the waiter looks again after this time.
 constexpr timespec kLookAgain{0, 10'000'000};
 
+/// Sleeps for as long as a few instructions of another thread may take.
+void look_again_soon() noexcept {
+    const timespec soon{0, 50'000};
+    system_call(SYS_nanosleep, reinterpret_cast<long>(&soon), 0);
+}
+
 /// Identities given out; a Work keeps its own for good, in a forked child too.
 constinit std::atomic<std::uint64_t> identities{0};
 
@@ -244,17 +250,31 @@ std::errc cancel_and_wait(WorkWords& work) noexcept {
         return no_error;  // Never scheduled, or by the parent.
     }
     std::uint64_t stopping = library::stopping();
-    auto* context = resolve_context(work.handle.exchange(stopping, std::memory_order_acq_rel));
-    if (context != nullptr) {
-        defer::detach(*context);
+    const std::uint64_t held = work.handle.exchange(stopping, std::memory_order_acq_rel);
+    if (held == stopping) {
+        // Another thread waits for the same. What it has detached only it knows.
+        while (work.handle.load(std::memory_order_acquire) == stopping) {
+            library::look_again_soon();
+        }
+        return no_error;
     }
+    // A callback has begun when its context is running, and has its thread's record a little later:
+    // until then the context tells.
+    auto* context = resolve_context(held);
+    std::uint32_t round = 0;
+    const bool begun =
+        context != nullptr && defer::detach(*context, false, &round) == defer::WorkState::running;
     library::waiters.fetch_add(1, std::memory_order_seq_cst);
     // Each thread that does not see the waiter has its record of what runs seen here.
     platform::membarrier_all();
     for (;;) {
         const std::uint32_t before = library::ended.load(std::memory_order_seq_cst);
         if (!library::runs_anywhere(identity)) {
-            break;
+            if (!begun || !defer::runs_detached(*context, round)) {
+                break;
+            }
+            library::look_again_soon();
+            continue;
         }
         library::system_call(SYS_futex, reinterpret_cast<long>(&library::ended), FUTEX_WAIT_PRIVATE,
                              static_cast<long>(before),

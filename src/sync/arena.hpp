@@ -120,9 +120,9 @@ public:
 
     /// Hands out zeroed, committed memory; align is a power of two. Host only. nullptr: the arena's
     /// size or the machine's memory is used up, or a limit forbids more; errno-like reason in
-    /// `*why` if given (not_enough_memory, file_too_large, no_space_on_device), which success leaves
-    /// as it is: the reason of the first of several failures is not lost.
-    /// Context: task. Takes a lock of the host.
+    /// `*why` if given (not_enough_memory, file_too_large, no_space_on_device), which success
+    /// leaves as it is: the reason of the first of several failures is not lost. Context: task.
+    /// Takes a lock of the host.
     TW_TASK_ONLY static void* allocate(std::size_t size, std::size_t align,
                                        std::errc* why = nullptr) noexcept;
     /// Gives memory back for later allocate() calls; `size` as then. Host only.
