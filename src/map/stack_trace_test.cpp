@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "map/test_steps.hpp"
+#include "map/value.hpp"
 
 namespace taskwork::map {
 namespace {
@@ -30,7 +31,8 @@ long store(Map& map, const Stack& stack, std::uint64_t flags = 0) noexcept {
     if (room == nullptr) {
         return -ENOMEM;
     }
-    std::copy(stack.begin(), stack.end(), room);
+    // By atomic words: readers may still look at what was here.
+    copy_bytes(room, stack.data(), stack.size() * sizeof(room[0]));
     return stack_store(map, room, static_cast<std::uint32_t>(stack.size()), flags);
 }
 /// Without the zeros behind it; empty: none is there.

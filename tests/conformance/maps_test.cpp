@@ -440,7 +440,8 @@ protected:
         Answer answer = ask(bpf, outer, request);
         // Ids as numbers that both sides have; what was given in is each side's own.
         std::size_t found = 0;
-        if (request.command == BPF_MAP_LOOKUP_BATCH) {
+        if (request.command == BPF_MAP_LOOKUP_BATCH &&
+            (answer.result == 0 || answer.result == -ENOENT)) {
             found = answer.count;
         } else if (request.command == BPF_MAP_LOOKUP_ELEM && answer.result == 0) {
             found = 1;
