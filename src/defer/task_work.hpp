@@ -132,12 +132,12 @@ public:
 TW_TASK_ONLY void set_callback_runner(std::uint32_t kind, CallbackRunner runner) noexcept;
 
 /// Schedules. Errors, in the order they are checked:
-///   no_such_process                    the domain is closed, the caller is no task of it, or the
-///                                      target is past its last run point
+///   no_such_process                    the domain is closed, or the caller is no task of it
 ///   no_such_file_or_directory          the slot's element is deleted (K96)
 ///   not_enough_memory                  the slot was empty and no context is to be had (K8)
 ///   device_or_resource_busy            a work of this slot is scheduled or running (K3); or the
 ///                                      user count is 0 (K11)
+///   no_such_process                    the target is past its last run point
 /// The caller is inside a sleepable section that keeps the slot's memory.
 /// Context: any. Lock-free; no system call but the notification (none onto oneself).
 std::errc schedule(Slot& slot, const ScheduleRequest& request) noexcept;
