@@ -49,6 +49,7 @@ struct {
     __u64 busy;
     __u64 no_memory;
     __u64 stale;  // deleted by another thread since it was looked up (taskwork only, K96)
+    __u64 ended;  // onto itself, by a thread past its last run point (K15)
     __u64 other_errors;
     __u64 ran;
     __u64 updates;
@@ -70,6 +71,8 @@ static __always_inline void count_schedule(int error) {
         COUNT(no_memory);
     } else if (error == -2) {
         COUNT(stale);
+    } else if (error == -3) {
+        COUNT(ended);
     } else {
         COUNT(other_errors);
     }
