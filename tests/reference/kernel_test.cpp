@@ -235,8 +235,8 @@ TEST(Examples, stack_sampler_also_counts_stacks_several_levels_deep) {
 // ---- balance, and what must be refused ----------------------------------------------------------
 
 struct Counters {
-    std::uint64_t events, scheduled, busy, no_memory, stale, other_errors, ran, updates, deletes,
-        copied, copy_errors, records, records_lost;
+    std::uint64_t events, scheduled, busy, no_memory, stale, ended, other_errors, ran, updates,
+        deletes, copied, copy_errors, records, records_lost;
 };
 
 TEST(Kernel, never_runs_more_than_was_scheduled_under_a_mix_of_everything) {
