@@ -44,10 +44,10 @@ public:
                 return;
             }
             if (tries < kYieldsMax) {
-                kernel_call(SYS_sched_yield);
+                raw_system_call(SYS_sched_yield);
             } else {
                 timespec pause{0, 50'000};
-                kernel_call(SYS_nanosleep, reinterpret_cast<long>(&pause));
+                raw_system_call(SYS_nanosleep, reinterpret_cast<long>(&pause));
             }
         }
     }

@@ -12,7 +12,7 @@ namespace taskwork::agent {
 void expect_filter() noexcept { sync::DeferralQueue::be_quiet(); }
 
 void look_for_filter() noexcept {
-    if (kernel_call(SYS_prctl, PR_GET_SECCOMP) > 0) {
+    if (raw_system_call(SYS_prctl, PR_GET_SECCOMP) > 0) {
         expect_filter();
     }
 }

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <ucontext.h>
 
+#include "base/raw_system_call.hpp"
 #include "sync/signal.hpp"
 
 namespace taskwork::agent {
@@ -42,18 +43,6 @@ inline void assign_bits(sigset_t& set, SignalBits bits) noexcept {
     std::memcpy(&set, &bits, sizeof bits);
 }
 
-/// A system call past libc: no cancellation point, errno untouched. The result, or -errno.
-/// Context: any.
-inline long kernel_call(long number, long a = 0, long b = 0, long c = 0, long d = 0) noexcept {
-    long result;
-    register long r10 asm("r10") = d;
-    asm volatile("syscall"
-                 : "=a"(result)
-                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
-                 : "rcx", "r11", "memory");
-    return result;
-}
-
 /// struct sigaction as rt_sigaction(2) has it.
 struct KernelSigaction {
     void* handler;
@@ -66,30 +55,30 @@ struct KernelSigaction {
 /// Context: any.
 inline long kernel_sigaction(int signal, const KernelSigaction* action,
                              KernelSigaction* old) noexcept {
-    return kernel_call(SYS_rt_sigaction, signal, reinterpret_cast<long>(action),
-                       reinterpret_cast<long>(old), sizeof(SignalBits));
+    return raw_system_call(SYS_rt_sigaction, signal, reinterpret_cast<long>(action),
+                           reinterpret_cast<long>(old), sizeof(SignalBits));
 }
 
 /// Changes the calling thread's mask; returns the mask before.
 /// Context: any.
 inline SignalBits kernel_sigmask(int how, SignalBits bits) noexcept {
     SignalBits old = 0;
-    kernel_call(SYS_rt_sigprocmask, how, reinterpret_cast<long>(&bits),
-                reinterpret_cast<long>(&old), sizeof bits);
+    raw_system_call(SYS_rt_sigprocmask, how, reinterpret_cast<long>(&bits),
+                    reinterpret_cast<long>(&old), sizeof bits);
     return old;
 }
 
 /// Context: any.
-inline pid_t kernel_pid() noexcept { return static_cast<pid_t>(kernel_call(SYS_getpid)); }
+inline pid_t kernel_pid() noexcept { return static_cast<pid_t>(raw_system_call(SYS_getpid)); }
 /// Context: any.
-inline pid_t kernel_tid() noexcept { return static_cast<pid_t>(kernel_call(SYS_gettid)); }
+inline pid_t kernel_tid() noexcept { return static_cast<pid_t>(raw_system_call(SYS_gettid)); }
 
 /// Sends `signal` with `info` to the calling thread, which may claim any origin for it. Unblocked
 /// signals are delivered before this returns.
 /// Context: any.
 inline void queue_to_self(int signal, const siginfo_t& info) noexcept {
-    kernel_call(SYS_rt_tgsigqueueinfo, kernel_pid(), kernel_tid(), signal,
-                reinterpret_cast<long>(&info));
+    raw_system_call(SYS_rt_tgsigqueueinfo, kernel_pid(), kernel_tid(), signal,
+                    reinterpret_cast<long>(&info));
 }
 
 /// The mask that sigreturn will restore. The kernel's set is the first word of libc's.

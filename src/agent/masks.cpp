@@ -27,7 +27,7 @@ bool on_alternate_stack() noexcept {
         return false;
     }
     stack_t stack{};
-    kernel_call(SYS_sigaltstack, 0, reinterpret_cast<long>(&stack));
+    raw_system_call(SYS_sigaltstack, 0, reinterpret_cast<long>(&stack));
     return (stack.ss_flags & SS_ONSTACK) != 0;
 }
 

@@ -239,7 +239,7 @@ void note_interrupted_wait(const ucontext_t* context) noexcept {
         return;
     }
     SignalBits pending = 0;
-    kernel_call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), sizeof pending);
+    raw_system_call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), sizeof pending);
     pending &= ~(saved_mask(*context) | (mark.has_mask ? mark.mask : 0) | bit_of(kSignal));
     for (int signal = 1; pending != 0 && signal <= kSignalMax; ++signal) {
         if ((pending & bit_of(signal)) != 0 && has_handler(signal)) {

@@ -120,8 +120,8 @@ void keep_pending(const siginfo_t& info) noexcept {
     for (std::atomic<pid_t>& waiter : waiters) {
         const pid_t tid = waiter.load(std::memory_order_seq_cst);
         if (tid != 0 && tid != self) {
-            kernel_call(SYS_rt_tgsigqueueinfo, pid, tid, kSignal,
-                        reinterpret_cast<long>(&announcement));
+            raw_system_call(SYS_rt_tgsigqueueinfo, pid, tid, kSignal,
+                            reinterpret_cast<long>(&announcement));
         }
     }
 }

@@ -8,8 +8,8 @@
 
 #include <cstring>
 
+#include "base/raw_system_call.hpp"
 #include "bpf/program.hpp"
-#include "bpf/raw_system_call.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::bpf {

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "bpf/raw_system_call.hpp"
+#include "base/raw_system_call.hpp"
 #include "sync/arena.hpp"
 #include "sync/platform.hpp"
 

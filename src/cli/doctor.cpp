@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "agent/launch.hpp"
-#include "bpf/raw_system_call.hpp"
+#include "base/raw_system_call.hpp"
 #include "cli/options.hpp"
 #include "event/event.hpp"
 #include "event/perf.hpp"
@@ -227,7 +227,6 @@ Finding check_preload_library() {
 /// The types of the running kernel. Read past libc: this program's own functions answer for the
 /// path with our own types.
 btf* load_kernel_types() {
-    using bpf::raw_system_call;
     const long fd =
         raw_system_call(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/sys/kernel/btf/vmlinux"),
                         O_RDONLY | O_CLOEXEC);

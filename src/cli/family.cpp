@@ -11,7 +11,7 @@
 #include <ctime>
 #include <map>
 
-#include "bpf/raw_system_call.hpp"
+#include "base/raw_system_call.hpp"
 
 namespace taskwork::cli {
 
@@ -87,8 +87,8 @@ bool Family::follow(pid_t pid) {
     perf_event_attr attr = attributes();
     for (long processor = 0; processor < processors; ++processor) {
         // An inherited event has a ring only if it is bound to a processor.
-        const long fd = bpf::raw_system_call(SYS_perf_event_open, reinterpret_cast<long>(&attr),
-                                             pid, processor, -1, PERF_FLAG_FD_CLOEXEC);
+        const long fd = raw_system_call(SYS_perf_event_open, reinterpret_cast<long>(&attr), pid,
+                                        processor, -1, PERF_FLAG_FD_CLOEXEC);
         if (fd == -ENODEV) {
             continue;  // off line
         }

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "bpf/raw_system_call.hpp"
+#include "base/raw_system_call.hpp"
 #include "sync/signal.hpp"
 
 namespace taskwork::event {
@@ -62,8 +62,8 @@ int open_perf(const EventAttributes& attributes, pid_t tid) noexcept {
     perf_event_attr attr = kernel_attributes(attributes);
     // Past libc: in a program linked with our answers to bpf(2), its syscall() leads back here.
     const auto open = [&] {
-        return bpf::raw_system_call(SYS_perf_event_open, reinterpret_cast<long>(&attr), tid, -1, -1,
-                                    PERF_FLAG_FD_CLOEXEC);
+        return raw_system_call(SYS_perf_event_open, reinterpret_cast<long>(&attr), tid, -1, -1,
+                               PERF_FLAG_FD_CLOEXEC);
     };
     long descriptor = open();
     if (descriptor == -EINVAL || descriptor == -E2BIG) {

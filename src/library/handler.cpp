@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/raw_system_call.hpp"
 #include "library/safe_points.hpp"
-#include "library/system_call.hpp"
 #include "library/wait_window.hpp"
 #include "sync/arena.hpp"
 #include "sync/signal.hpp"
@@ -64,7 +64,7 @@ bool is_another_copy(const struct sigaction& action) noexcept {
 /// Past libc, and past a preloaded library that keeps the signal open.
 void block_signal() noexcept {
     const std::uint64_t bit = std::uint64_t{1} << (sync::kSignal - 1);
-    system_call(SYS_rt_sigprocmask, SIG_BLOCK, reinterpret_cast<long>(&bit), 0, sizeof(bit));
+    raw_system_call(SYS_rt_sigprocmask, SIG_BLOCK, reinterpret_cast<long>(&bit), 0, sizeof(bit));
 }
 
 /// A notification that names no domain of one process: whoever sends it may have taken ours away.

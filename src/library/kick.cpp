@@ -13,8 +13,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/raw_system_call.hpp"
 #include "library/handler.hpp"
-#include "library/system_call.hpp"
 #include "sync/signal.hpp"
 
 namespace taskwork::library {
@@ -50,8 +50,8 @@ int open_kick(pid_t tid) noexcept {
     attributes.disabled = 1;
     attributes.exclude_kernel = 1;
     attributes.exclude_hv = 1;
-    const long opened = system_call(SYS_perf_event_open, reinterpret_cast<long>(&attributes), tid,
-                                    -1, -1, PERF_FLAG_FD_CLOEXEC);
+    const long opened = raw_system_call(SYS_perf_event_open, reinterpret_cast<long>(&attributes),
+                                        tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
     if (opened < 0) {
         return kForbidden;
     }

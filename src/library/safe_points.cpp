@@ -7,9 +7,9 @@
 
 #include <cstddef>
 
+#include "base/raw_system_call.hpp"
 #include "library/domain.hpp"
 #include "library/handler.hpp"
-#include "library/system_call.hpp"
 #include "task/run_point.hpp"
 #include <taskwork/safe_point.hpp>
 
@@ -50,7 +50,7 @@ bool library::raise_event(task::Task& task) noexcept {
         return false;
     }
     const std::uint64_t one = 1;
-    system_call(SYS_write, descriptor, reinterpret_cast<long>(&one), sizeof(one));
+    raw_system_call(SYS_write, descriptor, reinterpret_cast<long>(&one), sizeof(one));
     return true;
 }
 
@@ -59,7 +59,7 @@ void library::lower_event(task::Task& task) noexcept {
         thread_of(task).event_descriptor.load(std::memory_order_acquire);
     if (descriptor >= 0) {
         std::uint64_t count = 0;
-        system_call(SYS_read, descriptor, reinterpret_cast<long>(&count), sizeof(count));
+        raw_system_call(SYS_read, descriptor, reinterpret_cast<long>(&count), sizeof(count));
     }
 }
 
@@ -67,7 +67,7 @@ void library::close_event_descriptor(task::Task& task) noexcept {
     const std::int32_t descriptor =
         thread_of(task).event_descriptor.exchange(kNone, std::memory_order_acq_rel);
     if (descriptor >= 0) {
-        system_call(SYS_close, descriptor);
+        raw_system_call(SYS_close, descriptor);
     }
 }
 

@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <cstddef>
 
+#include "base/raw_system_call.hpp"
 #include "library/domain.hpp"
 #include "library/safe_points.hpp"
-#include "library/system_call.hpp"
 #include "library/wait_window.hpp"
 #include "sync/signal.hpp"
 #include "task/run_point.hpp"
@@ -18,8 +18,6 @@
 namespace taskwork {
 
 namespace {
-
-using library::system_call;
 
 /// Bytes of the kernel's signal mask.
 constexpr long kMaskBytes = 8;
@@ -39,8 +37,8 @@ KernelMask kernel_mask(const sigset_t& mask) noexcept {
 
 KernelMask change_mask(int how, KernelMask mask) noexcept {
     KernelMask before = 0;
-    system_call(SYS_rt_sigprocmask, how, reinterpret_cast<long>(&mask),
-                reinterpret_cast<long>(&before), kMaskBytes);
+    raw_system_call(SYS_rt_sigprocmask, how, reinterpret_cast<long>(&mask),
+                    reinterpret_cast<long>(&before), kMaskBytes);
     return before;
 }
 
@@ -96,17 +94,18 @@ int ppoll(pollfd* descriptors, nfds_t count, const timespec* timeout,
         if (timeout != nullptr) {
             left = *timeout;
         }
-        return system_call(SYS_ppoll, reinterpret_cast<long>(descriptors), static_cast<long>(count),
-                           timeout != nullptr ? reinterpret_cast<long>(&left) : 0,
-                           reinterpret_cast<long>(inside), kMaskBytes);
+        return raw_system_call(SYS_ppoll, reinterpret_cast<long>(descriptors),
+                               static_cast<long>(count),
+                               timeout != nullptr ? reinterpret_cast<long>(&left) : 0,
+                               reinterpret_cast<long>(inside), kMaskBytes);
     }));
 }
 
 int epoll_pwait(int epoll, epoll_event* events, int count, int timeout_ms,
                 const sigset_t* mask) noexcept {
     return answer(masked_wait(mask, [&](KernelMask* inside) noexcept {
-        return system_call(SYS_epoll_pwait, epoll, reinterpret_cast<long>(events), count,
-                           timeout_ms, reinterpret_cast<long>(inside), kMaskBytes);
+        return raw_system_call(SYS_epoll_pwait, epoll, reinterpret_cast<long>(events), count,
+                               timeout_ms, reinterpret_cast<long>(inside), kMaskBytes);
     }));
 }
 
@@ -122,7 +121,7 @@ std::errc futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expec
     task::Task* self = library::self();
     long result = 0;
     if (self == nullptr || !library::in_task_context()) {
-        result = system_call(call[0], call[1], call[2], call[3], call[4]);
+        result = raw_system_call(call[0], call[1], call[2], call[3], call[4]);
     } else if (look(*self)) {
         result = -EINTR;
     } else {
@@ -137,7 +136,7 @@ std::errc futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expec
 }
 
 void futex_wake(std::atomic<std::uint32_t>& word, int count) noexcept {
-    system_call(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE_PRIVATE, count);
+    raw_system_call(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE_PRIVATE, count);
 }
 
 }  // namespace taskwork

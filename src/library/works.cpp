@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/raw_system_call.hpp"
 #include "defer/context.hpp"
 #include "defer/task_work.hpp"
 #include "library/domain.hpp"
-#include "library/system_call.hpp"
 #include <taskwork/wait.hpp>
 #include <taskwork/work.hpp>
 
@@ -35,7 +35,7 @@ constexpr timespec kLookAgain{0, 10'000'000};
 /// Sleeps for as long as a few instructions of another thread may take.
 void look_again_soon() noexcept {
     const timespec soon{0, 50'000};
-    system_call(SYS_nanosleep, reinterpret_cast<long>(&soon), 0);
+    raw_system_call(SYS_nanosleep, reinterpret_cast<long>(&soon), 0);
 }
 
 /// Identities given out; a Work keeps its own for good, in a forked child too.
@@ -276,9 +276,8 @@ std::errc cancel_and_wait(WorkWords& work) noexcept {
             library::look_again_soon();
             continue;
         }
-        library::system_call(SYS_futex, reinterpret_cast<long>(&library::ended), FUTEX_WAIT_PRIVATE,
-                             static_cast<long>(before),
-                             reinterpret_cast<long>(&library::kLookAgain));
+        raw_system_call(SYS_futex, reinterpret_cast<long>(&library::ended), FUTEX_WAIT_PRIVATE,
+                        static_cast<long>(before), reinterpret_cast<long>(&library::kLookAgain));
     }
     library::waiters.fetch_sub(1, std::memory_order_seq_cst);
     work.handle.compare_exchange_strong(stopping, 0, std::memory_order_acq_rel);

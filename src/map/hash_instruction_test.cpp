@@ -4,9 +4,6 @@
 // both operations and the content of the map have to be those of the two done one after the other,
 // in one order or the other; a death in between has to leave the map as before or as after.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <map>
 #include <optional>
@@ -15,6 +12,7 @@
 
 #include "map/hash_table.hpp"
 #include "map/test_map.hpp"
+#include "map/test_steps.hpp"
 #include "task/single_step.hpp"
 
 namespace taskwork::map {
@@ -218,29 +216,7 @@ TEST_F(EveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_o
 
 // Deaths. The child is a member of the domain; the worker sweeps after it.
 
-class Death : public EveryInstruction {
-protected:
-    /// Runs `body` in a child that is killed after instruction `at`; false if there were fewer.
-    bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
-        task::TaskTable& table = task::TaskTable::get();
-        const std::uint32_t before = table.processes.count_free();
-        const pid_t child = ::fork();
-        if (child == 0) {
-            if (task::join_process("victim") != no_error ||
-                task::register_current(0, 0) != no_error) {
-                ::_exit(3);
-            }
-            task::single_step(
-                body, argument, [](void*) { ::kill(::getpid(), SIGKILL); }, nullptr, at, 0, false);
-            ::_exit(4);
-        }
-        int status = 0;
-        EXPECT_EQ(::waitpid(child, &status, 0), child);
-        EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 4);
-        task::wait_until([&] { return table.processes.count_free() == before; });
-        return WIFSIGNALED(status);
-    }
-};
+class Death : public EveryInstruction {};
 
 TEST_F(Death, at_any_instruction_leaves_the_map_as_before_or_as_after) {
     using Kind = Operation::Kind;

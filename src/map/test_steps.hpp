@@ -7,9 +7,12 @@
 //     struct Sequence {
 //         using Model = std::deque<std::uint64_t>;
 //         struct Operation { ...; Outcome outcome; void run(Map& map) noexcept; };
-//         static void specify(Model& model, Operation& operation);  // what it does, and its
-//         outcome static void fill(Map& map, const Model& model);           // from whatever is in
-//         it static Model content(Map& map);                           // leaves it as it is
+//         // Does to the model what the operation does, and sets its outcome.
+//         static void specify(Model& model, Operation& operation);
+//         // From whatever is in the map.
+//         static void fill(Map& map, const Model& model);
+//         // Leaves the map as it is.
+//         static Model content(Map& map);
 //     };
 #pragma once
 
@@ -26,6 +29,26 @@
 #include "task/single_step.hpp"
 
 namespace taskwork::map {
+
+/// Runs `body` in a child that is killed after instruction `at`; false if there were fewer.
+inline bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
+    task::TaskTable& table = task::TaskTable::get();
+    const std::uint32_t before = table.processes.count_free();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (task::join_process("victim") != no_error || task::register_current(0, 0) != no_error) {
+            ::_exit(3);
+        }
+        task::single_step(
+            body, argument, [](void*) { ::kill(::getpid(), SIGKILL); }, nullptr, at, 0, false);
+        ::_exit(4);
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 4);
+    task::wait_until([&] { return table.processes.count_free() == before; });
+    return WIFSIGNALED(status);
+}
 
 template <class Kind>
 class SteppedMap : public MapTest {
@@ -132,28 +155,6 @@ protected:
         }
         EXPECT_GT(deaths, 10U);
         RecordProperty("deaths", static_cast<int>(deaths));
-    }
-
-private:
-    /// Runs `body` in a child that is killed after instruction `at`; false if there were fewer.
-    static bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
-        task::TaskTable& table = task::TaskTable::get();
-        const std::uint32_t before = table.processes.count_free();
-        const pid_t child = ::fork();
-        if (child == 0) {
-            if (task::join_process("victim") != no_error ||
-                task::register_current(0, 0) != no_error) {
-                ::_exit(3);
-            }
-            task::single_step(
-                body, argument, [](void*) { ::kill(::getpid(), SIGKILL); }, nullptr, at, 0, false);
-            ::_exit(4);
-        }
-        int status = 0;
-        EXPECT_EQ(::waitpid(child, &status, 0), child);
-        EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 4);
-        task::wait_until([&] { return table.processes.count_free() == before; });
-        return WIFSIGNALED(status);
     }
 };
 

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "bpf/raw_system_call.hpp"
+#include "base/raw_system_call.hpp"
 #include "tests/reference/kernel.hpp"
 #include "uapi/test_host.hpp"
 
@@ -31,7 +31,7 @@ using Bytes = std::vector<std::uint8_t>;
 
 /// Neither side's C library is between: the one is answered by the kernel, the other in process.
 long kernel_bpf(int command, bpf_attr& attr) {
-    return bpf::raw_system_call(__NR_bpf, command, reinterpret_cast<long>(&attr), sizeof attr);
+    return raw_system_call(__NR_bpf, command, reinterpret_cast<long>(&attr), sizeof attr);
 }
 long our_bpf(int command, bpf_attr& attr) {
     const long result = syscall(__NR_bpf, command, &attr, sizeof attr);
@@ -216,7 +216,7 @@ TEST_P(Creation, accepts_and_refuses_what_the_kernel_does) {
                 << shape.max_entries << ", flags " << std::hex << shape.flags << ", extra "
                 << shape.extra << ": " << uapi::last_diagnosis();
             if (kernel >= 0) {
-                bpf::raw_system_call(SYS_close, kernel);
+                raw_system_call(SYS_close, kernel);
             }
             if (ours >= 0) {
                 close(static_cast<int>(ours));
@@ -639,7 +639,7 @@ TEST_F(ProgramArrays, give_the_same_answers) {
     }
     for (std::size_t i = 0; i < 3; ++i) {
         close(our_fds[i]);
-        bpf::raw_system_call(SYS_close, kernel_fds[i]);
+        raw_system_call(SYS_close, kernel_fds[i]);
     }
 }
 

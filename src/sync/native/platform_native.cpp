@@ -15,25 +15,12 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/raw_system_call.hpp"
 #include "sync/signal.hpp"
 
 namespace taskwork::platform {
 
 namespace {
-
-/// A system call that leaves errno alone: handlers may not change it.
-long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                 long f = 0) noexcept {
-    long result;
-    register long r10 asm("r10") = d;
-    register long r8 asm("r8") = e;
-    register long r9 asm("r9") = f;
-    asm volatile("syscall"
-                 : "=a"(result)
-                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                 : "rcx", "r11", "memory");
-    return result;
-}
 
 std::uint64_t clock_ns(clockid_t clock) noexcept {
     timespec now{};
@@ -54,8 +41,10 @@ using detail::cookie_page;
 std::uint64_t now_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t boot_ns() noexcept { return clock_ns(CLOCK_BOOTTIME); }
 
-std::int32_t thread_id() noexcept { return static_cast<std::int32_t>(raw_syscall(SYS_gettid)); }
-std::int32_t process_id() noexcept { return static_cast<std::int32_t>(raw_syscall(SYS_getpid)); }
+std::int32_t thread_id() noexcept { return static_cast<std::int32_t>(raw_system_call(SYS_gettid)); }
+std::int32_t process_id() noexcept {
+    return static_cast<std::int32_t>(raw_system_call(SYS_getpid));
+}
 
 int notify_thread(std::int32_t pid, std::int32_t tid) noexcept {
     siginfo_t info;
@@ -63,10 +52,10 @@ int notify_thread(std::int32_t pid, std::int32_t tid) noexcept {
     info.si_signo = sync::kSignal;
     info.si_code = SI_QUEUE;
     info.si_pid = process_id();
-    info.si_uid = static_cast<uid_t>(raw_syscall(SYS_getuid));
+    info.si_uid = static_cast<uid_t>(raw_system_call(SYS_getuid));
     info.si_value.sival_ptr = reinterpret_cast<void*>(sync::notify_mark);
-    return static_cast<int>(-raw_syscall(SYS_rt_tgsigqueueinfo, pid, tid, sync::kSignal,
-                                         reinterpret_cast<long>(&info)));
+    return static_cast<int>(-raw_system_call(SYS_rt_tgsigqueueinfo, pid, tid, sync::kSignal,
+                                             reinterpret_cast<long>(&info)));
 }
 
 int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
@@ -74,28 +63,30 @@ int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
     timespec timeout{};
     timeout.tv_sec = static_cast<time_t>(timeout_ns / 1'000'000'000U);
     timeout.tv_nsec = static_cast<long>(timeout_ns % 1'000'000'000U);
-    return static_cast<int>(-raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT,
-                                         expected,
-                                         timeout_ns == 0 ? 0 : reinterpret_cast<long>(&timeout)));
+    return static_cast<int>(
+        -raw_system_call(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT, expected,
+                         timeout_ns == 0 ? 0 : reinterpret_cast<long>(&timeout)));
 }
 
 void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept {
-    raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
+    raw_system_call(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
 }
 
 bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept {
-    return raw_syscall(SYS_tgkill, pid, tid, 0) == -ESRCH;
+    return raw_system_call(SYS_tgkill, pid, tid, 0) == -ESRCH;
 }
 
-bool process_is_gone(std::int32_t pid) noexcept { return raw_syscall(SYS_kill, pid, 0) == -ESRCH; }
+bool process_is_gone(std::int32_t pid) noexcept {
+    return raw_system_call(SYS_kill, pid, 0) == -ESRCH;
+}
 
 int watch_process(std::int32_t pid) noexcept {
-    return static_cast<int>(raw_syscall(SYS_pidfd_open, pid, 0));
+    return static_cast<int>(raw_system_call(SYS_pidfd_open, pid, 0));
 }
 
 void unwatch_process(int watch) noexcept {
     if (watch >= 0) {
-        raw_syscall(SYS_close, watch);
+        raw_system_call(SYS_close, watch);
     }
 }
 
@@ -106,8 +97,8 @@ void ended_processes(const int* watches, bool* ended, std::size_t count) noexcep
         for (std::size_t at = 0; at < now; ++at) {
             polled[at] = {watches[begin + at], POLLIN, 0};  // The kernel passes over negative ones.
         }
-        const long ready =
-            raw_syscall(SYS_poll, reinterpret_cast<long>(polled.data()), static_cast<long>(now), 0);
+        const long ready = raw_system_call(SYS_poll, reinterpret_cast<long>(polled.data()),
+                                           static_cast<long>(now), 0);
         for (std::size_t at = 0; at < now; ++at) {
             ended[begin + at] = ready > 0 && polled[at].revents != 0;
         }
@@ -115,10 +106,10 @@ void ended_processes(const int* watches, bool* ended, std::size_t count) noexcep
 }
 
 bool membarrier_register() noexcept {
-    return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
+    return raw_system_call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
 }
 bool membarrier_all() noexcept {
-    return raw_syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
+    return raw_system_call(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
 }
 
 constinit ProcessState process_state{};
@@ -126,20 +117,20 @@ constinit ProcessState process_state{};
 bool fork_cookie_renew() noexcept {
     std::uint64_t* page = cookie_page.load(std::memory_order_acquire);
     if (page == nullptr) {
-        const long address = raw_syscall(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const long address = raw_system_call(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE,
+                                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (address < 0 && address > -4096) {
             return false;
         }
-        if (raw_syscall(SYS_madvise, address, 4096, MADV_WIPEONFORK) != 0) {
-            raw_syscall(SYS_munmap, address, 4096);
+        if (raw_system_call(SYS_madvise, address, 4096, MADV_WIPEONFORK) != 0) {
+            raw_system_call(SYS_munmap, address, 4096);
             return false;
         }
         page = reinterpret_cast<std::uint64_t*>(address);
         std::uint64_t* none = nullptr;
         // Release: pairs with the acquire in fork_cookie.
         if (!cookie_page.compare_exchange_strong(none, page, std::memory_order_acq_rel)) {
-            raw_syscall(SYS_munmap, address, 4096);
+            raw_system_call(SYS_munmap, address, 4096);
             page = none;
         }
     }

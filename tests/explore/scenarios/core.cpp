@@ -424,6 +424,18 @@ std::errc schedule(unsigned id, defer::Slot& slot, task::Task& target, task::Not
     return answer;
 }
 
+void make_standby(Core& core, defer::Slot& slot) {
+    Setup::machine().as_thread(0, [&] {
+        schedule(kIdsMax - 1, slot, core.task(0));
+        task::safe_point();
+    });
+}
+
+void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
+    Setup::machine().as_thread(0,
+                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
+}
+
 void exit_task() { task::exit_current(); }
 
 void remove(sync::Pool& pool, Element& element) {

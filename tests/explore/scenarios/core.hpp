@@ -101,6 +101,10 @@ std::errc schedule(unsigned id, taskwork::defer::Slot& slot, taskwork::task::Tas
                    taskwork::task::Notify mode = taskwork::task::Notify::signal,
                    taskwork::task::List list = taskwork::task::List::anywhere,
                    const taskwork::platform::Atomic<std::uint32_t>* user_count = nullptr);
+/// While the core is laid out: puts a context into the slot, a work that has run.
+void make_standby(Core& core, taskwork::defer::Slot& slot);
+/// While the core is laid out: a work on the list of a thread that nobody has told.
+void make_scheduled(Core& core, unsigned id, taskwork::defer::Slot& slot, unsigned target);
 /// Leaves the domain as a thread that ends does.
 void exit_task();
 /// As a map's delete: nobody finds the element any more, its slot is dead, its memory waits.

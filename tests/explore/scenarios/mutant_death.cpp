@@ -18,18 +18,6 @@ namespace task = taskwork::task;
 
 constexpr auto relaxed = std::memory_order_relaxed;
 
-void make_standby(Core& core, defer::Slot& slot) {
-    Setup::machine().as_thread(0, [&] {
-        schedule(kIdsMax - 1, slot, core.task(0));
-        task::safe_point();
-    });
-}
-
-void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
-    Setup::machine().as_thread(0,
-                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
-}
-
 const Registered kScheduler{
     {.name = "mutant.death_scheduler",
      .about = "scheduler of an empty slot, which may die, target",

@@ -21,20 +21,6 @@ constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto acquire = std::memory_order_acquire;
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-/// A work of the slot that has run.
-void make_standby(Core& core, defer::Slot& slot) {
-    Setup::machine().as_thread(0, [&] {
-        schedule(kIdsMax - 1, slot, core.task(0));
-        task::safe_point();
-    });
-}
-
-/// A work on the list of a thread that nobody has told.
-void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
-    Setup::machine().as_thread(0,
-                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
-}
-
 /// The context is freed, and another slot's, while somebody has found it.
 const Registered kCancelReclaim{
     {.name = "mutant.cancel_reclaim",

@@ -25,18 +25,6 @@ using taskwork::no_error;
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-void make_standby(Core& core, defer::Slot& slot) {
-    Setup::machine().as_thread(0, [&] {
-        schedule(kIdsMax - 1, slot, core.task(0));
-        task::safe_point();
-    });
-}
-
-void make_scheduled(Core& core, unsigned id, defer::Slot& slot, unsigned target) {
-    Setup::machine().as_thread(0,
-                               [&] { schedule(id, slot, core.task(target), task::Notify::none); });
-}
-
 bool in_handler() {
     const Machine& machine = Machine::get();
     return machine.plans()[machine.actor_now()].role != Role::thread;

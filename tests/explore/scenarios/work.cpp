@@ -21,14 +21,6 @@ constexpr auto seq_cst = std::memory_order_seq_cst;
 
 const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
 
-/// Puts a context into the slot: a work that has run.
-void make_standby(Core& core, defer::Slot& slot) {
-    Setup::machine().as_thread(0, [&] {
-        schedule(kIdsMax - 1, slot, core.task(0));
-        task::safe_point();
-    });
-}
-
 /// A target that looks at its list once, without having been told, and then sleeps.
 unsigned looking_target(Core& core, unsigned process) {
     return core.thread(process, "target", [] {

@@ -4,7 +4,7 @@
 // one, and a thread must not be cancelled inside our code.
 #pragma once
 
-namespace taskwork::bpf {
+namespace taskwork {
 
 /// Returns the result, or the negative errno.
 /// Context: any.
@@ -21,4 +21,4 @@ inline long raw_system_call(long number, long a = 0, long b = 0, long c = 0, lon
     return result;
 }
 
-}  // namespace taskwork::bpf
+}  // namespace taskwork
