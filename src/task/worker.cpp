@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -183,33 +185,49 @@ void Worker::disown_pool(sync::Pool& pool) noexcept {
     }
 }
 
-void Worker::synchronize() noexcept {
+bool Worker::synchronize(std::uint64_t timeout_ns) noexcept {
     State& s = state();
     if (!s.running) {
-        return;
+        return true;
     }
+    // Shared: the worker may come to it when the caller waits no longer.
     struct Call {
         std::mutex lock;
         std::condition_variable changed;
         bool done = false;
-    } call;
+    };
+    const auto call = std::make_shared<Call>();
+    const auto wait = [until = platform::now_ns() + timeout_ns, timeout_ns](
+                          std::condition_variable& changed, std::mutex& lock, auto&& reached) {
+        std::unique_lock guard(lock);
+        if (timeout_ns == kNoTimeout) {
+            changed.wait(guard, reached);
+            return true;
+        }
+        const std::uint64_t now = platform::now_ns();
+        return changed.wait_for(guard, std::chrono::nanoseconds(now < until ? until - now : 0),
+                                reached);
+    };
     // A round that begins after this call has run the queue; then a grace period.
+    std::uint64_t ticket = 0;
     {
-        std::unique_lock guard(s.lock);
-        const std::uint64_t ticket = ++s.rounds_wanted;
+        const std::scoped_lock guard(s.lock);
+        ticket = ++s.rounds_wanted;
         sync::DeferralQueue::get().wake();
-        s.settled.wait(guard, [&] { return s.rounds_done >= ticket; });
+    }
+    if (!wait(s.settled, s.lock, [&] { return s.rounds_done >= ticket; })) {
+        return false;
     }
     after_grace_period(
         [](void* argument) noexcept {
-            auto* one = static_cast<Call*>(argument);
-            const std::scoped_lock guard(one->lock);
-            one->done = true;
-            one->changed.notify_all();
+            const std::unique_ptr<std::shared_ptr<Call>> mine(
+                static_cast<std::shared_ptr<Call>*>(argument));
+            const std::scoped_lock guard((*mine)->lock);
+            (*mine)->done = true;
+            (*mine)->changed.notify_all();
         },
-        &call);
-    std::unique_lock guard(call.lock);
-    call.changed.wait(guard, [&] { return call.done; });
+        new std::shared_ptr<Call>(call));
+    return wait(call->changed, call->lock, [&] { return call->done; });
 }
 
 void Worker::run_once(std::uint64_t timeout_ns) noexcept {

@@ -74,10 +74,12 @@ public:
     /// As after_grace_period(), within about a second: to ask again after what may take long.
     /// Context: task, irq. Allocates (host memory).
     TW_NOT_NMI static void after_a_while(void (*function)(void*) noexcept, void* argument);
+    static constexpr std::uint64_t kNoTimeout = UINT64_MAX;
     /// Waits until every sleepable and brief section open now has closed and the worker has run
-    /// what was queued before. Never from the worker itself.
+    /// what was queued before; false: it has not come to that in time. Never from the worker
+    /// itself, nor inside a section.
     /// Context: task.
-    TW_TASK_ONLY static void synchronize() noexcept;
+    TW_TASK_ONLY static bool synchronize(std::uint64_t timeout_ns = kNoTimeout) noexcept;
     /// Runs one round in the calling thread; for tests that stand in for the worker.
     /// Context: irq.
     TW_NOT_NMI static void run_once(std::uint64_t timeout_ns) noexcept;

@@ -9,6 +9,8 @@
 #include "bpf/program.hpp"
 #include "map/map_in_map.hpp"
 #include "map/program_array.hpp"
+#include "sync/platform.hpp"
+#include "task/worker.hpp"
 #include "uapi/descriptors.hpp"
 
 namespace taskwork::uapi {
@@ -33,7 +35,24 @@ MapAccess::MapAccess(std::uint32_t descriptor, unsigned wanted)
     }
 }
 
-long MapAccess::update(const void* key, const void* value, std::uint64_t flags) const {
+long MapAccess::update(const void* key, const void* value, std::uint64_t flags) {
+    const std::uint64_t until = platform::now_ns() + kMemoryWaitNs;
+    for (;;) {
+        const long result = update_once(key, value, flags);
+        const std::uint64_t now = platform::now_ns();
+        if (result != -ENOMEM || now >= until) {
+            return result;
+        }
+        section_.reset();  // we are one of the readers
+        task::Worker::synchronize(until - now);
+        section_.emplace();
+        if (!section_->entered()) {
+            return -ESRCH;
+        }
+    }
+}
+
+long MapAccess::update_once(const void* key, const void* value, std::uint64_t flags) const {
     if (map().type == BPF_MAP_TYPE_PROG_ARRAY) {
         return update_program(key, value, flags);
     }

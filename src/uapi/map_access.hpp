@@ -27,11 +27,16 @@ public:
     /// The next key in the order of the kernel's walks. Errors as map::next_key().
     /// Context: task.
     [[nodiscard]] std::errc next_key(const void* key, void* next) const;
-    /// Update with a value of a user: of maps of maps it is a descriptor. 0 or a negative errno.
+    /// How long an update waits for memory that readers hold back.
+    static constexpr std::uint64_t kMemoryWaitNs = 1'000'000'000;
+    /// Update with a value of a user: of maps of maps it is a descriptor. 0 or a negative errno;
+    /// -ENOMEM only when readers have held back all spares for kMemoryWaitNs: users may wait for a
+    /// grace period where programs may not.
     /// Context: task.
-    [[nodiscard]] long update(const void* key, const void* value, std::uint64_t flags) const;
+    [[nodiscard]] long update(const void* key, const void* value, std::uint64_t flags);
 
 private:
+    [[nodiscard]] long update_once(const void* key, const void* value, std::uint64_t flags) const;
     [[nodiscard]] long update_program(const void* key, const void* value,
                                       std::uint64_t flags) const;
 

@@ -11,12 +11,17 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <future>
 #include <numeric>
 #include <set>
+#include <thread>
 #include <vector>
 
+#include "task/test_domain.hpp"
+#include "uapi/descriptors.hpp"
 #include "uapi/test_host.hpp"
 #include "uapi/test_types.hpp"
+#include "uapi/thread.hpp"
 
 namespace taskwork::uapi {
 namespace {
@@ -140,6 +145,69 @@ TEST_F(Maps, a_walk_by_next_key_meets_every_key_once) {
         EXPECT_EQ(keys.size(), 50u);
         EXPECT_EQ(std::set<std::uint32_t>(keys.begin(), keys.end()).size(), 50u);
     }
+}
+
+/// A reader elsewhere that holds back what replacements leave, until told to go.
+class Reader {
+public:
+    explicit Reader(int map_descriptor) {
+        int error = 0;
+        object_ = object_as<MapObject>(map_descriptor, error);
+        std::promise<void> inside;
+        thread_ = std::thread([this, &inside] {
+            const ElementSection section;
+            EXPECT_TRUE(section.entered());
+            inside.set_value();
+            leave_.get_future().wait();
+        });
+        inside.get_future().wait();
+    }
+    ~Reader() { leave(); }
+    void leave() {
+        if (thread_.joinable()) {
+            leave_.set_value();
+            thread_.join();
+        }
+    }
+    [[nodiscard]] map::Usage usage() const { return map::usage(object_->map()); }
+
+private:
+    std::shared_ptr<MapObject> object_;
+    std::promise<void> leave_;
+    std::thread thread_;
+};
+
+/// Replaces the one element until no memory is left for the next time.
+void use_up_spares(int map, const Reader& reader) {
+    const std::uint32_t key = 1;
+    for (std::uint32_t value = 0; reader.usage().waiting < 1024; ++value) {
+        ASSERT_EQ(bpf_map_update_elem(map, &key, &value, BPF_ANY), 0) << value;
+    }
+}
+
+TEST_F(Maps, an_update_waits_for_memory_that_a_reader_holds_back) {
+    const int map = create(BPF_MAP_TYPE_HASH, 4, 4, 1);
+    const std::uint32_t key = 1;
+    std::uint32_t value = 77;
+    Reader reader(map);
+    ASSERT_NO_FATAL_FAILURE(use_up_spares(map, reader));
+    auto update = std::async(std::launch::async,
+                             [&] { return bpf_map_update_elem(map, &key, &value, BPF_ANY); });
+    task::wait_until([&] { return reader.usage().refused_no_memory != 0; });
+    reader.leave();
+    EXPECT_EQ(update.get(), 0);
+    std::uint32_t found = 0;
+    EXPECT_EQ(bpf_map_lookup_elem(map, &key, &found), 0);
+    EXPECT_EQ(found, value);
+}
+
+TEST_F(Maps, an_update_gives_up_when_a_reader_holds_all_memory_back_for_long) {
+    const int map = create(BPF_MAP_TYPE_HASH, 4, 4, 1);
+    const std::uint32_t key = 1;
+    const std::uint32_t value = 77;
+    const Reader reader(map);
+    ASSERT_NO_FATAL_FAILURE(use_up_spares(map, reader));
+    EXPECT_EQ(bpf_map_update_elem(map, &key, &value, BPF_ANY), -ENOMEM);
 }
 
 TEST_F(Maps, a_ring_buffer_has_no_elements) {
