@@ -7,13 +7,10 @@
 // note_access() notices when that turns out wrong; then the search starts again, knowing more.
 #include <bit>
 
+#include "tests/explore/detail.hpp"
 #include "tests/explore/machine.hpp"
 
 namespace explore {
-
-namespace {
-constexpr std::uint32_t bit(unsigned index) { return 1U << index; }
-}  // namespace
 
 bool Machine::close(Who seed, std::uint32_t enabled, std::uint32_t* ample) {
     std::uint32_t chosen = 0;          // Transitions.

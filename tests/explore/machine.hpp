@@ -356,7 +356,6 @@ private:
     const std::byte* ra_restore(const std::byte* from);
     [[nodiscard]] std::size_t ra_bytes() const;
     [[nodiscard]] std::uint64_t initial(PlaceId place) const;
-    static std::uint64_t updated_value(const Request& request, std::uint64_t old);
 
     World world_;
     Statics* statics_ = nullptr;

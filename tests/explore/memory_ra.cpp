@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tests/explore/detail.hpp"
 #include "tests/explore/machine.hpp"
 
 namespace explore {
@@ -113,7 +114,7 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
     }
     View& view = state.threads[thread];
     const std::uint64_t current = read(request.place);
-    const bool plain = request.kind == Kind::plain_load || request.kind == Kind::plain_store;
+    const bool plain = is_plain(request.kind);
     if (plain || where.plain) {
         // A write must come after all accesses, a read after the last write.
         if (view.seen[place] < state.newest[place]) {
@@ -162,7 +163,7 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
     if (total) {
         state.order.seen[place] = fresh.number;
     }
-    write(request.place, updated_value(request, current), static_cast<int>(thread));
+    write(request.place, updated(request.kind, current, request.operand), static_cast<int>(thread));
     fresh.value = read(request.place);
     return updates ? current : 0;
 }

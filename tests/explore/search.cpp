@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <random>
 
-#include "sync/arena.hpp"
-#include "tests/explore/heap.hpp"
+#include "tests/explore/detail.hpp"
+#include "tests/explore/laid.hpp"
 
 namespace explore {
 
@@ -22,9 +22,6 @@ constexpr std::uint32_t kPathMax = 200'000;
 /// to be made again.
 constexpr unsigned kScoutRuns = 300;
 constexpr std::uint64_t kReplayEvery = 1000;
-constexpr std::size_t kArenaBytes = std::size_t{64} << 20;
-
-std::uint32_t bit(unsigned index) { return 1U << index; }
 
 /// Keys of states that have been expanded.
 class Visited {
@@ -68,55 +65,6 @@ private:
     std::vector<std::uint64_t> table_;
     std::uint64_t count_ = 0;
 };
-
-/// A scenario laid out in an arena of its own.
-class Laid {
-public:
-    Laid(const Scenario& scenario, Model model) {
-        Machine& machine = Machine::get();
-        machine.reset();
-        auto created = taskwork::sync::Arena::create(kArenaBytes);
-        if (!created.has_value()) {
-            std::fprintf(stderr, "explore: %s\n", created.error().text.c_str());
-            std::exit(2);
-        }
-        setup.model = model;
-        {
-            const HeapOf explored(true);
-            scenario.lay_out(setup);
-        }
-        machine.begin(model);
-    }
-    ~Laid() { taskwork::sync::Arena::destroy(); }
-    Laid(const Laid&) = delete;
-    Laid& operator=(const Laid&) = delete;
-
-    Setup setup;
-};
-
-/// The checks of a run that has come to rest, or to its end.
-void check_end(const Setup& setup, bool end) {
-    const HeapOf explored(true);
-    Machine& machine = Machine::get();
-    for (const auto& check : setup.rest_checks) {
-        check();
-    }
-    if (!end) {
-        return;
-    }
-    for (unsigned index = 0; index < machine.plans().size(); ++index) {
-        const Actor& actor = machine.world().actors[index];
-        if (actor.status == Status::blocked && !machine.is_daemon(actor.thread)) {
-            machine.fail("lost-wakeup",
-                         machine.plans()[index].name + " sleeps, and nobody is left to wake it");
-        }
-    }
-    for (const auto& check : setup.end_checks) {
-        if (!machine.world().failed) {
-            check();
-        }
-    }
-}
 
 class Searcher {
 public:
@@ -499,69 +447,6 @@ private:
 
 Result search(const Scenario& scenario, const Options& options) {
     return Searcher(scenario, options).run();
-}
-
-bool replay(const Scenario& scenario, Model model, const std::vector<Transition>& path,
-            Failure* failure) {
-    Laid laid(scenario, model);
-    Machine& machine = Machine::get();
-    machine.begin_pass();
-    machine.all_steps_park = true;
-    machine.replaying = true;
-    machine.recording = true;
-    machine.restart();
-    bool followed = true;
-    while (machine.world().path_size < path.size() && !machine.world().failed) {
-        machine.check_races();
-        if (machine.world().failed) {
-            break;
-        }
-        std::uint32_t mandatory = 0;
-        const Transition next = path[machine.world().path_size];
-        if ((machine.enabled(&mandatory) & bit(next.who)) == 0) {
-            followed = false;
-            break;
-        }
-        if (next.who == kRest) {
-            check_end(laid.setup, false);
-        }
-        machine.perform(next);
-    }
-    if (!machine.world().failed && followed) {
-        machine.check_races();
-        std::uint32_t mandatory = 0;
-        const std::uint32_t enabled = machine.enabled(&mandatory);
-        if (!machine.world().failed && mandatory == 0 && (enabled & bit(kRest)) == 0) {
-            check_end(laid.setup, true);
-        }
-    }
-    if (machine.world().failed) {
-        *failure = machine.failure();
-    }
-    machine.all_steps_park = false;
-    machine.replaying = false;
-    machine.recording = false;
-    return followed;
-}
-
-std::vector<Transition> minimise(const Scenario& scenario, Model model,
-                                 std::vector<Transition> path, const std::string& oracle) {
-    // Whatever needs the fewest preemptions is the easiest to read.
-    for (int preemptions = 0; preemptions <= 4; ++preemptions) {
-        Options options;
-        options.model = model;
-        options.preemptions = preemptions;
-        options.budget_seconds = 10;
-        options.states_max = 300'000;
-        Result result = search(scenario, options);
-        if (result.failed && result.failure.oracle == oracle && !result.path.empty()) {
-            return result.path;
-        }
-        if (!result.failed && result.bound.rfind("time", 0) == 0) {
-            break;
-        }
-    }
-    return path;
 }
 
 }  // namespace explore
