@@ -191,8 +191,8 @@ Core::Core(Setup& setup, CoreLimits limits) : setup_(setup) {
         machine.name(&context->ran, 8, name + ".ran");
         machine.name(&context->refused, 8, name + ".refused");
         machine.name(&context->dropped, 8, name + ".dropped");
-        machine.name(&context->next, 8, name + ".link");
-        machine.name(&context->run_next, 8, name + ".run_next");
+        machine.name(&context->node.next, 8, name + ".link");
+        machine.name(&context->node.run_next, 8, name + ".run_next");
         machine.name(&context->value, 8, name + ".value");
     }
     if (elements_ != nullptr) {

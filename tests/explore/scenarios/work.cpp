@@ -356,7 +356,7 @@ std::errc schedule_handle(unsigned id, defer::WorkContext& context, task::Task& 
                         reinterpret_cast<void*>(static_cast<std::uintptr_t>(id))};
     const task::Section section(task::current());
     const task::ReadSection brief(*task::current(), sync::Flavour::brief);
-    const std::errc answer = defer::schedule(*task::current(), context, request, again);
+    const std::errc answer = defer::schedule(context, request, again);
     note(answer == no_error ? kAccepted + id : kRefused + id);
     return answer;
 }
