@@ -15,6 +15,8 @@ STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/defer/defer_stopped_test src/map/map_deferral_instruction_test \
     src/map/map_operations_instruction_test src/library/library_every_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
+# Maps under threads and events: histories, and a minute for each kind.
+MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
@@ -39,8 +41,8 @@ prove: dev  ## long: what may fail by chance ROUNDS times over; an event after e
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
 	cmake --preset release
-	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS))
-	@set -e; for test in $(STEPPED) $(STORMS); do \
+	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS) $(MAPS))
+	@set -e; for test in $(STEPPED) $(STORMS) $(MAPS); do \
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
 	@set -e; for test in $(STORMS); do \
 	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done

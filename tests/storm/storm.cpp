@@ -3,8 +3,6 @@
 
 #include <linux/bpf.h>
 #include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,7 +12,6 @@
 
 #include "defer/context.hpp"
 #include "sync/arena.hpp"
-#include "sync/signal.hpp"
 
 namespace taskwork::storm {
 
@@ -49,9 +46,6 @@ void runner(Task& self, const defer::Callback&) noexcept {
     }
     books.ran.fetch_add(1, std::memory_order_relaxed);
 }
-
-/// An expired timer is an event.
-bool is_event(const Task&, const siginfo_t& info) noexcept { return info.si_code == SI_TIMER; }
 
 bool on_event(Task& self, const siginfo_t&, void*, task::Dropped dropped) noexcept {
     if (dropped == task::Dropped::no) {
@@ -223,7 +217,7 @@ void Storm::SetUp() {
     hooks.kick = kick;
     task::Worker::set_life_hooks(hooks);
     defer::set_callback_runner(defer::kCallbackTest, runner);
-    task::set_event_hook(is_event, on_event);
+    task::set_event_hook(task::is_timer_event, on_event);
     map::MapSpec spec;
     spec.type = BPF_MAP_TYPE_HASH;
     spec.key_size = sizeof(std::uint64_t);
@@ -440,43 +434,16 @@ void Storm::expect_whole() {
 
 Taking::Taking(Scene& scene, std::uint32_t index, std::uint64_t seed, std::uint64_t event_us)
     : scene_(scene), index_(index), target_(scene.targets[index]),
-      books_(books_of(scene, *current())) {
+      books_(books_of(scene, *current())), events_(event_us) {
     books_.random.start(seed);
     target_.quiet.store(0, std::memory_order_relaxed);
     target_.tid.store(current()->tid, std::memory_order_release);
     target_.task.store(current(), std::memory_order_release);
-    if (event_us == 0) {
-        return;
-    }
-    struct sigevent event{};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = sync::kSignal;
-    event._sigev_un._tid = current()->tid;
-    // Raw: libc's allocates, which a forked child should not.
-    if (::syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer_) != 0) {
-        timer_ = -1;
-        return;
-    }
-    event_us_ = event_us;
-    set_events(true);
-}
-
-void Taking::set_events(bool on) noexcept {
-    if (timer_ < 0) {
-        return;
-    }
-    struct itimerspec period{};
-    if (on) {
-        period.it_interval.tv_nsec = static_cast<long>(event_us_ * 1000);
-        period.it_value.tv_nsec = static_cast<long>(1 + books_.random.below(event_us_ * 1000));
-    }
-    ::syscall(SYS_timer_settime, timer_, 0, &period, nullptr);
+    events_.start(books_.random.draw());
 }
 
 Taking::~Taking() {
-    if (timer_ >= 0) {
-        ::syscall(SYS_timer_delete, timer_);
-    }
+    events_.stop();
     target_.task.store(nullptr, std::memory_order_release);
     target_.tid.store(0, std::memory_order_release);
 }
@@ -493,7 +460,7 @@ void Taking::turn() noexcept {
 }
 
 void Taking::be_quiet() noexcept {
-    set_events(false);
+    events_.stop();
     ::poll(nullptr, 0,
            0);  // An event on its way comes now; ThreadSanitizer holds it back till then.
     target_.quiet.store(1, std::memory_order_release);
@@ -502,16 +469,16 @@ void Taking::be_quiet() noexcept {
         ::poll(nullptr, 0, 20);
     }
     target_.quiet.store(0, std::memory_order_release);
-    set_events(true);
+    events_.start(books_.random.draw());
 }
 
 void Taking::settle() noexcept {
-    set_events(false);
+    events_.stop();
     while (phase() == Phase::settle) {
         task::safe_point();
         ::poll(nullptr, 0, 1);
     }
-    set_events(true);
+    events_.start(books_.random.draw());
 }
 
 Phase Taking::phase() const noexcept {

@@ -18,6 +18,7 @@
 #include "map/map.hpp"
 #include "sync/pool.hpp"
 #include "task/test_domain.hpp"
+#include "task/test_events.hpp"
 
 namespace taskwork::storm {
 
@@ -192,13 +193,11 @@ private:
     [[nodiscard]] bool is_to_be_quiet() const noexcept;
     void be_quiet() noexcept;
     void settle() noexcept;
-    void set_events(bool on) noexcept;
     Scene& scene_;
     const std::uint32_t index_;
     Target& target_;
     Books& books_;
-    int timer_ = -1;
-    std::uint64_t event_us_ = 0;
+    task::EventTimer events_;
 };
 
 }  // namespace taskwork::storm

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One map of each kind under eight threads, each with an event of 10 kHz on top, all doing all that
+// the kind has. Values are whole, counts are exact, all memory comes back, everybody gets on.
+//
+//   TASKWORK_SEED    the sequence of random numbers
+//   TASKWORK_PROVE   a minute for each kind (else a second)
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/sanitizers.hpp"
+#include "map/test_map.hpp"
+#include "task/test_events.hpp"
+#include "tests/maps/random.hpp"
+
+namespace taskwork::maps {
+namespace {
+
+using map::Map;
+
+constexpr unsigned kThreads = 8;
+constexpr std::uint64_t kEventUs = 100;
+constexpr std::uint32_t kEntries = 24;
+constexpr std::uint64_t kKeys = 40;
+
+/// A value that shows whether it is of one piece.
+using Value = std::array<std::uint64_t, 4>;
+Value value_of(std::uint64_t number) { return {number, number * 31, ~number, number ^ 0x5555}; }
+bool is_whole(const Value& value) { return value == value_of(value[0]); }
+
+struct Subject {
+    const char* name;
+    std::uint32_t type;
+    std::uint32_t key_size;
+    std::uint32_t flags = 0;
+    /// Elements are replaced, never written in place: no copy of one can be torn.
+    bool is_replaced = false;
+};
+
+/// What the threads share; handlers find it here.
+struct Stage {
+    Map* map = nullptr;
+    const Subject* subject = nullptr;
+    std::atomic<std::uint64_t> next_number{1};
+    std::atomic<std::uint64_t> torn{0};
+    std::atomic<std::uint64_t> events{0};
+    std::atomic<int> unexpected{0};
+    /// Elements that came, less those that went, as the results say.
+    std::atomic<std::int64_t> balance{0};
+    std::atomic<bool> stop{false};
+};
+Stage* stage = nullptr;
+thread_local constinit Random* own_random = nullptr;
+
+void expect(std::errc result, std::initializer_list<std::errc> allowed) noexcept {
+    for (const std::errc one : allowed) {
+        if (result == one) {
+            return;
+        }
+    }
+    stage->unexpected.store(static_cast<int>(result), std::memory_order_relaxed);
+}
+
+void check_whole(const Value& value) noexcept {
+    if (stage->subject->is_replaced && !is_whole(value)) {
+        stage->torn.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+constexpr std::errc kNone = std::errc::no_such_file_or_directory;
+/// E2BIG; of an LPM trie ENOSPC.
+constexpr std::errc kFull = std::errc::argument_list_too_long;
+constexpr std::errc kNoSpace = std::errc::no_space_on_device;
+constexpr std::errc kNoMemory = std::errc::not_enough_memory;
+
+void act_on_sequence(Map& map, Random& random) noexcept {
+    Value value = value_of(stage->next_number.fetch_add(1, std::memory_order_relaxed));
+    const std::errc busy = std::errc::device_or_resource_busy;  // Many of us are interrupted.
+    switch (random.below(5)) {
+    case 0:
+    case 1: {
+        const std::errc result = map::push(map, &value, BPF_ANY);
+        stage->balance.fetch_add(result == no_error ? 1 : 0, std::memory_order_relaxed);
+        expect(result, {no_error, kFull, busy});
+        break;
+    }
+    case 2:
+    case 3: {
+        const std::errc result = map::pop(map, &value);
+        expect(result, {no_error, kNone, std::errc::operation_not_supported, errc_kernel_notsupp});
+        if (result == no_error) {
+            stage->balance.fetch_sub(1, std::memory_order_relaxed);
+            check_whole(value);
+        }
+        break;
+    }
+    default:
+        if (const std::errc result = map::peek(map, &value); result == no_error) {
+            check_whole(value);
+        } else {
+            expect(result, {kNone});
+        }
+    }
+}
+
+void act_on_elements(Map& map, Random& random) noexcept {
+    // A prefix of an LPM trie: all 32 bits.
+    struct Key {
+        std::uint32_t low;
+        std::uint32_t high;
+    } key{static_cast<std::uint32_t>(random.below(kKeys)), 0};
+    if (map.type == BPF_MAP_TYPE_LPM_TRIE) {
+        key = {32, key.low};
+    }
+    Value value = value_of(stage->next_number.fetch_add(1, std::memory_order_relaxed));
+    const auto update = [&](std::uint64_t flags) {
+        return map::is_per_cpu(map)
+                   ? map::update_slot(map, &key, &value, flags,
+                                      static_cast<std::uint32_t>(
+                                          random.below(map::MapTable::get().processors.count())))
+                   : map::update(map, &key, &value, flags);
+    };
+    switch (random.below(8)) {
+    case 0:
+    case 1: {
+        const std::errc result = update(BPF_NOEXIST);
+        stage->balance.fetch_add(result == no_error ? 1 : 0, std::memory_order_relaxed);
+        expect(result, {no_error, std::errc::file_exists, kFull, kNoSpace, kNoMemory});
+        break;
+    }
+    case 2:
+        // E2BIG: no index of an array.
+        expect(update(BPF_EXIST), {no_error, kNoMemory, map.key_size == 4 ? kFull : kNone});
+        break;
+    case 3: {
+        const std::errc result = map::remove(map, &key);
+        stage->balance.fetch_sub(result == no_error ? 1 : 0, std::memory_order_relaxed);
+        expect(result, {no_error, kNone, std::errc::invalid_argument});
+        break;
+    }
+    case 4: {
+        Key next{};
+        expect(map::next_key(map, random.below(2) == 0 ? nullptr : &key, &next), {no_error, kNone});
+        break;
+    }
+    case 5: {
+        const long visited = map::for_each(
+            map, [](const void*, void*, void*) noexcept -> long { return 0; }, nullptr);
+        // Errors are negative; the kinds without it say so.
+        expect(visited < 0 ? static_cast<std::errc>(-visited) : no_error,
+               {no_error, std::errc::invalid_argument, errc_kernel_notsupp});
+        break;
+    }
+    default:
+        if (map::is_per_cpu(map)) {
+            (void)map::lookup(map, &key);
+        } else if (map::lookup_copy(map, &key, &value, 0) == no_error) {
+            check_whole(value);
+        }
+    }
+}
+
+/// Context: any.
+void act(Random& random) noexcept {
+    task::Task* const self = task::current();
+    const task::Section section(self);
+    const task::ReadSection keep(*self, sync::Flavour::sleepable);
+    if (map::has_keys(*stage->map)) {
+        act_on_elements(*stage->map, random);
+    } else {
+        act_on_sequence(*stage->map, random);
+    }
+}
+
+bool on_event(task::Task&, const siginfo_t&, void*, task::Dropped dropped) noexcept {
+    if (dropped == task::Dropped::no && own_random != nullptr) {
+        stage->events.fetch_add(1, std::memory_order_relaxed);
+        act(*own_random);
+    }
+    return true;
+}
+
+class MapStress : public map::MapTest, public testing::WithParamInterface<Subject> {
+protected:
+    ~MapStress() override { task::set_event_hook(nullptr, nullptr); }
+};
+
+TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
+    const Subject& subject = GetParam();
+    const std::uint64_t seed = choose_seed();
+    Stage shared;
+    shared.subject = &subject;
+    shared.map =
+        &make(spec(subject.type, subject.key_size, sizeof(Value), kEntries, subject.flags));
+    Map& map = *shared.map;
+    stage = &shared;
+    task::set_event_hook(task::is_timer_event, on_event);
+    std::array<std::atomic<std::uint64_t>, kThreads> turns{};
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < kThreads; ++i) {
+        threads.push_back(task::task_thread([&, i] {
+            Random random(seed + i);
+            own_random = &random;
+            task::EventTimer events(kEventUs);
+            events.start(random.below(UINT32_MAX));
+            while (!shared.stop.load(std::memory_order_acquire)) {
+                act(random);
+                turns[i].fetch_add(1, std::memory_order_relaxed);
+            }
+            events.stop();
+            own_random = nullptr;
+        }));
+    }
+    // So long, and until everybody has had turns and there were events.
+    const std::uint64_t end = platform::now_ns() + (is_long() ? 60U : 1U) * 1'000'000'000U;
+    const auto is_done = [&] {
+        bool all = platform::now_ns() >= end && shared.events.load() > 100;
+        for (const std::atomic<std::uint64_t>& one : turns) {
+            all = all && one.load() > 100;
+        }
+        return all;
+    };
+    const std::uint64_t patience = end + 60'000'000'000U;
+    while (!is_done() && platform::now_ns() < patience) {
+        ::usleep(10'000);
+    }
+    EXPECT_TRUE(is_done()) << "somebody does not get on";
+    shared.stop.store(true, std::memory_order_release);
+    std::uint64_t sum = 0;
+    for (unsigned i = 0; i < kThreads; ++i) {
+        threads[i].join();
+        sum += turns[i].load();
+    }
+    std::cout << sum << " turns of threads, " << shared.events.load() << " events" << std::endl;
+    EXPECT_EQ(shared.torn.load(), 0U);
+    EXPECT_EQ(shared.unexpected.load(), 0);
+    if (subject.is_replaced) {
+        EXPECT_EQ(static_cast<std::int64_t>(map::usage(map).elements), shared.balance.load());
+        EXPECT_LE(map::usage(map).elements, kEntries);
+    }
+    task::wait_until([&] { return map::usage(map).waiting == 0; });
+    stage = nullptr;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, MapStress,
+    testing::Values(Subject{"array", BPF_MAP_TYPE_ARRAY, 4},
+                    Subject{"hash", BPF_MAP_TYPE_HASH, 8, 0, true},
+                    Subject{"hash_on_demand", BPF_MAP_TYPE_HASH, 8, BPF_F_NO_PREALLOC, true},
+                    Subject{"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4},
+                    Subject{"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 8},
+                    Subject{"lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, BPF_F_NO_PREALLOC, true},
+                    Subject{"queue", BPF_MAP_TYPE_QUEUE, 0, 0, true},
+                    Subject{"stack", BPF_MAP_TYPE_STACK, 0, 0, true},
+                    Subject{"bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, 0}),
+    [](const auto& instance) { return std::string(instance.param.name); });
+
+}  // namespace
+}  // namespace taskwork::maps
