@@ -301,6 +301,18 @@ unsigned Object::descriptors() const noexcept {
     return count;
 }
 
+unsigned Object::programs() const noexcept {
+    unsigned count = 0;
+    for (bpf_program* program = nullptr;
+         (program = bpf_object__next_program(state_->object, program)) != nullptr;) {
+        count +=
+            bpf_program__type(program) == BPF_PROG_TYPE_PERF_EVENT && bpf_program__autoload(program)
+                ? 1
+                : 0;
+    }
+    return count;
+}
+
 Result<void> Object::load() {
     messages().warnings.clear();
     uapi::clear_diagnosis();

@@ -28,6 +28,10 @@ public:
     /// Context: task.
     [[nodiscard]] unsigned descriptors() const noexcept;
 
+    /// How many programs attach() attaches.
+    /// Context: task.
+    [[nodiscard]] unsigned programs() const noexcept;
+
     /// Creates maps, loads programs. Errors name what we do not have. The host has been started.
     /// Context: task.
     Result<void> load();

@@ -257,17 +257,9 @@ private:
             names_ns_ = now + std::max(kNamesNs, (platform::now_ns() - begin) * kScanShare);
         }
         if (status_line_.is_due(now)) {
-            status_line_.update(now, events(), defer::counts(defer::WorkTable::get().domain).ran);
+            status_line_.update(now, event::counts().fired,
+                                defer::counts(defer::WorkTable::get().domain).ran);
         }
-    }
-
-    [[nodiscard]] std::uint64_t events() const {
-        std::uint64_t sum = 0;
-        const auto& table = event::EventTable::get();
-        for (unsigned spec = 0; spec < table.spec_count.load(std::memory_order_acquire); ++spec) {
-            sum += event::counts(spec).fired;
-        }
-        return sum;
     }
 
     void status_line_about_to_break() {
@@ -438,7 +430,7 @@ int run(const RunOptions& options) {
     report.command = options.command;
     event::EventAttributes attributes = options.attributes;
     std::string note;
-    event::probe(attributes, &note);
+    event::probe(attributes, object->programs(), &note);
     if (!note.empty()) {
         complain(note);
         report.notes.push_back(note);

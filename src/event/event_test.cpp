@@ -11,10 +11,13 @@
 
 #include <atomic>
 #include <cerrno>
+#include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "event/perf.hpp"
+#include "event/test_events.hpp"
 #include "event/timer.hpp"
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
@@ -23,72 +26,12 @@
 namespace taskwork::event {
 namespace {
 
-constexpr EventAttributes kOften{.source = Source::cpu_clock, .period = 1'000'000, .frequency = 0};
-
-class EventTest : public ::testing::Test {
-protected:
-    EventTest() {
-        EXPECT_EQ(map::MapTable::create(), no_error);
-        EXPECT_EQ(bpf::ProgramTable::create(), no_error);
-        EXPECT_EQ(EventTable::create(), no_error);
-        bpf::join();
-        join();
-        EventTable::get().include_host.store(1, std::memory_order_relaxed);
-        task::LifeHooks hooks;
-        hooks.task_born = open_for;
-        hooks.task_exited = close_for;
-        hooks.kick = kick;
-        task::Worker::set_life_hooks(hooks);
-    }
-    ~EventTest() override { stop_all(); }
-
-    /// A program that returns 0.
-    static bpf::Program& load() {
-        const bpf_insn code[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0},
-                                 {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-        bpf::LoadSpec spec;
-        spec.type = BPF_PROG_TYPE_PERF_EVENT;
-        spec.insns = code;
-        spec.insn_count = 2;
-        spec.name = "nothing";
-        spec.license = "GPL";
-        std::string log;
-        auto program = bpf::load_program(spec, log);
-        EXPECT_TRUE(program.has_value()) << program.error().text;
-        return **program;
-    }
-
-    /// Computes on the calling thread until `condition` holds, ten seconds at most.
-    template <class Condition>
-    static bool compute_until(Condition condition) {
-        const std::uint64_t end = platform::now_ns() + 10'000'000'000U;
-        volatile std::uint64_t value = 1;
-        while (!condition()) {
-            for (int round = 0; round < 1000; ++round) {
-                value = value * 6364136223846793005U + 1;
-            }
-            if (platform::now_ns() > end) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    /// Whether this machine lets us have perf events; tests that need them say so.
-    static bool perf_allowed() {
-        EventAttributes wanted = kOften;
-        return probe(wanted, nullptr) == Delivery::perf;
-    }
-
-    static std::uint64_t fired(const bpf::Program& program) { return counts(program).fired; }
-
-    task::TestDomain domain_;
-};
+using EventTest = EventFixture;
 
 TEST_F(EventTest, a_computing_thread_runs_the_program_at_each_event) {
     bpf::Program& program = load();
     EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
+    probe(wanted, 1, nullptr);
     ASSERT_TRUE(attach(wanted, program, 0).has_value());
     arm_timer(*task::current());
     EXPECT_TRUE(compute_until([&] { return fired(program) >= 20; }));
@@ -109,7 +52,7 @@ TEST_F(EventTest, a_cpu_timer_stands_in_where_perf_is_forbidden) {
 TEST_F(EventTest, a_thread_born_later_gets_events_and_its_counts_stay_when_it_is_gone) {
     bpf::Program& program = load();
     EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
+    probe(wanted, 1, nullptr);
     ASSERT_TRUE(attach(wanted, program, 0).has_value());
     std::atomic<std::uint64_t> own{0};
     task::task_thread([&] {
@@ -120,37 +63,21 @@ TEST_F(EventTest, a_thread_born_later_gets_events_and_its_counts_stay_when_it_is
         own.store(EventTable::get().of(self, 0).fired.get());
     }).join();
     task::Worker::synchronize();
-    EXPECT_GE(counts(program).threads, 1U);
     EXPECT_GE(fired(program), own.load());
     EXPECT_GE(own.load(), 5U);
-}
-
-TEST_F(EventTest, equal_attributes_share_an_event_and_each_program_runs_at_it) {
-    bpf::Program& first = load();
-    bpf::Program& second = load();
-    EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
-    const auto spec = attach(wanted, first, 1);
-    const auto same = attach(wanted, second, 2);
-    ASSERT_TRUE(spec.has_value() && same.has_value());
-    EXPECT_EQ(*spec, *same);
-    arm_timer(*task::current());
-    EXPECT_TRUE(compute_until([&] { return fired(first) >= 5; }));
-    EXPECT_GE(second.runs.load(std::memory_order_relaxed), 5U);
-    disarm_timer(*task::current());
 }
 
 TEST_F(EventTest, a_detached_program_no_longer_runs_and_keeps_its_counts) {
     bpf::Program& program = load();
     bpf::Program& other = load();
     EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
+    probe(wanted, 1, nullptr);
     const auto spec = attach(wanted, program, 0);
     ASSERT_TRUE(spec.has_value());
     ASSERT_TRUE(attach(wanted, other, 0).has_value());
     arm_timer(*task::current());
     ASSERT_TRUE(compute_until([&] { return fired(program) >= 2; }));
-    detach(*spec, program);
+    detach(*spec);
     const std::uint64_t before = fired(program);
     const std::uint64_t runs = program.runs.load(std::memory_order_relaxed);
     EXPECT_GE(before, 2U);
@@ -165,7 +92,7 @@ TEST_F(EventTest, a_program_attached_later_counts_from_then_on) {
     bpf::Program& early = load();
     bpf::Program& late = load();
     EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
+    probe(wanted, 1, nullptr);
     ASSERT_TRUE(attach(wanted, early, 0).has_value());
     arm_timer(*task::current());
     ASSERT_TRUE(compute_until([&] { return fired(early) >= 5; }));
@@ -177,7 +104,7 @@ TEST_F(EventTest, a_program_attached_later_counts_from_then_on) {
 TEST_F(EventTest, stopping_ends_all_events) {
     bpf::Program& program = load();
     EventAttributes wanted = kOften;
-    probe(wanted, nullptr);
+    probe(wanted, 1, nullptr);
     ASSERT_TRUE(attach(wanted, program, 0).has_value());
     arm_timer(*task::current());
     ASSERT_TRUE(compute_until([&] { return fired(program) >= 2; }));
@@ -189,20 +116,29 @@ TEST_F(EventTest, stopping_ends_all_events) {
     disarm_timer(*task::current());
 }
 
-TEST_F(EventTest, more_specs_or_programs_than_there_is_room_for_are_refused) {
+TEST_F(EventTest, more_events_or_attributes_than_there_is_room_for_are_refused) {
     bpf::Program& program = load();
-    for (unsigned index = 0; index < EventTable::kSpecsMax; ++index) {
-        ASSERT_TRUE(attach({.period = 900'000'000 + index}, program, 0).has_value());
+    std::vector<unsigned> events;
+    for (unsigned index = 0; index < EventTable::kCountersMax; ++index) {
+        const auto event = attach({.period = 900'000'000 + index}, program, 0);
+        ASSERT_TRUE(event.has_value());
+        events.push_back(*event);
     }
-    const auto spec = attach({.period = 800'000'000}, program, 0);
-    ASSERT_FALSE(spec.has_value());
-    EXPECT_EQ(spec.error().code, std::errc::argument_list_too_long);
-    for (unsigned index = 1; index < EventSpec::kAttachmentsMax; ++index) {
-        ASSERT_TRUE(attach({.period = 900'000'000}, program, 0).has_value());
+    const auto different = attach({.period = 800'000'000}, program, 0);
+    ASSERT_FALSE(different.has_value());
+    EXPECT_EQ(different.error().code, std::errc::argument_list_too_long);
+    while (events.size() < EventTable::kEventsMax) {
+        const auto event = attach({.period = 900'000'000}, program, 0);
+        ASSERT_TRUE(event.has_value());
+        events.push_back(*event);
     }
     const auto crowded = attach({.period = 900'000'000}, program, 0);
     ASSERT_FALSE(crowded.has_value());
     EXPECT_EQ(crowded.error().code, std::errc::argument_list_too_long);
+    for (const unsigned event : events) {
+        detach(event);
+    }
+    EXPECT_TRUE(attach({.period = 800'000'000}, program, 0).has_value());
 }
 
 TEST_F(EventTest, neither_or_both_of_period_and_frequency_is_refused) {
@@ -270,9 +206,7 @@ TEST_F(EventTest, a_kick_does_not_interrupt_a_blocked_thread_and_reaches_a_compu
     blocked.join();
 }
 
-TEST_F(EventTest, signals_of_closed_events_are_still_known_as_ours) {
-    EXPECT_EQ(closed_descriptor(closed_descriptor(7)), 7);
-    EXPECT_LT(closed_descriptor(0), kNoDescriptor);
+TEST_F(EventTest, signals_are_known_as_ours_by_their_looks) {
     siginfo_t info{};
     info.si_code = SI_USER;
     EXPECT_FALSE(is_event_signal(info));
@@ -286,7 +220,7 @@ TEST_F(EventTest, signals_of_closed_events_are_still_known_as_ours) {
 TEST_F(EventTest, probing_names_what_it_falls_back_to) {
     EventAttributes cycles{.source = Source::cpu_cycles, .period = 0, .frequency = 997};
     std::string note;
-    const Delivery delivery = probe(cycles, &note);
+    const Delivery delivery = probe(cycles, 1, &note);
     EXPECT_EQ(note.empty(), delivery == Delivery::perf && cycles.source == Source::cpu_cycles);
     EXPECT_GE(tick_frequency(), 24U);
     EXPECT_LE(tick_frequency(), 1200U);

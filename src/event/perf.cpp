@@ -7,7 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 #include "base/raw_system_call.hpp"
@@ -58,6 +60,20 @@ int aim(int descriptor, pid_t tid) noexcept {
 
 }  // namespace
 
+std::uint64_t overflow_rate_max() noexcept {
+    constexpr std::uint64_t timer_max = 100'000;
+    const int file = ::open("/proc/sys/kernel/perf_event_max_sample_rate", O_RDONLY | O_CLOEXEC);
+    if (file < 0) {
+        return timer_max;
+    }
+    char text[32] = {};
+    const ssize_t size = ::read(file, text, sizeof text - 1);
+    ::close(file);
+    std::uint64_t rate = 0;
+    const bool parsed = size > 0 && std::from_chars(text, text + size, rate).ec == no_error;
+    return parsed && rate != 0 ? std::min(rate, timer_max) : timer_max;
+}
+
 int open_perf(const EventAttributes& attributes, pid_t tid) noexcept {
     perf_event_attr attr = kernel_attributes(attributes);
     // Past libc: in a program linked with our answers to bpf(2), its syscall() leads back here.
@@ -89,6 +105,12 @@ int start_perf(int descriptor) noexcept {
 
 int start_perf_once(int descriptor) noexcept {
     return ::ioctl(descriptor, PERF_EVENT_IOC_REFRESH, 1) == 0 ? 0 : -errno;
+}
+
+int set_perf_period(int descriptor, const EventAttributes& attributes) noexcept {
+    const std::uint64_t period = period_of(attributes);
+    const std::uint64_t value = period != 0 ? period : attributes.frequency;
+    return ::ioctl(descriptor, PERF_EVENT_IOC_PERIOD, &value) == 0 ? 0 : -errno;
 }
 
 std::uint64_t read_perf(int descriptor) noexcept {

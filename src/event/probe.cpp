@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -53,6 +54,27 @@ std::string rate_of(const EventAttributes& attributes) {
                : std::to_string(1'000'000'000U / (attributes.period == 0 ? 1 : attributes.period));
 }
 
+/// Lowers the rate to what so many programs can have of one counter, and says so.
+void limit_rate(EventAttributes& wanted, unsigned programs, std::string& text) {
+    const bool is_rate = wanted.frequency != 0;
+    if (programs == 0 || (!is_rate && wanted.source == Source::cpu_cycles)) {
+        return;  // how fast cycles pass is not known
+    }
+    const std::uint64_t limit = overflow_rate_max();
+    const std::string asked = rate_of(wanted);
+    if (is_rate && wanted.frequency > limit / programs) {
+        wanted.frequency = std::max<std::uint64_t>(1, limit / programs);
+    } else if (!is_rate && wanted.period < programs * (1'000'000'000U / limit)) {
+        wanted.period = programs * (1'000'000'000U / limit);
+    } else {
+        return;
+    }
+    text += text.empty() ? "" : "; ";
+    text += std::to_string(programs) + (programs == 1 ? " program" : " programs") + " at " + asked +
+            " events a second: the kernel gives a thread " + std::to_string(limit) +
+            " in all, so each program reaches " + rate_of(wanted) + " at most";
+}
+
 }  // namespace
 
 std::uint64_t tick_frequency() noexcept {
@@ -65,7 +87,7 @@ std::uint64_t tick_frequency() noexcept {
     return 1'000'000'000U / static_cast<std::uint64_t>(tick.tv_nsec);
 }
 
-Delivery probe(EventAttributes& wanted, std::string* note) {
+Delivery probe(EventAttributes& wanted, unsigned programs, std::string* note) {
     std::string text;
     EventAttributes clock = wanted;
     clock.source = Source::cpu_clock;
@@ -107,6 +129,10 @@ Delivery probe(EventAttributes& wanted, std::string* note) {
             }
             wanted = clock;
         }
+    }
+
+    if (delivery == Delivery::perf) {
+        limit_rate(wanted, programs, text);
     }
 
     if (sync::Arena::present() &&

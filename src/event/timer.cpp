@@ -15,37 +15,37 @@ namespace taskwork::event {
 
 namespace {
 
-/// si_value of our timers: this, and the spec in the low bits.
+/// si_value of our timers: this, and the event's index in the low bits.
 constexpr std::uintptr_t kTimerMark = 0x74776b74696d0000;
-constexpr std::uintptr_t kSpecMask = 0xff;
-static_assert(EventTable::kSpecsMax <= kSpecMask);
+constexpr std::uintptr_t kEventMask = 0xff;
+static_assert(EventTable::kEventsMax <= kEventMask);
 
 }  // namespace
 
-unsigned spec_of_timer_signal(const siginfo_t& info) noexcept {
+unsigned event_of_timer_signal(const siginfo_t& info) noexcept {
     if (info.si_code != SI_TIMER) {
         return kNotATimer;
     }
     const auto value = reinterpret_cast<std::uintptr_t>(info.si_value.sival_ptr);
-    if ((value & ~kSpecMask) != kTimerMark || (value & kSpecMask) >= EventTable::kSpecsMax) {
+    if ((value & ~kEventMask) != kTimerMark || (value & kEventMask) >= EventTable::kEventsMax) {
         return kNotATimer;
     }
-    return static_cast<unsigned>(value & kSpecMask);
+    return static_cast<unsigned>(value & kEventMask);
 }
 
 // Raw system calls: libc's keep books that a child of a threaded fork must not rely on.
 
-int create_timer(unsigned spec, std::uint64_t interval_ns) noexcept {
-    sigevent event;
-    std::memset(&event, 0, sizeof(event));
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = sync::kSignal;
-    event.sigev_value.sival_ptr = reinterpret_cast<void*>(kTimerMark | spec);
-    event._sigev_un._tid = platform::thread_id();
+int create_timer(unsigned event, std::uint64_t interval_ns) noexcept {
+    sigevent notice;
+    std::memset(&notice, 0, sizeof(notice));
+    notice.sigev_notify = SIGEV_THREAD_ID;
+    notice.sigev_signo = sync::kSignal;
+    notice.sigev_value.sival_ptr = reinterpret_cast<void*>(kTimerMark | event);
+    notice._sigev_un._tid = platform::thread_id();
     const int errno_before = errno;
     int id = -1;
     int result = 0;
-    if (::syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &event, &id) != 0) {
+    if (::syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &notice, &id) != 0) {
         result = -errno;
     } else {
         itimerspec period{};

@@ -166,21 +166,21 @@ Result<void> PerfEvent::update_attachment() {
         detach();
         return {};
     }
-    if (!spec_) {
-        Result<unsigned> spec = event::attach(attributes_, *program_, cookie_);
-        if (!spec) {
-            return spec.error();
+    if (!event_) {
+        Result<unsigned> event = event::attach(attributes_, *program_, cookie_);
+        if (!event) {
+            return event.error();
         }
-        spec_ = *spec;
+        event_ = *event;
     }
     return {};
 }
 
 void PerfEvent::detach() noexcept {
-    if (spec_ && sync::Arena::present() && sync::Arena::is_host()) {
-        event::detach(*spec_, *program_);
+    if (event_ && sync::Arena::present() && sync::Arena::is_host()) {
+        event::detach(*event_);
     }
-    spec_.reset();
+    event_.reset();
 }
 
 LinkObject::LinkObject(std::shared_ptr<PerfEvent> event, std::shared_ptr<ProgramObject> program,

@@ -52,7 +52,7 @@ private:
     bool enabled_;
     bpf::Program* program_ = nullptr;
     std::uint64_t cookie_ = 0;
-    std::optional<unsigned> spec_;  ///< Of the event layer, while attached.
+    std::optional<unsigned> event_;  ///< Of the event layer, while attached.
 };
 
 /// BPF_LINK_CREATE's result: keeps program and event, and parts them when it goes.

@@ -46,11 +46,8 @@ int control(int event, unsigned long request, unsigned long argument = 0) {
 /// How many programs are attached in the event layer.
 int attached() {
     int count = 0;
-    event::EventTable& table = event::EventTable::get();
-    for (unsigned spec = 0; spec < table.spec_count.load(std::memory_order_acquire); ++spec) {
-        for (const event::Attachment& attachment : table.specs[spec].attachments) {
-            count += attachment.program.load(std::memory_order_acquire) != nullptr ? 1 : 0;
-        }
+    for (const event::Event& one : event::EventTable::get().events) {
+        count += one.is_attached() ? 1 : 0;
     }
     return count;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Two perf_event programs in one object. Under taskwork, programs that are attached with equal
-// attributes share one kernel event a thread (DESIGN.md, 10), and each runs once for each event.
-// They share a map, in which each has a slot.
+// attributes are fired in turn by one kernel event a thread (DESIGN.md, 10), each at the rate asked
+// for. They share a map, in which each has a slot.
 //
 // observed[0] and [1]: events of each; observed[2] and [3]: their schedules that returned 0;
 // observed[4] and [5]: runs of their callbacks.
