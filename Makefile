@@ -13,8 +13,11 @@ ROUNDS ?= 20
 # form. The shipped code is that of the release build.
 STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/defer/defer_stopped_test src/map/map_deferral_instruction_test \
-    src/map/map_operations_instruction_test src/library/library_every_instruction_test
+    src/map/map_operations_instruction_test src/map/map_lru_instruction_test \
+    src/library/library_every_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
+# Random commands of bpf(2) to maps here and in the kernel: a thousand scripts a kind (needs root).
+SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test
 # Maps under threads and events: histories, and a minute for each kind.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 
@@ -44,7 +47,7 @@ prove: dev  ## long: what may fail by chance ROUNDS times over; an event after e
 	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS) $(MAPS))
 	@set -e; for test in $(STEPPED) $(STORMS) $(MAPS); do \
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
-	@set -e; for test in $(STORMS); do \
+	@set -e; for test in $(STORMS) $(SCRIPTS); do \
 	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
 	build/dev/tests/explore/explore --large --budget 300
 

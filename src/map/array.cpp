@@ -10,8 +10,8 @@
 
 #include <climits>
 
+#include "map/array.hpp"
 #include "map/map_ops.hpp"
-#include "map/value.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::map {
@@ -24,55 +24,18 @@ std::size_t stride(const Map& map) noexcept { return round_up_8(map.value_size);
 std::byte* value_at(const Map& map, std::uint32_t index) noexcept {
     return static_cast<std::byte*>(map.impl) + index * stride(map);
 }
-std::uint32_t index_of(const void* key) noexcept {
-    std::uint32_t index = 0;
-    copy_bytes(&index, key, sizeof(index));
-    return index;
-}
+constexpr std::uint32_t kCommonFlags = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
+constexpr std::uint32_t kProgramFlags = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 
 std::errc array_check(const MapSpec& spec, std::string* why) {
-    constexpr std::uint32_t kFlags = BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_RDONLY |
-                                     BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG |
-                                     BPF_F_INNER_MAP;
-    if (spec.max_entries == 0) {
-        *why = "max_entries is 0";
-        return std::errc::invalid_argument;
-    }
-    if (spec.key_size != sizeof(std::uint32_t)) {
-        *why = "the key of an array has 4 bytes, not " + std::to_string(spec.key_size);
-        return std::errc::invalid_argument;
-    }
-    if (spec.value_size == 0) {
-        *why = "value_size is 0";
-        return std::errc::invalid_argument;
-    }
-    if ((spec.flags & ~kFlags) != 0) {
-        *why = "flags that an array does not have";
-        return std::errc::invalid_argument;
-    }
-    if ((spec.flags & BPF_F_RDONLY_PROG) != 0 && (spec.flags & BPF_F_WRONLY_PROG) != 0) {
-        *why = "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other";
-        return std::errc::invalid_argument;
-    }
-    if (spec.value_size > INT_MAX) {
-        *why = "value_size is above " + std::to_string(INT_MAX);
-        return std::errc::argument_list_too_long;
-    }
-    return no_error;
+    return check_array(spec, kCommonFlags | kProgramFlags | BPF_F_MMAPABLE | BPF_F_INNER_MAP, why);
 }
 
 std::size_t block_bytes(const Map& map) noexcept {
     return (map.max_entries * stride(map) + kPage - 1) & ~(kPage - 1);
 }
 
-std::errc array_allocate(Map& map, std::size_t bytes) {
-    std::errc why = std::errc::not_enough_memory;
-    map.impl = sync::Arena::allocate(bytes, kPage, &why);
-    map.impl_bytes = bytes;
-    return map.impl == nullptr ? why : no_error;
-}
-
-std::errc array_init(Map& map) { return array_allocate(map, block_bytes(map)); }
+std::errc array_init(Map& map) { return allocate_impl(map, block_bytes(map), kPage); }
 
 void array_destroy(Map& map) noexcept { sync::Arena::release(map.impl, map.impl_bytes); }
 
@@ -114,16 +77,6 @@ std::errc array_update(Map& map, const void* key, const void* value, std::uint64
 }
 
 std::errc array_remove(Map&, const void*) noexcept { return std::errc::invalid_argument; }
-
-std::errc array_next_key(Map& map, const void* key, void* next) noexcept {
-    std::uint32_t index = key == nullptr ? UINT32_MAX : index_of(key);
-    if (index == map.max_entries - 1) {
-        return std::errc::no_such_file_or_directory;
-    }
-    index = index >= map.max_entries ? 0 : index + 1;
-    copy_bytes(next, &index, sizeof(index));
-    return no_error;
-}
 
 long array_for_each(Map& map, ElementFunction function, void* argument) noexcept {
     for (std::uint32_t index = 0; index < map.max_entries; ++index) {
@@ -184,27 +137,14 @@ Usage array_usage(const Map& map) noexcept {
 
 // ---- A slot for each processor ------------------------------------------------------------------
 
-/// What the kernel's per-CPU allocator can hold in one piece.
-constexpr std::uint32_t kSlotBytesMax = 32U << 10;
-
 std::errc per_cpu_array_check(const MapSpec& spec, std::string* why) {
-    constexpr std::uint32_t kNotThere = BPF_F_MMAPABLE | BPF_F_INNER_MAP | BPF_F_NUMA_NODE;
-    if ((spec.flags & kNotThere) != 0) {
-        *why = "flags that a per-CPU array does not have";
-        return std::errc::invalid_argument;
-    }
-    if (const std::errc error = array_check(spec, why); error != no_error) {
-        return error;
-    }
-    if (round_up_8(spec.value_size) > kSlotBytesMax) {
-        *why = "value_size is above " + std::to_string(kSlotBytesMax);
-        return std::errc::argument_list_too_long;
-    }
-    return no_error;
+    const std::uint32_t flags = (kCommonFlags & ~BPF_F_NUMA_NODE) | kProgramFlags;
+    const std::errc error = check_array(spec, flags, why);
+    return error == no_error ? check_slot_size(spec, why) : error;
 }
 
 std::errc per_cpu_array_init(Map& map) {
-    return array_allocate(map, block_bytes(map) * MapTable::get().processors.count());
+    return allocate_impl(map, block_bytes(map) * MapTable::get().processors.count(), kPage);
 }
 
 std::errc per_cpu_array_update(Map& map, const void* key, const void* value, std::uint64_t flags,
@@ -243,54 +183,108 @@ std::uintptr_t per_cpu_array_value_start(const Map& map, std::uintptr_t address)
                                                                                : 0;
 }
 
-constexpr MapOps make_per_cpu_ops() noexcept {
+/// What both have.
+constexpr MapOps make_common_ops(const char* name) noexcept {
     MapOps ops{};
-    ops.name = "percpu_array";
-    ops.check = per_cpu_array_check;
-    ops.init = per_cpu_array_init;
+    ops.name = name;
     ops.destroy = array_destroy;
     ops.lookup = array_lookup;
     ops.remove = array_remove;
-    ops.next_key = array_next_key;
+    ops.next_key = index_next_key;
     ops.for_each = array_for_each;
-    ops.value_start = per_cpu_array_value_start;
     ops.usage = array_usage;
+    ops.batch = kBatchLookup | kBatchUpdate;
+    return ops;
+}
+
+constexpr MapOps make_per_cpu_ops() noexcept {
+    MapOps ops = make_common_ops("percpu_array");
+    ops.check = per_cpu_array_check;
+    ops.init = per_cpu_array_init;
+    ops.value_start = per_cpu_array_value_start;
     ops.slot_distance = block_bytes;
     ops.update_slot = per_cpu_array_update;
-    ops.batch = kBatchLookup | kBatchUpdate;
+    return ops;
+}
+
+constexpr MapOps make_ops() noexcept {
+    MapOps ops = make_common_ops("array");
+    ops.holds_task_work = true;
+    ops.holds_spin_lock = true;
+    ops.check = array_check;
+    ops.init = array_init;
+    ops.update = array_update;
+    ops.key_of = array_key_of;
+    ops.value_start = array_value_start;
+    ops.direct_values = array_direct_values;
+    ops.cancel_all = array_cancel_all;
+    ops.sweep = array_sweep;
     return ops;
 }
 
 }  // namespace
 
+const MapOps array_ops = make_ops();
 const MapOps per_cpu_array_ops = make_per_cpu_ops();
 
-const MapOps array_ops = {
-    .name = "array",
-    .holds_task_work = true,
-    .check = array_check,
-    .init = array_init,
-    .destroy = array_destroy,
-    .lookup = array_lookup,
-    .update = array_update,
-    .remove = array_remove,
-    .next_key = array_next_key,
-    .lookup_and_remove = nullptr,
-    .for_each = array_for_each,
-    .key_of = array_key_of,
-    .value_start = array_value_start,
-    .direct_values = array_direct_values,
-    .cancel_all = array_cancel_all,
-    .sweep = array_sweep,
-    .usage = array_usage,
-    .push = nullptr,
-    .pop = nullptr,
-    .peek = nullptr,
-    .slot_distance = nullptr,
-    .update_slot = nullptr,
-    .copy = nullptr,
-    .users_left = nullptr,
-    .batch = kBatchLookup | kBatchUpdate,
-};
+std::errc check_array(const MapSpec& spec, std::uint32_t flags, std::string* why) {
+    if (spec.max_entries == 0) {
+        *why = "max_entries is 0";
+        return std::errc::invalid_argument;
+    }
+    if (spec.key_size != sizeof(std::uint32_t)) {
+        *why = "the key of an array has 4 bytes, not " + std::to_string(spec.key_size);
+        return std::errc::invalid_argument;
+    }
+    if (spec.value_size == 0) {
+        *why = "value_size is 0";
+        return std::errc::invalid_argument;
+    }
+    if ((spec.flags & ~flags) != 0) {
+        *why = "flags that this kind of array does not have";
+        return std::errc::invalid_argument;
+    }
+    if ((spec.flags & kProgramFlags) == kProgramFlags) {
+        *why = "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other";
+        return std::errc::invalid_argument;
+    }
+    if (spec.value_size > INT_MAX) {
+        *why = "value_size is above " + std::to_string(INT_MAX);
+        return std::errc::argument_list_too_long;
+    }
+    return no_error;
+}
+
+std::errc check_descriptor_array(const MapSpec& spec, std::uint32_t more_flags, std::string* why) {
+    if (spec.value_size != sizeof(std::uint32_t)) {
+        *why = "the value of an array of descriptors has 4 bytes";
+        return std::errc::invalid_argument;
+    }
+    return check_array(spec, kCommonFlags | more_flags, why);
+}
+
+std::errc index_next_key(Map& map, const void* key, void* next) noexcept {
+    std::uint32_t index = key == nullptr ? UINT32_MAX : index_of(key);
+    if (index == map.max_entries - 1) {
+        return std::errc::no_such_file_or_directory;
+    }
+    index = index >= map.max_entries ? 0 : index + 1;
+    copy_bytes(next, &index, sizeof(index));
+    return no_error;
+}
+
+std::errc may_put_at(const Map& map, const void* key, std::uint64_t flags) noexcept {
+    if (flags != BPF_ANY) {
+        return std::errc::invalid_argument;
+    }
+    return index_of(key) < map.max_entries ? no_error : std::errc::argument_list_too_long;
+}
+
+std::errc allocate_impl(Map& map, std::size_t bytes, std::size_t alignment) noexcept {
+    std::errc why = std::errc::not_enough_memory;
+    map.impl = sync::Arena::allocate(bytes, alignment, &why);
+    map.impl_bytes = bytes;
+    return map.impl == nullptr ? why : no_error;
+}
 
 }  // namespace taskwork::map

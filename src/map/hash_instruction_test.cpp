@@ -5,61 +5,16 @@
 // in one order or the other; a death in between has to leave the map as before or as after.
 #include <gtest/gtest.h>
 
-#include <map>
-#include <optional>
-#include <string>
 #include <vector>
 
-#include "map/hash_table.hpp"
-#include "map/test_map.hpp"
-#include "map/test_steps.hpp"
-#include "task/single_step.hpp"
+#include "map/test_hash_steps.hpp"
 
 namespace taskwork::map {
 namespace {
 
-constexpr std::uint64_t kA = 11;
-constexpr std::uint64_t kB = 22;
-constexpr std::uint64_t kC = 33;
-constexpr std::uint32_t kEntries = 2;
-constexpr std::uint64_t kAbsent = UINT64_MAX;
-
 /// Each combination starts from another instruction.
 constexpr std::uint64_t kStride = 61 * kStepFactor;
 constexpr std::uint64_t kDeathStride = 23 * kStepFactor;
-
-struct Operation {
-    enum class Kind { put, put_new, put_present, erase, get } kind;
-    std::uint64_t key;
-    std::uint64_t value = 0;  ///< Of puts.
-    std::uint64_t outcome = 0;
-
-    /// The element operation itself, on the real map; legal in a handler.
-    void run(Map& map) noexcept {
-        const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
-        switch (kind) {
-        case Kind::put:
-        case Kind::put_new:
-        case Kind::put_present:
-            outcome = static_cast<std::uint64_t>(update(map, &key, &value, flags()));
-            break;
-        case Kind::erase:
-            outcome = static_cast<std::uint64_t>(remove(map, &key));
-            break;
-        case Kind::get: {
-            auto* found = static_cast<platform::Atomic<std::uint64_t>*>(lookup(map, &key));
-            outcome = found == nullptr ? kAbsent : found->load(std::memory_order_relaxed);
-        }
-        }
-    }
-    std::uint64_t flags() const noexcept {
-        return kind == Kind::put_new       ? BPF_NOEXIST
-               : kind == Kind::put_present ? BPF_EXIST
-                                           : BPF_ANY;
-    }
-};
-
-using Content = std::map<std::uint64_t, std::uint64_t>;
 
 /// The specification.
 std::uint64_t specify(Content& content, const Operation& operation) {
@@ -91,68 +46,15 @@ std::uint64_t specify(Content& content, const Operation& operation) {
     return 0;
 }
 
-class EveryInstruction : public MapTest {
+class EveryInstruction : public SteppedHash {
 protected:
     void SetUp() override {
-        if (!task::kCanSingleStep) {
-            GTEST_SKIP() << "no single step under this sanitizer";
-        }
-        for (Map*& map : maps_) {
-            map = &make(hash(kEntries));
-        }
-        map_ = maps_[0];
-    }
-    void fill(const Content& content) {
-        map_ = maps_[turn_++ % maps_.size()];
-        for (std::uint64_t key : {kA, kB, kC}) {
-            erase(*map_, key);
-        }
-        if (usage(*map_).waiting > 32) {
-            task::wait_until([&] { return usage(*map_).waiting == 0; });
-        }
-        for (const auto& [key, value] : content) {
-            ASSERT_EQ(put(*map_, key, value), no_error);
+        SteppedHash::SetUp();
+        if (!IsSkipped()) {
+            make_maps(hash(kEntries));
         }
     }
-    Content content() {
-        Content found;
-        for (std::uint64_t key : {kA, kB, kC}) {
-            if (const std::uint64_t value = get(*map_, key); value != kAbsent) {
-                found[key] = value;
-            }
-        }
-        return found;
-    }
-    /// What the map says of itself agrees with what is in it.
-    void expect_whole() {
-        const Content found = content();
-        EXPECT_EQ(usage(*map_).elements, found.size());
-        const Sections sections;
-        std::size_t visited = 0;
-        std::uint64_t key = 0;
-        const void* from = nullptr;
-        while (next_key(*map_, from, &key) == no_error && visited < 10) {
-            EXPECT_EQ(found.count(key), 1U);
-            from = &key;
-            ++visited;
-        }
-        EXPECT_EQ(visited, found.size());
-    }
-    /// Taken in turn: spares of one come back while the others are tried.
-    std::vector<Map*> maps_{16, nullptr};
-    Map* map_ = nullptr;
-    std::size_t turn_ = 0;
 };
-
-struct Stepped {
-    Map* map;
-    Operation* operation;
-};
-
-void run_stepped(void* argument) {
-    auto* stepped = static_cast<Stepped*>(argument);
-    stepped->operation->run(*stepped->map);
-}
 
 TEST_F(EveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_other) {
     using Kind = Operation::Kind;

@@ -3,33 +3,9 @@
 
 #include <linux/bpf.h>
 
-#include <bit>
-#include <type_traits>
-
-#include "sync/arena.hpp"
-#include "task/worker.hpp"
-
 namespace taskwork::map {
 
 namespace {
-
-constexpr std::size_t kLine = 64;
-
-constexpr std::size_t round_up_line(std::size_t bytes) noexcept {
-    return (bytes + kLine - 1) & ~(kLine - 1);
-}
-
-std::size_t element_bytes(const Map& map, std::size_t value_bytes) noexcept {
-    return sizeof(Element) + round_up_8(map.key_size) + round_up_8(value_bytes);
-}
-
-std::uint64_t bucket_count(const Map& map) noexcept {
-    return std::bit_ceil(std::uint64_t{map.max_entries});
-}
-
-std::uint32_t element_count(const Map& map, std::size_t value_bytes) noexcept {
-    return map.max_entries + spares_of(map.max_entries, element_bytes(map, value_bytes));
-}
 
 constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t round) noexcept {
     return std::uint64_t{round} << 32 | index;
@@ -37,32 +13,8 @@ constexpr std::uint64_t ticket_reference(std::uint32_t index, std::uint32_t roun
 
 }  // namespace
 
-std::size_t HashTable::bytes(const Map& map, std::size_t value_bytes) noexcept {
-    return round_up_line(sizeof(HashTable)) + round_up_line(bucket_count(map) * sizeof(Link)) +
-           round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket))) +
-           round_up_line(
-               sync::Pool::bytes(element_count(map, value_bytes), element_bytes(map, value_bytes)));
-}
-
-HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes) noexcept : map_(&map) {
-    auto* at = static_cast<std::byte*>(memory) + round_up_line(sizeof(HashTable));
-    heads_ = reinterpret_cast<Link*>(at);
-    bucket_mask_ = static_cast<std::uint32_t>(bucket_count(map) - 1);
-    at += round_up_line(bucket_count(map) * sizeof(Link));
-    // Tickets are never retired: nobody holds the bare address of one.
-    tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
-    at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));
-    elements_.init(at, element_count(map, value_bytes), element_bytes(map, value_bytes),
-                   task::Worker::adopt_pool(elements_, recycle));
-    seed_ = (map.flags & BPF_F_ZERO_SEED) != 0
-                ? 0
-                : sync::Arena::header().cookie ^ (std::uint64_t{map.id} << 32) ^ platform::now_ns();
-}
-
-void HashTable::disown() noexcept { task::Worker::disown_pool(elements_); }
-
 bool HashTable::matches(Element* element, std::uint32_t hash, const void* key) const noexcept {
-    return element->hash.load(std::memory_order_relaxed) == hash &&
+    return static_cast<std::uint32_t>(element->hash.load(std::memory_order_relaxed)) == hash &&
            keys_equal(key_of(element), key, map_->key_size);
 }
 
@@ -211,7 +163,7 @@ bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims
         refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
-    element->hash.store(hash, std::memory_order_relaxed);
+    element->hash.store(std::uint64_t{own_list()} << kListShift | hash, std::memory_order_relaxed);
     copy_bytes(key_of(element), write.key, map_->key_size);
     write.fill(*map_, value_of(element), write);
     claims.element = element;
@@ -241,6 +193,9 @@ bool HashTable::replace(const Position& at, std::uint32_t hash, Claims& claims) 
     element->ticket.store(at.current->ticket.load(std::memory_order_relaxed),
                           std::memory_order_relaxed);
     element->next.store(at.next, std::memory_order_relaxed);
+    if (list_count_ != 0) {
+        reference(*element);
+    }
     std::uint64_t expected = at.next;
     // Release: as in link_first.
     if (!at.current->next.compare_exchange(expected, address_of(element) | kDeleted | kReplaced,
@@ -292,14 +247,22 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
         }
         if (present && write.overwrite != nullptr) {
             write.overwrite(*map_, value_of(at.current), write);
+            if (list_count_ != 0) {
+                reference(*at.current);
+            }
             return no_error;
         }
+        // No element is evicted for one that there is no memory for.
+        if (list_count_ != 0 && claims.element == nullptr && !build(hash, write, claims)) {
+            return std::errc::not_enough_memory;
+        }
         if (!present && claims.ticket == nullptr) {
-            claims.ticket = claim_ticket(claims.owner);
+            claims.ticket = list_count_ != 0 ? evict(claims.owner) : claim_ticket(claims.owner);
             if (claims.ticket == nullptr) {
                 // Full; but perhaps because somebody has inserted this very key meanwhile.
                 if (seek(hash, write.key).current == nullptr) {
-                    return std::errc::argument_list_too_long;
+                    return list_count_ != 0 ? std::errc::not_enough_memory
+                                            : std::errc::argument_list_too_long;
                 }
                 continue;
             }
@@ -415,74 +378,6 @@ Ticket* HashTable::claim_ticket(std::uint16_t owner) noexcept {
         }
     }
     return nullptr;
-}
-
-// The host's side.
-
-void HashTable::recycle(sync::Pool& pool, void* memory) noexcept {
-    // elements_ is the first member (checked below), so the pool's address is the table's.
-    auto& table = reinterpret_cast<HashTable&>(pool);
-    auto* element = static_cast<Element*>(memory);
-    element->next.store(0, std::memory_order_relaxed);
-    if (defer::Slot* slot = task_work_slot(*table.map_, table.value_of(element))) {
-        defer::reset(*slot);
-    }
-    if (table.map_->spin_lock_offset != kNoField) {
-        unlock_value(*table.map_, table.value_of(element));
-    }
-    pool.release(element);
-}
-
-void HashTable::cancel_all() noexcept {
-    static_assert(std::is_standard_layout_v<HashTable>);
-    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        // Free and spare ones included (K97): a stale pointer may have been scheduled on.
-        defer::cancel(*task_work_slot(*map_, value_of(static_cast<Element*>(elements_.at(i)))));
-    }
-}
-
-void HashTable::sweep(std::uint16_t dead_owner) noexcept {
-    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        auto* element = static_cast<Element*>(elements_.at(i));
-        const sync::Word word = sync::Pool::load(element);
-        if (word.state() == kElementBuilding && word.owner() == dead_owner) {
-            if (is_linked(element)) {
-                settle(element);
-            } else if (sync::Pool::load(element) == word) {
-                elements_.release(element);
-            }
-        }
-        sweep_lock(*map_, value_of(element), dead_owner);
-    }
-    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        auto* element = static_cast<Element*>(elements_.at(i));
-        if (sync::Pool::load(element).state() == kElementLive &&
-            (element->next.load(std::memory_order_acquire) & kDeleted) != 0) {
-            finish(element,
-                   static_cast<std::uint32_t>(element->hash.load(std::memory_order_relaxed)));
-        }
-    }
-    for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
-        const sync::Word word = sync::Pool::load(tickets_.at(i));
-        if (word.state() == kTicketClaimed && word.owner() == dead_owner) {
-            tickets_.release(tickets_.at(i));
-        }
-    }
-    elements_.restore_hints();
-    tickets_.restore_hints();
-}
-
-Usage HashTable::usage() const noexcept {
-    Usage usage;
-    usage.elements = tickets_.count() - tickets_.count_free();
-    for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        if (sync::Pool::load(elements_.at(i)).state() == sync::kStateRetired) {
-            ++usage.waiting;
-        }
-    }
-    usage.refused_no_memory = refused_no_memory_.load(std::memory_order_relaxed);
-    usage.bytes = map_->impl_bytes;
-    return usage;
 }
 
 }  // namespace taskwork::map

@@ -30,6 +30,21 @@
 //         if that many are in it or being inserted: one that a deletion has taken out does not
 //         count, even if the deletion is cut off by the very handler that inserts.
 //   HT.3  An element's memory keeps its key and its identity until the sections end that found it.
+//
+// A table with *lists* (the LRU kinds) is never full: an insertion that finds no ticket takes one
+// from an element that it deletes (hash_eviction.cpp). Which one is decided by second chance: a
+// hand goes round over the elements, passes those that were referenced since it last came by, whose
+// mark it takes away, and stops at the first other one. With BPF_F_NO_COMMON_LRU there is a list,
+// and a hand, for each processor: an element is of the list of the processor that inserted it, and
+// an insertion prefers those of its own.
+//
+//   HT.4  A referenced element is evicted only if the kSparedMax that the hand has met before it
+//   were
+//         referenced, too, or of other lists.
+//         An insertion under way holds its room already: one that interrupts it may evict early.
+//   HT.5  An insertion is refused (-ENOMEM) only if no element is free (as in any table), or if all
+//         that the map has room for are being inserted, by others and by the code that it
+//         interrupts.
 #pragma once
 
 #include <cstddef>
@@ -50,6 +65,12 @@ inline constexpr std::uint64_t kDeleted = 1;
 inline constexpr std::uint64_t kReplaced = 2;
 inline constexpr std::uint64_t kLinkFlags = 7;
 
+/// What stands above the hash in Element::hash, of LRU tables.
+inline constexpr std::uint64_t kReferenced = std::uint64_t{1} << 32;
+inline constexpr unsigned kListShift = 33;
+/// How many elements the hand passes before it takes any.
+inline constexpr std::uint32_t kSparedMax = 1024;
+
 /// Elements beyond max_entries: those that wait for a grace period, and replacements being built.
 /// As many as entries, but 1024 to 8192 (a small map that is updated at 10 kHz lives through a
 /// grace period of 100 ms), and no more than fit 4 MiB, but at least 8.
@@ -65,9 +86,14 @@ struct Element {
     sync::AtomicWord word;
     platform::Atomic<std::uint64_t> next;
     platform::Atomic<std::uint64_t> ticket;  ///< {round : 32, index : 32}.
-    platform::Atomic<std::uint64_t> hash;
+    platform::Atomic<std::uint64_t> hash;    ///< And kReferenced, and the list.
 };
 static_assert(sizeof(Element) == 32);
+
+/// Where an eviction looks first; a guess, like every hint.
+struct alignas(64) Hand {
+    platform::Atomic<std::uint32_t> position;
+};
 
 struct Ticket {
     sync::AtomicWord word;
@@ -89,18 +115,33 @@ struct HashWrite {
 
 class HashTable {
 public:
-    /// Arena bytes for a table of this map.
-    /// Context: any.
-    static std::size_t bytes(const Map& map, std::size_t value_bytes) noexcept;
-    /// Lays the table out in zeroed memory and has the worker adopt the elements, whose values take
-    /// `value_bytes`.
+    /// Makes map.impl a table for elements whose values take `value_bytes`; `lists`: of the LRU
+    /// kinds, how many. Errors: not_enough_memory.
     /// Context: task. Host only.
-    HashTable(Map& map, void* memory, std::size_t value_bytes) noexcept;
+    static std::errc create(Map& map, std::size_t value_bytes, std::uint32_t lists = 0);
+    /// Lays the table out in zeroed memory and has the worker adopt the elements.
+    /// Context: task. Host only.
+    HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists = 0) noexcept;
+    /// Arena bytes that it takes.
+    /// Context: any.
+    static std::size_t bytes(const Map& map, std::size_t value_bytes,
+                             std::uint32_t lists = 0) noexcept;
+    /// The table that create() has made.
+    /// Context: any.
+    static HashTable& of(const Map& map) noexcept { return *static_cast<HashTable*>(map.impl); }
     /// Context: task, irq. Host only.
     void disown() noexcept;
 
     /// Context: any.
     Element* find(const void* key) const noexcept;
+    /// Marks an element that was found as referenced. Of tables with lists.
+    /// Context: any.
+    static void reference(Element& element) noexcept {
+        const std::uint64_t hash = element.hash.load(std::memory_order_relaxed);
+        if ((hash & kReferenced) == 0) {
+            element.hash.store(hash | kReferenced, std::memory_order_relaxed);
+        }
+    }
     /// Flags are looked at as far as they concern elements: BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK.
     std::errc update(const HashWrite& write) noexcept;
     /// `out`: where `copy` puts the value on the way (nullptr: nowhere).
@@ -169,12 +210,17 @@ private:
     void finish(Element* element, std::uint32_t hash) noexcept;
     void release_ticket(Element* element) noexcept;
     Ticket* claim_ticket(std::uint16_t owner) noexcept;
+    Ticket* evict(std::uint16_t owner) noexcept;
+    bool take_out(Element* element) noexcept;
+    [[nodiscard]] std::uint32_t own_list() const noexcept;
 
     static void recycle(sync::Pool& pool, void* element) noexcept;
 
     sync::Pool elements_;  ///< First: recycle() finds the table by it.
     sync::Pool tickets_;
     Map* map_;
+    Hand* hands_;  ///< Of each list.
+    std::uint32_t list_count_;
     Link* heads_;
     std::uint32_t bucket_mask_;
     std::uint64_t seed_;
@@ -184,5 +230,29 @@ private:
     platform::Atomic<std::uint64_t> releases_begun_;
     platform::Atomic<std::uint64_t> releases_ended_;
 };
+
+// What maps that are a table and nothing else have in common, and the beginning of their
+// operations. Contexts: those of MapOps.
+
+void table_destroy(Map& map) noexcept;
+std::errc table_remove(Map& map, const void* key) noexcept;
+std::errc table_next_key(Map& map, const void* key, void* next) noexcept;
+long table_for_each(Map& map, ElementFunction function, void* argument) noexcept;
+void table_sweep(Map& map, std::uint16_t dead_owner) noexcept;
+Usage table_usage(const Map& map) noexcept;
+
+/// Context: any.
+constexpr MapOps make_table_ops(const char* name) noexcept {
+    MapOps ops{};
+    ops.name = name;
+    ops.destroy = table_destroy;
+    ops.remove = table_remove;
+    ops.next_key = table_next_key;
+    ops.for_each = table_for_each;
+    ops.sweep = table_sweep;
+    ops.usage = table_usage;
+    ops.batch = kBatchLookup | kBatchUpdate | kBatchDelete | kBatchLookupAndDelete;
+    return ops;
+}
 
 }  // namespace taskwork::map

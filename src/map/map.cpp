@@ -57,8 +57,9 @@ std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::stri
         *why = "special fields need a map that programs may read and write";
         return std::errc::permission_denied;
     }
-    if (!ops.holds_task_work) {
-        *why = "this kind of map cannot hold special fields";
+    if ((spec.task_work_offset != kNoField && !ops.holds_task_work) ||
+        (spec.spin_lock_offset != kNoField && !ops.holds_spin_lock)) {
+        *why = "this kind of map cannot hold such a special field";
         return std::errc::operation_not_supported;
     }
     const auto fits = [&spec](std::int32_t offset, std::size_t bytes) {
@@ -72,6 +73,9 @@ std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::stri
     }
     return no_error;
 }
+
+/// What the kernel's per-CPU allocator can hold in one piece.
+constexpr std::uint32_t kSlotBytesMax = 32U << 10;
 
 /// As bpftool calls the types of maps; "type N" for one that came later.
 std::string type_name(std::uint32_t type) {
@@ -152,6 +156,10 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &per_cpu_array_ops;
     case BPF_MAP_TYPE_PERCPU_HASH:
         return &per_cpu_hash_ops;
+    case BPF_MAP_TYPE_LRU_HASH:
+        return &lru_hash_ops;
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+        return &per_cpu_lru_hash_ops;
     case BPF_MAP_TYPE_STACK:
         return &stack_ops;
     case BPF_MAP_TYPE_BLOOM_FILTER:
@@ -161,6 +169,14 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
     default:
         return nullptr;
     }
+}
+
+std::errc check_slot_size(const MapSpec& spec, std::string* why) {
+    if (round_up_8(spec.value_size) > kSlotBytesMax) {
+        *why = "value_size is above " + std::to_string(kSlotBytesMax);
+        return std::errc::argument_list_too_long;
+    }
+    return no_error;
 }
 
 std::errc MapTable::create() noexcept {
@@ -349,7 +365,8 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     if (ops->lookup == nullptr) {
         return errc_kernel_notsupp;
     }
-    void* const value = ops->lookup(map, key);
+    void* const value =
+        (ops->lookup_by_user != nullptr ? ops->lookup_by_user : ops->lookup)(map, key);
     if (value == nullptr) {
         return std::errc::no_such_file_or_directory;
     }

@@ -3,8 +3,7 @@
 
 #include <linux/bpf.h>
 
-#include <new>
-
+#include "map/array.hpp"
 #include "map/hash_table.hpp"
 #include "sync/arena.hpp"
 
@@ -35,14 +34,7 @@ void put_if_any(Map* inner) noexcept {
     }
 }
 
-/// What both kinds ask of a creation, behind the rules of array and hash.
-std::errc check_template(const MapSpec& spec, std::string* why) {
-    if (spec.value_size != sizeof(std::uint32_t)) {
-        *why = "the value of a map of maps has 4 bytes";
-        return std::errc::invalid_argument;
-    }
-    return no_error;
-}
+/// What both kinds ask of a creation behind the rules of array and hash.
 std::errc check_inner(const MapSpec& spec, std::string* why) {
     if (spec.inner == nullptr) {
         *why = "it needs a map to be made with";
@@ -63,31 +55,14 @@ std::errc check_inner(const MapSpec& spec, std::string* why) {
 // ---------------------------------------------------------------------------------------
 
 Cell* cells(const Map& map) noexcept { return static_cast<Cell*>(map.impl); }
-std::uint32_t index_of(const void* key) noexcept {
-    std::uint32_t index = 0;
-    copy_bytes(&index, key, sizeof(index));
-    return index;
-}
 
 std::errc array_check(const MapSpec& spec, std::string* why) {
-    if (const std::errc error = check_template(spec, why); error != no_error) {
-        return error;
-    }
-    if ((spec.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG | BPF_F_MMAPABLE | BPF_F_INNER_MAP)) !=
-        0) {
-        *why = "flags that an array of maps does not have";
-        return std::errc::invalid_argument;
-    }
-    const std::errc error = array_ops.check(spec, why);
+    const std::errc error = check_descriptor_array(spec, 0, why);
     return error == no_error ? check_inner(spec, why) : error;
 }
 
 std::errc array_init(Map& map) {
-    const std::size_t bytes = (map.max_entries * sizeof(Cell) + 63) & ~std::size_t{63};
-    std::errc why = std::errc::not_enough_memory;
-    map.impl = sync::Arena::allocate(bytes, 64, &why);
-    map.impl_bytes = bytes;
-    return map.impl == nullptr ? why : no_error;
+    return allocate_impl(map, (map.max_entries * sizeof(Cell) + 63) & ~std::size_t{63}, 64);
 }
 
 void array_destroy(Map& map) noexcept {
@@ -117,10 +92,6 @@ std::errc array_remove(Map& map, const void* key) noexcept {
     return old == nullptr ? std::errc::no_such_file_or_directory : no_error;
 }
 
-std::errc array_next_key(Map& map, const void* key, void* next) noexcept {
-    return array_ops.next_key(map, key, next);
-}
-
 Usage array_usage(const Map& map) noexcept {
     Usage usage;
     for (std::uint32_t index = 0; index < map.max_entries; ++index) {
@@ -138,7 +109,7 @@ constexpr MapOps make_array_ops() noexcept {
     ops.destroy = array_destroy;
     ops.lookup = array_lookup;
     ops.remove = array_remove;
-    ops.next_key = array_next_key;
+    ops.next_key = index_next_key;
     ops.usage = array_usage;
     ops.batch = kBatchLookup | kBatchUpdate;
     return ops;
@@ -147,27 +118,18 @@ constexpr MapOps make_array_ops() noexcept {
 // ---- Hash
 // ----------------------------------------------------------------------------------------
 
-HashTable& table_of(const Map& map) noexcept { return *static_cast<HashTable*>(map.impl); }
+HashTable& table_of(const Map& map) noexcept { return HashTable::of(map); }
 
 std::errc hash_check(const MapSpec& spec, std::string* why) {
-    std::errc error = check_template(spec, why);
-    if (error == no_error) {
-        error = hash_ops.check(spec, why);
+    if (spec.value_size != sizeof(std::uint32_t)) {
+        *why = "the value of a map of maps has 4 bytes";
+        return std::errc::invalid_argument;
     }
+    const std::errc error = hash_ops.check(spec, why);
     return error == no_error ? check_inner(spec, why) : error;
 }
 
-std::errc hash_init(Map& map) {
-    const std::size_t bytes = HashTable::bytes(map, sizeof(Cell));
-    std::errc why = std::errc::not_enough_memory;
-    void* const memory = sync::Arena::allocate(bytes, 64, &why);
-    if (memory == nullptr) {
-        return why;
-    }
-    map.impl_bytes = bytes;
-    map.impl = new (memory) HashTable(map, memory, sizeof(Cell));
-    return no_error;
-}
+std::errc hash_init(Map& map) { return HashTable::create(map, sizeof(Cell)); }
 
 void hash_destroy(Map& map) noexcept {
     table_of(map).for_each(
@@ -176,8 +138,7 @@ void hash_destroy(Map& map) noexcept {
             return 0L;
         },
         nullptr);
-    table_of(map).disown();
-    sync::Arena::release(map.impl, map.impl_bytes);
+    table_destroy(map);
 }
 
 void* hash_lookup(Map& map, const void* key) noexcept {
@@ -219,30 +180,14 @@ std::errc hash_lookup_and_remove(Map& map, const void* key, void* out, std::uint
     return error;
 }
 
-long hash_for_each(Map& map, ElementFunction function, void* argument) noexcept {
-    return table_of(map).for_each(function, argument);
-}
-
-std::errc hash_next_key(Map& map, const void* key, void* next) noexcept {
-    return table_of(map).next_key(key, next);
-}
-void hash_sweep(Map& map, std::uint16_t dead_owner) noexcept { table_of(map).sweep(dead_owner); }
-Usage hash_usage(const Map& map) noexcept { return table_of(map).usage(); }
-
 constexpr MapOps make_hash_ops() noexcept {
-    MapOps ops{};
-    ops.name = "hash_of_maps";
+    MapOps ops = make_table_ops("hash_of_maps");
     ops.check = hash_check;
     ops.init = hash_init;
     ops.destroy = hash_destroy;
     ops.lookup = hash_lookup;
     ops.remove = hash_remove;
-    ops.next_key = hash_next_key;
     ops.lookup_and_remove = hash_lookup_and_remove;
-    ops.for_each = hash_for_each;
-    ops.sweep = hash_sweep;
-    ops.usage = hash_usage;
-    ops.batch = kBatchLookup | kBatchUpdate | kBatchDelete | kBatchLookupAndDelete;
     return ops;
 }
 
@@ -265,13 +210,7 @@ bool fits_into(const Map& inner, const InnerShape& shape) noexcept {
 }
 
 std::errc may_put_inner(const Map& outer, const void* key, std::uint64_t flags) noexcept {
-    if (outer.type == BPF_MAP_TYPE_HASH_OF_MAPS) {
-        return no_error;
-    }
-    if (flags != BPF_ANY) {
-        return std::errc::invalid_argument;
-    }
-    return index_of(key) < outer.max_entries ? no_error : std::errc::argument_list_too_long;
+    return outer.type == BPF_MAP_TYPE_HASH_OF_MAPS ? no_error : may_put_at(outer, key, flags);
 }
 
 std::errc put_inner(Map& outer, const void* key, Map& inner, std::uint64_t flags) noexcept {

@@ -16,7 +16,8 @@ using ElementFunction = long (*)(const void* key, void* value, void* argument) n
 /// Contexts are those of the functions of map.hpp that they serve.
 struct MapOps {
     const char* name;
-    bool holds_task_work;  ///< Whether values may have special fields.
+    bool holds_task_work;  ///< Whether values may have a task-work slot.
+    bool holds_spin_lock;  ///< Whether values may have a spin lock.
 
     /// MAP_CREATE's checks of sizes and flags, in the kernel's order; `why` says what was wrong.
     std::errc (*check)(const MapSpec& spec, std::string* why);
@@ -26,6 +27,8 @@ struct MapOps {
     void (*destroy)(Map& map) noexcept;
 
     void* (*lookup)(Map& map, const void* key) noexcept;
+    /// If that of a user is another: one that is no reference to the element.
+    void* (*lookup_by_user)(Map& map, const void* key) noexcept;
     std::errc (*update)(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept;
     std::errc (*remove)(Map& map, const void* key) noexcept;
     std::errc (*next_key)(Map& map, const void* key, void* next) noexcept;
@@ -77,6 +80,8 @@ extern const MapOps hash_ops;
 extern const MapOps ring_buffer_ops;
 extern const MapOps per_cpu_array_ops;
 extern const MapOps per_cpu_hash_ops;
+extern const MapOps lru_hash_ops;
+extern const MapOps per_cpu_lru_hash_ops;
 extern const MapOps array_of_maps_ops;
 extern const MapOps hash_of_maps_ops;
 extern const MapOps stack_trace_ops;
@@ -85,6 +90,10 @@ extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;
 extern const MapOps lpm_trie_ops;
+
+/// Whether the slots of a per-CPU value are small enough. Errors: argument_list_too_long.
+/// Context: task.
+std::errc check_slot_size(const MapSpec& spec, std::string* why);
 
 /// nullptr for a type that we do not have.
 /// Context: any.

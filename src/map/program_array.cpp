@@ -3,8 +3,8 @@
 
 #include <linux/bpf.h>
 
+#include "map/array.hpp"
 #include "map/map_ops.hpp"
-#include "map/value.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::map {
@@ -31,12 +31,6 @@ struct Programs {
     static Programs& of(const Map& map) noexcept { return *static_cast<Programs*>(map.impl); }
 };
 
-std::uint32_t index_of(const void* key) noexcept {
-    std::uint32_t index = 0;
-    copy_bytes(&index, key, sizeof(index));
-    return index;
-}
-
 void let_go(void* program) noexcept {
     if (program != nullptr) {
         release_program.load(std::memory_order_acquire)(program);
@@ -52,25 +46,12 @@ void* exchange(Map& map, std::uint32_t index, const ProgramEntry& entry) noexcep
 }
 
 std::errc programs_check(const MapSpec& spec, std::string* why) {
-    if (spec.value_size != sizeof(std::uint32_t)) {
-        *why = "the value of a program array has 4 bytes";
-        return std::errc::invalid_argument;
-    }
-    if ((spec.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG | BPF_F_MMAPABLE | BPF_F_INNER_MAP)) !=
-        0) {
-        *why = "flags that a program array does not have";
-        return std::errc::invalid_argument;
-    }
-    return array_ops.check(spec, why);
+    return check_descriptor_array(spec, 0, why);
 }
 
 std::errc programs_init(Map& map) {
-    const std::size_t bytes =
-        sizeof(Programs) + std::size_t{map.max_entries} * sizeof(ProgramEntry);
-    std::errc why = std::errc::not_enough_memory;
-    map.impl = sync::Arena::allocate(bytes, 64, &why);
-    map.impl_bytes = bytes;
-    return map.impl == nullptr ? why : no_error;
+    return allocate_impl(
+        map, sizeof(Programs) + std::size_t{map.max_entries} * sizeof(ProgramEntry), 64);
 }
 
 void programs_clear(Map& map) noexcept {
@@ -113,10 +94,6 @@ std::errc programs_remove(Map& map, const void* key) noexcept {
     return old == nullptr ? std::errc::no_such_file_or_directory : no_error;
 }
 
-std::errc programs_next_key(Map& map, const void* key, void* next) noexcept {
-    return array_ops.next_key(map, key, next);
-}
-
 Usage programs_usage(const Map& map) noexcept {
     Usage usage;
     const Change change;
@@ -135,7 +112,7 @@ constexpr MapOps make_ops() noexcept {
     ops.destroy = programs_destroy;
     ops.copy = programs_copy;
     ops.remove = programs_remove;
-    ops.next_key = programs_next_key;
+    ops.next_key = index_next_key;
     ops.users_left = programs_clear;
     ops.usage = programs_usage;
     return ops;
@@ -149,15 +126,8 @@ void set_program_release(Release release) noexcept {
     release_program.store(release, std::memory_order_release);
 }
 
-std::errc may_put_program(const Map& map, const void* key, std::uint64_t flags) noexcept {
-    if (flags != BPF_ANY) {
-        return std::errc::invalid_argument;
-    }
-    return index_of(key) < map.max_entries ? no_error : std::errc::argument_list_too_long;
-}
-
 std::errc put_program(Map& map, const void* key, const ProgramEntry& entry) noexcept {
-    if (const std::errc error = may_put_program(map, key, BPF_ANY); error != no_error) {
+    if (const std::errc error = may_put_at(map, key, BPF_ANY); error != no_error) {
         return error;
     }
     void* old = nullptr;

@@ -25,13 +25,8 @@ struct ProgramEntry {
 /// Context: task.
 void set_program_release(void (*release)(void* program) noexcept) noexcept;
 
-/// What put_program() looks at before the program: flags and index. Errors: invalid_argument,
-/// argument_list_too_long.
-/// Context: task.
-std::errc may_put_program(const Map& map, const void* key, std::uint64_t flags) noexcept;
-/// Takes over a reference of the program, unless it fails. Errors: may_put_program()'s,
-/// invalid_argument (of another type than the first).
-/// Context: task.
+/// Takes over a reference of the program, unless it fails. Errors: may_put_at()'s, invalid_argument
+/// (of another type than the first). Context: task.
 std::errc put_program(Map& map, const void* key, const ProgramEntry& entry) noexcept;
 
 }  // namespace taskwork::map

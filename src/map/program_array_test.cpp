@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "map/array.hpp"
 #include "map/test_map.hpp"
 
 namespace taskwork::map {
@@ -52,7 +53,7 @@ TEST_F(ProgramArray, has_the_errors_of_the_kernel) {
     const std::uint32_t outside = 3;
     EXPECT_EQ(put_at(map, outside, &first_, 10), std::errc::argument_list_too_long);
     EXPECT_EQ(remove(map, &outside), std::errc::argument_list_too_long);
-    EXPECT_EQ(may_put_program(map, &outside, BPF_EXIST), std::errc::invalid_argument);
+    EXPECT_EQ(may_put_at(map, &outside, BPF_EXIST), std::errc::invalid_argument);
     // The first program decides on the type, also when it has gone.
     ASSERT_EQ(put_at(map, 0, &first_, 10), no_error);
     const std::uint32_t index = 0;

@@ -418,35 +418,20 @@ Usage ring_usage(const Map& map) noexcept {
     return usage;
 }
 
+constexpr MapOps make_ops() noexcept {
+    MapOps ops{};
+    ops.name = "ring buffer";
+    ops.check = ring_check;
+    ops.init = ring_init;
+    ops.destroy = ring_destroy;
+    ops.sweep = ring_sweep;
+    ops.usage = ring_usage;
+    return ops;
+}
+
 }  // namespace
 
-const MapOps ring_buffer_ops = {
-    .name = "ring buffer",
-    .holds_task_work = false,
-    .check = ring_check,
-    .init = ring_init,
-    .destroy = ring_destroy,
-    .lookup = nullptr,
-    .update = nullptr,
-    .remove = nullptr,
-    .next_key = nullptr,
-    .lookup_and_remove = nullptr,
-    .for_each = nullptr,
-    .key_of = nullptr,
-    .value_start = nullptr,
-    .direct_values = nullptr,
-    .cancel_all = nullptr,
-    .sweep = ring_sweep,
-    .usage = ring_usage,
-    .push = nullptr,
-    .pop = nullptr,
-    .peek = nullptr,
-    .slot_distance = nullptr,
-    .update_slot = nullptr,
-    .copy = nullptr,
-    .users_left = nullptr,
-    .batch = 0,
-};
+const MapOps ring_buffer_ops = make_ops();
 
 std::errc ring_buffer_start() noexcept {
     void* const memory = sync::Arena::allocate(sizeof(Mirrors), alignof(Mirrors));

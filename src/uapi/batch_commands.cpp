@@ -19,8 +19,16 @@ namespace {
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
 bool is_hash(const map::Map& map) {
-    return map.type == BPF_MAP_TYPE_HASH || map.type == BPF_MAP_TYPE_PERCPU_HASH ||
-           map.type == BPF_MAP_TYPE_HASH_OF_MAPS;
+    switch (map.type) {
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /// `flags` is looked at by the hash's lookups only, as in the kernel.

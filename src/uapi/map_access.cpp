@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "bpf/program.hpp"
+#include "map/array.hpp"
 #include "map/map_in_map.hpp"
 #include "map/program_array.hpp"
 #include "sync/platform.hpp"
@@ -71,7 +72,7 @@ long MapAccess::update_once(const void* key, const void* value, std::uint64_t fl
 }
 
 long MapAccess::update_program(const void* key, const void* value, std::uint64_t flags) const {
-    if (const std::errc error = map::may_put_program(map(), key, flags); error != no_error) {
+    if (const std::errc error = map::may_put_at(map(), key, flags); error != no_error) {
         return negative_errno(error);
     }
     std::uint32_t descriptor = 0;
