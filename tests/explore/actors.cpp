@@ -14,6 +14,7 @@ namespace explore {
 namespace {
 
 void enter_fiber(unsigned actor) { Machine::get().fiber_main(actor); }
+void enter_checks(unsigned) { Machine::get().checks_main(); }
 
 }  // namespace
 
@@ -154,9 +155,30 @@ unsigned Machine::variants(Who who) const {
 void Machine::park(Actor& actor) { switch_stack(&actor.stack_pointer, engine_sp_); }
 
 void Machine::abandon() {
+    if (checks_ != nullptr) {
+        void* left = nullptr;
+        switch_stack(&left, engine_sp_);
+        std::abort();  // Nobody resumes it.
+    }
     Actor& self = world_.actors[static_cast<unsigned>(current_)];
     park(self);
     std::abort();  // Nobody resumes it.
+}
+
+void Machine::run_checks(const std::function<void()>& checks) {
+    checks_ = &checks;
+    const int identity = identity_;
+    switch_stack(&engine_sp_,
+                 prepare_stack(stacks_ + (kActorsMax + 1) * kStackBytes, enter_checks, 0));
+    identity_ = identity;
+    checks_ = nullptr;
+    HeapOf::set(false);
+}
+
+void Machine::checks_main() {
+    HeapOf::set(true);
+    (*checks_)();
+    abandon();
 }
 
 void Machine::start(unsigned index) {

@@ -34,26 +34,25 @@ Laid::Laid(const Scenario& scenario, Model model) {
 Laid::~Laid() { taskwork::sync::Arena::destroy(); }
 
 void check_end(const Setup& setup, bool end) {
-    const HeapOf explored(true);
     Machine& machine = Machine::get();
-    for (const auto& check : setup.rest_checks) {
-        check();
-    }
-    if (!end) {
-        return;
-    }
-    for (unsigned index = 0; index < machine.plans().size(); ++index) {
-        const Actor& actor = machine.world().actors[index];
-        if (actor.status == Status::blocked && !machine.is_daemon(actor.thread)) {
-            machine.fail("lost-wakeup",
-                         machine.plans()[index].name + " sleeps, and nobody is left to wake it");
-        }
-    }
-    for (const auto& check : setup.end_checks) {
-        if (!machine.world().failed) {
+    machine.run_checks([&] {
+        for (const auto& check : setup.rest_checks) {
             check();
         }
-    }
+        if (!end) {
+            return;
+        }
+        for (unsigned index = 0; index < machine.plans().size(); ++index) {
+            const Actor& actor = machine.world().actors[index];
+            if (actor.status == Status::blocked && !machine.is_daemon(actor.thread)) {
+                fail("lost-wakeup",
+                     machine.plans()[index].name + " sleeps, and nobody is left to wake it");
+            }
+        }
+        for (const auto& check : setup.end_checks) {
+            check();
+        }
+    });
 }
 
 }  // namespace explore

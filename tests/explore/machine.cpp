@@ -44,7 +44,7 @@ Machine::Machine() {
     statics_ = new (std::aligned_alloc(64, (sizeof(Statics) + 63) / 64 * 64)) Statics;
     static_places_.resize(sizeof(Statics));
     heap_places_.resize(HeapOf::kBytes + 256);
-    void* stacks = ::mmap(nullptr, kActorsMax * kStackBytes, PROT_READ | PROT_WRITE,
+    void* stacks = ::mmap(nullptr, (kActorsMax + 1) * kStackBytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) {
         std::abort();
@@ -162,10 +162,12 @@ void Machine::begin_pass() {
     base_valid_ = false;
     assumptions_broken = false;
     std::int16_t messages = 0;
+    std::int16_t guards = kObjectsMax;
     for (Place& place : places_) {
         const unsigned all = place.threads_reading | place.threads_writing;
         place.shared = std::popcount(all) > 1 && place.threads_writing != 0 && place.address != 0;
         place.messages = place.shared ? messages++ : static_cast<std::int16_t>(-1);
+        place.guard = place.shared && place.plain ? guards++ : static_cast<std::int16_t>(-1);
         place.quiet_all = 0;
         place.quiet_readers = 0;
     }

@@ -62,6 +62,7 @@ struct Place {
     std::int16_t object = -1;    ///< Of watched ones.
     bool is_word = false;        ///< The word of that object.
     std::int16_t messages = -1;  ///< Index into the lists of the release/acquire model.
+    std::int16_t guard = -1;     ///< Of plain data: index into its knowledge of who has read.
     std::uint32_t readers = 0;
     std::uint32_t writers = 0;
     std::uint32_t quiet_readers = 0;  ///< Who was taken never to write it.
@@ -192,7 +193,7 @@ struct ActorPlan {
 };
 
 /// What steps touch that is no memory; one place for each thread or process.
-enum class Thing : unsigned { none, life, signal, process, order, rest, count };
+enum class Thing : unsigned { none, life, signal, process, order, barrier, rest, count };
 
 class Machine {
 public:
@@ -295,9 +296,13 @@ public:
     std::unordered_map<std::uint32_t, std::uint64_t> edges;
 
     void fiber_main(unsigned actor);
+    /// Runs the checks of a run's end, on a stack of their own: the first failure ends them,
+    /// wherever it is found. No step of theirs is a step of an actor.
+    void run_checks(const std::function<void()>& checks);
+    void checks_main();
     /// A fiber that has failed never goes on.
     [[noreturn]] void abandon();
-    bool running_fiber() const { return current_ >= 0; }
+    bool running_fiber() const { return current_ >= 0 || checks_ != nullptr; }
 
 private:
     Machine();
@@ -324,6 +329,8 @@ private:
     [[nodiscard]] bool is_gone(std::uint64_t target) const;
     [[nodiscard]] bool needs_drained(const Request& request) const;
     [[nodiscard]] PlaceId second_place(const Request& request) const;
+    [[nodiscard]] bool feels_barrier(const Request& request) const;
+    [[nodiscard]] bool ends_life(PlaceId place, std::uint64_t old, std::uint64_t value) const;
 
     std::uint64_t execute(unsigned actor, const Request& request, unsigned variant);
     std::uint64_t execute_memory(unsigned actor, const Request& request, unsigned variant);
@@ -347,6 +354,14 @@ private:
     std::uint64_t ra_execute(unsigned thread, const Request& request, unsigned variant);
     void ra_fence(unsigned thread);
     void ra_membarrier();
+    /// An access to a field of a watched object, or a read of plain data.
+    void ra_touch(unsigned thread, std::int16_t guard, PlaceId place);
+    /// The object becomes free, or the data is written: all accesses must have come before.
+    void ra_settle(unsigned thread, std::int16_t guard, bool released, PlaceId place);
+    /// False while a place that orders threads may still be taken for one thread's own.
+    [[nodiscard]] bool orders_known() const { return replaying || !assumptions_broken; }
+    /// A thread that is known to have ended has done all it did.
+    void ra_ended(unsigned thread, unsigned by);
     /// The system orders: who sends a signal or wakes, and who is told.
     void ra_tell(unsigned from, unsigned to);
     void ra_told(unsigned thread);
@@ -364,6 +379,7 @@ private:
     int current_ = -1;  ///< The actor whose fiber runs.
     int identity_ = 0;  ///< The thread that set-up code is.
     void* engine_sp_ = nullptr;
+    const std::function<void()>* checks_ = nullptr;  ///< Under way.
     Model model_ = Model::sc;
 
     std::vector<ActorPlan> plans_;

@@ -90,6 +90,9 @@ void Machine::check_access(unsigned actor, const Request& request) {
         explore::fail("use-after-free", plans_[actor].name + " touches " +
                                             place_name(request.place) + ", which is free");
     }
+    if (!place.is_word && model_ == Model::ra) {
+        ra_touch(self.thread, place.object, request.place);
+    }
     const unsigned thread = self.thread;
     if ((place.is_word && !writes_now(request)) || !world_.in_section[thread]) {
         return;
@@ -159,8 +162,16 @@ std::uint64_t Machine::execute_memory(unsigned actor, const Request& request, un
         (request.kind == Kind::compare_exchange && old != request.expected)) {
         return old;
     }
-    write(request.place, updated(request.kind, old, request.operand), static_cast<int>(thread));
+    const std::uint64_t value = updated(request.kind, old, request.operand);
+    if (model_ == Model::ra && ends_life(request.place, old, value)) {
+        ra_settle(thread, places_[request.place].object, true, request.place);
+    }
+    write(request.place, value, static_cast<int>(thread));
     return stores ? 0 : old;
+}
+
+bool Machine::ends_life(PlaceId id, std::uint64_t old, std::uint64_t value) const {
+    return places_[id].is_word && (old & 0xff) != 0 && (value & 0xff) == 0;
 }
 
 void Machine::flush(unsigned index) {

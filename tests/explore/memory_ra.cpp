@@ -7,9 +7,15 @@
 // read-modify-write reads the newest message and passes on what that carried (release sequence).
 // Sequentially consistent accesses of a location agree on one order; fences on one of everything.
 //
+// A view also says which accesses happen before it: of each watched object, and of plain data that
+// is read, which threads' last accesses it knows of. Whoever frees the object, or writes the data,
+// must know of all; so memory is not used again under a load that hardware may still have in
+// flight, though here each load reads when its turn comes.
+//
 // Not shown: stores that take effect before older ones in the modification order of their location,
-// and reads from the future (load buffering). See docs/explorer.md.
+// and values read from the future (load buffering). See docs/explorer.md.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "tests/explore/detail.hpp"
@@ -24,12 +30,22 @@ constexpr unsigned kMessagesMax = 1500;
 /// A load looks back at most this far; more is a bound, and said to be one.
 constexpr unsigned kChoicesMax = 8;
 
+/// Watched objects, then plain places.
+constexpr unsigned kGuardsMax = 72;
+static_assert(kGuardsMax > kObjectsMax && kThreadsMax < 8);
+constexpr std::uint8_t kReleased = 0x80;
+
 struct View {
     std::uint8_t seen[kPlacesMax];
+    /// By guard: the threads whose last access it knows of; kReleased: that of the last release.
+    std::uint8_t knows[kGuardsMax];
 
     void join(const View& other) {
         for (unsigned index = 0; index < kPlacesMax; ++index) {
             seen[index] = std::max(seen[index], other.seen[index]);
+        }
+        for (unsigned index = 0; index < kGuardsMax; ++index) {
+            knows[index] |= other.knows[index];
         }
     }
 };
@@ -49,12 +65,31 @@ struct State {
     View told[kThreadsMax];      ///< What the signals and wake-ups on their way to it carry.
     View order;                  ///< Of the sequentially consistent.
     std::uint8_t newest[kPlacesMax];
-    std::uint8_t read_last[kPlacesMax];  ///< Number of the last access of a plain place.
+    std::uint8_t touched[kGuardsMax];  ///< By whom since the last release; kReleased: there is one.
     std::uint32_t count;
     Message messages[kMessagesMax];
 };
 
 State state;
+
+/// In all views but `kept` the bits of a guard are as they were before anybody knew of them.
+void forget_touch(std::int16_t guard, std::uint8_t bits, const View* kept) {
+    const auto clear = [=](View& view) {
+        if (&view != kept) {
+            view.knows[guard] &= static_cast<std::uint8_t>(~bits);
+        }
+    };
+    for (unsigned thread = 0; thread < kThreadsMax; ++thread) {
+        clear(state.threads[thread]);
+        clear(state.released[thread]);
+        clear(state.acquired[thread]);
+        clear(state.told[thread]);
+    }
+    clear(state.order);
+    for (std::uint32_t index = 0; index < state.count; ++index) {
+        clear(state.messages[index].view);
+    }
+}
 
 std::size_t used() { return offsetof(State, messages) + state.count * sizeof(Message); }
 
@@ -116,10 +151,29 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
     const std::uint64_t current = read(request.place);
     const bool plain = is_plain(request.kind);
     if (plain || where.plain) {
-        // A write must come after all accesses, a read after the last write.
+        // A read must come after the last write, a write after all accesses.
         if (view.seen[place] < state.newest[place]) {
             fail("race",
                  "no release and acquire order the accesses to " + place_name(request.place));
+            return 0;
+        }
+        if (where.guard < 0) {
+            std::int16_t next = kObjectsMax;  // A replay, as above.
+            for (const Place& one : places_) {
+                next = std::max<std::int16_t>(next, static_cast<std::int16_t>(one.guard + 1));
+            }
+            where.guard = next;
+        }
+        if (where.guard >= static_cast<std::int16_t>(kGuardsMax)) {
+            fail("explorer", "the release/acquire model has room for no more");
+            return 0;
+        }
+        if (request.kind == Kind::plain_load) {
+            ra_touch(thread, where.guard, request.place);
+        } else {
+            ra_settle(thread, where.guard, false, request.place);
+        }
+        if (world_.failed) {
             return 0;
         }
     }
@@ -149,6 +203,12 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
             state.order.seen[place] = std::max(state.order.seen[place], view.seen[place]);
         }
         return result;
+    }
+    if (ends_life(request.place, current, updated(request.kind, current, request.operand))) {
+        ra_settle(thread, where.object, true, request.place);
+        if (world_.failed) {
+            return 0;
+        }
     }
     Message& fresh = state.messages[state.count++];
     std::memset(static_cast<void*>(&fresh), 0, sizeof(fresh));
@@ -185,6 +245,47 @@ void Machine::ra_membarrier() {
     for (unsigned thread = 0; thread < thread_count_; ++thread) {
         ra_fence(thread);
     }
+}
+
+void Machine::ra_touch(unsigned thread, std::int16_t guard, PlaceId place) {
+    View& own = state.threads[thread];
+    const auto mine = static_cast<std::uint8_t>(bit(thread));
+    if (orders_known() && (state.touched[guard] & ~own.knows[guard] & kReleased) != 0) {
+        fail("use-after-free", plans_[world_.threads[thread].active[0]].name + " touches " +
+                                   place_name(place) + " with no order after its last release");
+        return;
+    }
+    if ((state.touched[guard] & mine) != 0) {
+        forget_touch(guard, mine, &own);
+    }
+    own.knows[guard] |= mine;
+    state.touched[guard] |= mine;
+}
+
+void Machine::ra_settle(unsigned thread, std::int16_t guard, bool released, PlaceId place) {
+    View& own = state.threads[thread];
+    const std::uint32_t missing =
+        state.touched[guard] & ~own.knows[guard] & ~bit(thread) & (kReleased - 1U);
+    if (missing != 0 && orders_known()) {
+        const std::string& who = plans_[world_.threads[thread].active[0]].name;
+        const std::string& reader =
+            plans_[world_.threads[std::countr_zero(missing)].active[0]].name;
+        if (released) {
+            fail("use-after-free", "an access by " + reader + " is not ordered before " + who +
+                                       " frees " + place_name(place));
+        } else {
+            fail("race", "the read by " + reader + " is not ordered before " + who + " writes " +
+                             place_name(place));
+        }
+        return;
+    }
+    forget_touch(guard, 0xff, nullptr);
+    state.touched[guard] = released ? kReleased : 0;
+    own.knows[guard] = released ? kReleased : 0;
+}
+
+void Machine::ra_ended(unsigned thread, unsigned by) {
+    state.threads[by].join(state.threads[thread]);
 }
 
 void Machine::ra_tell(unsigned from, unsigned to) { state.told[to].join(state.threads[from]); }
@@ -237,7 +338,8 @@ std::uint64_t Machine::ra_hash() const {
         }
     }
     return sum + hash_bytes(&state.order, sizeof(View), 4000) +
-           hash_bytes(state.newest, sizeof(state.newest), 5000);
+           hash_bytes(state.newest, sizeof(state.newest), 5000) +
+           hash_bytes(state.touched, sizeof(state.touched), 6000);
 }
 
 std::size_t Machine::ra_bytes() const { return model_ == Model::ra ? used() + 8 : 0; }

@@ -66,7 +66,8 @@ PlaceId Machine::place_of(const void* address, unsigned size) {
 }
 
 std::string Machine::place_name(PlaceId id) const {
-    static const char* const things[] = {"", "life", "signal", "process", "order", "rest"};
+    static const char* const things[] = {"",      "life",    "signal", "process",
+                                         "order", "barrier", "rest"};
     if (id < static_cast<unsigned>(Thing::count) * kThings) {
         return std::string(things[id / kThings]) + " " + std::to_string(id % kThings);
     }
@@ -129,7 +130,10 @@ std::uint32_t Machine::contenders(unsigned index, const Request& request) {
     const bool writes = writes_now(request);
     std::uint32_t found = conflicts(request.place, writes, bit(index));
     if (const PlaceId second = second_place(request); second != kNowhere) {
-        found |= conflicts(second, request.kind == Kind::fence, bit(index));
+        found |= conflicts(second, false, bit(index));
+    }
+    if (feels_barrier(request)) {
+        found |= conflicts(thing(Thing::barrier, 0), false, bit(index));
     }
     if (const LifeUse life = life_use(request.place, request); life.place != kNowhere) {
         found |= conflicts(life.place, life.changes, bit(index));
@@ -173,12 +177,22 @@ bool Machine::writes_now(const Request& request) const {
 }
 
 PlaceId Machine::second_place(const Request& request) const {
-    // Only fences and sequentially consistent accesses take part in the one order of all.
+    // Sequentially consistent accesses take part in the one order that fences make.
     if (model_ == Model::ra && request.order == std::memory_order_seq_cst &&
-        (is_memory(request.kind) || request.kind == Kind::fence)) {
+        is_memory(request.kind)) {
         return thing(Thing::order, 0);
     }
     return kNowhere;
+}
+
+bool Machine::feels_barrier(const Request& request) const {
+    // A membarrier makes everybody know what everybody has seen and touched.
+    if (model_ != Model::ra) {
+        return false;
+    }
+    const Place& place = places_[request.place];
+    return request.kind == Kind::fence ||
+           (is_memory(request.kind) && (place.shared || (place.object >= 0 && !place.is_word)));
 }
 
 }  // namespace explore

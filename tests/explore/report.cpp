@@ -102,7 +102,8 @@ std::string describe(const Event& event, const Machine& machine) {
         return "flush " + machine.place_name(request.place) + " = " + hex(request.operand);
     }
     std::string text = verb(request.kind);
-    if (request.place == kNowhere) {
+    if (request.place == kNowhere || request.kind == Kind::fence ||
+        request.kind == Kind::membarrier) {
         return text;
     }
     text += " " + machine.place_name(request.place);

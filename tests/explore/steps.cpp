@@ -41,6 +41,10 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         request.place = place_of(address, size);
     } else if (kind == Kind::notify && operand != 0) {
         request.place = thing(Thing::signal, static_cast<unsigned>(operand - 1));
+    } else if (model_ == Model::ra && kind == Kind::fence) {
+        request.place = thing(Thing::order, 0);
+    } else if (model_ == Model::ra && kind == Kind::membarrier) {
+        request.place = thing(Thing::barrier, 0);
     } else if (kind == Kind::end) {
         request.place = thing(Thing::life, self.thread);
     } else if (kind == Kind::is_gone) {
@@ -56,7 +60,10 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
             note_access(life.place, index, life.changes);
         }
         if (const PlaceId second = second_place(request); second != kNowhere) {
-            note_access(second, index, kind == Kind::fence);
+            note_access(second, index, false);
+        }
+        if (feels_barrier(request)) {
+            note_access(thing(Thing::barrier, 0), index, false);
         }
         if (kind == Kind::end) {
             note_access(thing(Thing::signal, self.thread), index, true);
@@ -237,7 +244,18 @@ std::uint64_t Machine::execute(unsigned index, const Request& request, unsigned 
         return 0;
     }
     case Kind::is_gone:
-        return is_gone(request.operand) ? 1 : 0;
+        if (!is_gone(request.operand)) {
+            return 0;
+        }
+        if (model_ == Model::ra) {
+            for (unsigned thread = 0; thread < thread_count_; ++thread) {
+                if (request.operand == thread ||
+                    request.operand == world_.threads[thread].process + kProcessTarget) {
+                    ra_ended(thread, actor.thread);
+                }
+            }
+        }
+        return 1;
     case Kind::futex_wait:
         if (actor.role != Role::thread) {
             explore::fail("nmi-wait", plans_[index].name + " waits in a handler");

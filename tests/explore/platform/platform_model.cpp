@@ -2,6 +2,8 @@
 //
 // The functions of the platform seam, answered by the modelled machine.
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 
 #include "sync/platform.hpp"
 #include "tests/explore/machine.hpp"
@@ -123,7 +125,9 @@ namespace taskwork {
 
 void assertion_failed(const char* text, const char* file, int line) noexcept {
     explore::fail("assertion", std::string(file) + ":" + std::to_string(line) + ": " + text);
-    std::abort();  // Set-up code of a scenario, not explored code.
+    // Set-up code of a scenario: there is no run that could have failed.
+    std::fprintf(stderr, "explore: %s:%d: %s\n", file, line, text);
+    std::abort();
 }
 
 }  // namespace taskwork

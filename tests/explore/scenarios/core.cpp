@@ -308,6 +308,16 @@ void Core::finish() {
     for (const auto& check : checks_) {
         check();
     }
+    // Works are dropped where their thread can no longer run them: it was killed, or it ended and
+    // was no task any more, or without a last run point.
+    bool targets_end = deaths || drops;
+    for (unsigned thread = 1; thread < Setup::machine().thread_count(); ++thread) {
+        const task::Task& target = *tasks_[thread];
+        const bool listed = target.works.load(std::memory_order_relaxed) != 0 ||
+                            target.safe_works.load(std::memory_order_relaxed) != 0;
+        targets_end = targets_end || (listed && Setup::machine().world().threads[thread].finished &&
+                                      sync::Pool::load(&target).state() == task::kTaskAlive);
+    }
     for (unsigned round = 0; round < 4; ++round) {
         task::run_round(true);
     }
@@ -326,6 +336,8 @@ void Core::finish() {
                              figure(counts.ran) + ", cancelled " + figure(counts.cancelled) +
                              ", dropped " + figure(counts.dropped) + ", in flight " +
                              figure(counts.in_flight);
+    check(targets_end || counts.dropped == 0, "dropped",
+          "nobody died, and a work that was accepted neither ran nor was cancelled: " + text);
     check(deaths ? counts.scheduled >= accepted : counts.scheduled == accepted, "ledger", text);
     check(deaths ? counts.ran <= ran : counts.ran == ran, "ledger", text);
     check(counts.scheduled == counts.ran + counts.cancelled + counts.dropped + counts.in_flight,

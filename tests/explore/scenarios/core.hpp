@@ -76,6 +76,8 @@ public:
     }
     /// With deaths a schedule may have been accepted by nobody who could say so.
     bool deaths = false;
+    /// A target may end without a last run point before the worker sweeps.
+    bool drops = false;
     /// A work may wait though its target sleeps: signals may fail, or a drain's budget be used up,
     /// so that the worker is asked.
     bool signals_fail = false;

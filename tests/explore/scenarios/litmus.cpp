@@ -2,6 +2,7 @@
 //
 // Litmus tests of the explorer itself: what each memory model must show and must not, and faults
 // that a search must find.
+#include "base/assert.hpp"
 #include "tests/explore/scenario.hpp"
 
 namespace explore {
@@ -337,6 +338,70 @@ const Registered kReleaseFlag{{.name = "litmus.plain_message",
                                .about = "2 threads",
                                .lay_out = [](Setup& setup) { plain_message(setup, release); },
                                .models = kAll}};
+
+/// The other way round: what has been read is written when a flag says so.
+void plain_reuse(Setup& setup, std::memory_order store) {
+    PlainVariable& data = setup.plain("data");
+    Variable& flag = setup.variable("flag");
+    const unsigned process = setup.process();
+    setup.thread(process, "reader", [=, &data, &flag] {
+        note(0, data.get());
+        flag.store(1, store);
+    });
+    setup.thread(process, "writer", [=, &data, &flag] {
+        if (flag.load(acquire) != 0) {
+            data.set(1);
+        }
+    });
+}
+
+const Registered kRelaxedReuse{{.name = "litmus.reuse_relaxed_flag",
+                                .about = "2 threads, seeded fault",
+                                .lay_out = [](Setup& setup) { plain_reuse(setup, relaxed); },
+                                .models = {Model::ra},
+                                .expected_oracle = "race"}};
+
+const Registered kReleaseReuse{{.name = "litmus.reuse",
+                                .about = "2 threads",
+                                .lay_out = [](Setup& setup) { plain_reuse(setup, release); },
+                                .models = kAll}};
+
+/// Who has seen what another stored before its fence need not know of what it fenced: the fences
+/// of two threads do not commute with what stands before them.
+const Registered kFenceBetween{{.name = "litmus.fence_after_store",
+                                .about = "2 threads",
+                                .lay_out =
+                                    [](Setup& setup) {
+                                        Variable& x = setup.variable("x");
+                                        Variable& z = setup.variable("z");
+                                        const unsigned process = setup.process();
+                                        setup.thread(process, "left", [&] {
+                                            z.store(1, relaxed);
+                                            x.store(1, relaxed);
+                                            taskwork::platform::full_fence();
+                                        });
+                                        setup.thread(process, "right", [&] {
+                                            result(0, x.load(relaxed));
+                                            taskwork::platform::full_fence();
+                                            result(1, z.load(relaxed));
+                                        });
+                                        setup.at_end([] { report(2); });
+                                    },
+                                .models = kAll,
+                                .judge = shows(kInOrder, kInOrder, kAnything)}};
+
+/// An invariant that is found broken when all is over is a failure as any other.
+const Registered kBrokenAtEnd{
+    {.name = "litmus.assertion_at_end",
+     .about = "1 thread, seeded fault",
+     .lay_out =
+         [](Setup& setup) {
+             Variable& x = setup.variable("x");
+             setup.thread(setup.process(), "thread", [&] { x.store(1, relaxed); });
+             setup.at_end([&] { TW_ASSERT(x.load(relaxed) == 0, "x is left alone"); });
+         },
+     .models = kAll,
+     .expected_oracle = "assertion"}};
 
 /// Waiting for another in a handler; in a thread it would end.
 const Registered kHandlerWaits{

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
@@ -18,7 +19,11 @@ namespace {
 namespace sync = taskwork::sync;
 
 constexpr auto relaxed = std::memory_order_relaxed;
+constexpr auto acquire = std::memory_order_acquire;
+constexpr auto release_order = std::memory_order_release;
 constexpr auto seq_cst = std::memory_order_seq_cst;
+
+const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
 
 void* memory_of(std::size_t size) {
     void* memory = sync::Arena::allocate(size, 64);
@@ -152,41 +157,98 @@ const Registered kInterruptedSet{
          });
      }}};
 
+/// A reader's slot, and grace periods that know of it alone.
+sync::ReaderSlot& only_reader(Setup& setup) {
+    static_cast<void>(sync::GracePeriods::create());
+    auto& periods = sync::GracePeriods::get();
+    setup.machine().keep(&periods, sizeof(periods));
+    setup.machine().as_thread(0, [] { sync::GracePeriods::register_process(); });
+    static sync::ReaderSlot* reader = nullptr;
+    reader = new (memory_of(64)) sync::ReaderSlot;
+    setup.machine().name(reader, 8, "reader's slot");
+    sync::GracePeriods::set_reader_walk(
+        [](sync::Flavour, std::uint64_t epoch) noexcept { return reader->is_open_since(epoch); });
+    return *reader;
+}
+
 /// What a reader has read in its section is not written by whoever waits for it.
 const Registered kPlainReader{
     {.name = "mutant.plain_reader",
      .about = "reader of what is not atomic, writer that waits for a grace period",
      .lay_out =
          [](Setup& setup) {
-             static_cast<void>(sync::GracePeriods::create());
-             auto& periods = sync::GracePeriods::get();
-             setup.machine().keep(&periods, sizeof(periods));
-             auto* slot = new (memory_of(64)) sync::ReaderSlot;
-             static sync::ReaderSlot* reader = nullptr;
-             reader = slot;
-             sync::GracePeriods::set_reader_walk([](sync::Flavour, std::uint64_t epoch) noexcept {
-                 return reader->is_open_since(epoch);
-             });
              Variable& pointer = setup.variable("pointer", 1);
              PlainVariable& object = setup.plain("object", 1);
              const unsigned process = setup.process();
-             setup.machine().as_thread(0, [] { sync::GracePeriods::register_process(); });
-             setup.thread(process, "reader", [slot, &pointer, &object] {
-                 slot->enter();
-                 if (pointer.load(std::memory_order_acquire) != 0) {
+             sync::ReaderSlot& slot = only_reader(setup);
+             setup.thread(process, "reader", [&] {
+                 slot.enter();
+                 if (pointer.load(acquire) != 0) {
                      static_cast<void>(object.get());
                  }
-                 slot->exit();
+                 slot.exit();
              });
-             setup.thread(process, "writer", [&periods, &pointer, &object] {
-                 pointer.store(0, std::memory_order_release);
-                 const sync::GraceTicket ticket = periods.start();
-                 if (periods.poll(ticket, sync::Flavour::brief)) {
+             setup.thread(process, "writer", [&] {
+                 pointer.store(0, release_order);
+                 auto& periods = sync::GracePeriods::get();
+                 if (periods.poll(periods.start(), sync::Flavour::brief)) {
                      object.set(2);
                  }
              });
          },
-     .models = {Model::sc, Model::tso, Model::ra}}};
+     .models = kAll}};
+
+/// Nor is an object of a pool free before all that a reader did with it has happened: its last load
+/// may otherwise find what the next owner writes.
+void pool_reader(Setup& setup, sync::Flavour flavour, void (sync::ReaderSlot::*leave)() noexcept) {
+    sync::Pool& pool = make_pool(1);
+    auto* const object = static_cast<Object*>(pool.at(0));
+    setup.machine().watch(object, object, sizeof(Object), nullptr);
+    setup.machine().name(object, sizeof(Object), "object");
+    static_cast<void>(pool.claim(0, sync::kStateUser));
+    Variable& pointer = setup.variable("pointer", 1);
+    const unsigned process = setup.process();
+    sync::ReaderSlot& slot = only_reader(setup);
+    setup.thread(process, "reader", [=, &pointer, &slot] {
+        slot.enter();
+        if (pointer.load(acquire) != 0) {
+            static_cast<void>(object->owner.load(relaxed));
+        }
+        (slot.*leave)();
+    });
+    setup.thread(process, "writer", [=, &pointer, &pool] {
+        pointer.store(0, release_order);
+        auto& periods = sync::GracePeriods::get();
+        const sync::GraceTicket ticket = periods.start();
+        for (int look = 0; look < 2; ++look) {
+            if (periods.poll(ticket, flavour)) {
+                pool.release(object);
+                return;
+            }
+        }
+    });
+}
+
+const Registered kPoolReader{
+    {.name = "mutant.pool_reader",
+     .about = "reader of a pool's object, writer that frees it",
+     .lay_out =
+         [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::exit); },
+     .models = kAll}};
+const Registered kPoolSleeper{{.name = "mutant.pool_sleeper",
+                               .about = "as before, sleepable flavour",
+                               .lay_out =
+                                   [](Setup& setup) {
+                                       pool_reader(setup, sync::Flavour::sleepable,
+                                                   &sync::ReaderSlot::exit);
+                                   },
+                               .models = kAll}};
+const Registered kPoolReset{
+    {.name = "mutant.pool_reset",
+     .about = "as before, the slot is reset as after a longjmp",
+     .lay_out =
+         [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::reset); },
+     .models = kAll}};
 
 /// The worker sleeps when nothing is queued, and only then.
 const Registered kSleep{

@@ -192,25 +192,6 @@ const Registered kCancelCancel{
          },
      .models = kAll}};
 
-/// Two rounds, the second of which a late step of the first could take for its own.
-const Registered kRounds{
-    {.name = "work.stale_round",
-     .about = "2 schedulers, a target that runs between them, canceller (R8, R17, R18, R23)",
-     .lay_out =
-         [](Setup& setup) {
-             auto core = make_core(setup, {.tasks = 5});
-             defer::Slot& slot = core->slot("slot");
-             make_standby(*core, slot);
-             const unsigned target = core->thread(0, "target", [] {
-                 task::safe_point();
-                 exit_task();
-             });
-             core->thread(0, "one", [=, &slot] { schedule(1, slot, core->task(target)); });
-             core->thread(0, "two", [=, &slot] { schedule(2, slot, core->task(target)); });
-             core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
-         },
-     .large = true}};
-
 const Registered kExit{{.name = "work.exit",
                         .about = "scheduler of a used slot, target that ends (R15)",
                         .lay_out =
