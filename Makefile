@@ -17,7 +17,8 @@ STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/library/library_every_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
 # Random commands of bpf(2) to maps here and in the kernel: a thousand scripts a kind (needs root).
-SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test
+SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
+    tests/conformance_perf_event_array_test
 # Maps under threads and events: histories, and a minute for each kind.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 

@@ -33,6 +33,7 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_get_current_task] = {get_current_task, gpl};
     table[BPF_FUNC_get_numa_node_id] = {get_numa_node_id};
     table[BPF_FUNC_probe_read_str] = {probe_read_str, gpl};
+    table[BPF_FUNC_perf_event_output] = {perf_event_output, gpl};
     table[BPF_FUNC_get_stackid] = {get_stackid, gpl};
     table[BPF_FUNC_get_stack] = {get_stack, gpl};
     table[BPF_FUNC_map_push_elem] = {map_push_elem};

@@ -55,6 +55,7 @@ std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* argu
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t perf_event_output(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_reserve(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_submit(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_discard(Machine& machine, const std::uint64_t* arguments) noexcept;

@@ -8,6 +8,7 @@
 #include "bpf/helpers.hpp"
 #include "map/map.hpp"
 #include "map/map_in_map.hpp"
+#include "map/program_array.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -232,6 +233,21 @@ std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) n
     }
     return as_result(map::ring_output(*map, reinterpret_cast<const void*>(arguments[1]),
                                       arguments[2], arguments[3], machine.task.process));
+}
+
+std::uint64_t perf_event_output(Machine& machine, const std::uint64_t* arguments) noexcept {
+    map::Map* map = machine.map_of(arguments[1]);
+    if (map == nullptr || map->type != BPF_MAP_TYPE_PERF_EVENT_ARRAY ||
+        !machine.may_read(arguments[3], arguments[4])) {
+        return machine.fault(FaultKind::bad_argument);
+    }
+    machine.charge(arguments[4] / 8);
+    if (machine.faulted()) {
+        return 0;
+    }
+    return as_result(map::perf_output(*map, arguments[2], machine.processor(),
+                                      reinterpret_cast<const void*>(arguments[3]), arguments[4],
+                                      machine.task.process));
 }
 
 std::uint64_t ringbuf_reserve(Machine& machine, const std::uint64_t* arguments) noexcept {

@@ -462,7 +462,8 @@ std::vector<MapReport> Object::map_reports() const {
         std::vector<std::byte> next(key.size());
         const std::size_t slot_bytes = (bpf_map__value_size(map) + 7) & ~std::size_t{7};
         const bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY ||
-                             bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
+                             bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH ||
+                             bpf_map__type(map) == BPF_MAP_TYPE_LRU_PERCPU_HASH;
         const int slots = per_cpu ? libbpf_num_possible_cpus() : 1;
         std::vector<std::byte> value(slot_bytes * static_cast<std::size_t>(slots));
         const bool has_value_type = value_type != 0;

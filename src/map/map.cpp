@@ -146,6 +146,8 @@ const MapOps* ops_of(std::uint32_t type) noexcept {
         return &queue_ops;
     case BPF_MAP_TYPE_PROG_ARRAY:
         return &program_array_ops;
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+        return &perf_event_array_ops;
     case BPF_MAP_TYPE_STACK_TRACE:
         return &stack_trace_ops;
     case BPF_MAP_TYPE_ARRAY_OF_MAPS:

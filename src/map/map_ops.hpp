@@ -86,6 +86,7 @@ extern const MapOps array_of_maps_ops;
 extern const MapOps hash_of_maps_ops;
 extern const MapOps stack_trace_ops;
 extern const MapOps program_array_ops;
+extern const MapOps perf_event_array_ops;
 extern const MapOps queue_ops;
 extern const MapOps stack_ops;
 extern const MapOps bloom_filter_ops;

@@ -5,14 +5,16 @@
 
 #include "map/array.hpp"
 #include "map/map_ops.hpp"
+#include "map/ring_buffer.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::map {
 
 namespace {
 
-using Release = void (*)(void* program) noexcept;
+using Release = void (*)(void* object) noexcept;
 platform::Atomic<Release> release_program;
+platform::Atomic<Release> release_event;
 
 /// Entries change rarely, and the host alone knows them.
 platform::Mutex entries_mutex;
@@ -24,24 +26,32 @@ struct Change {
     Change& operator=(const Change&) = delete;
 };
 
-struct Programs {
-    std::uint32_t type;  ///< Of the first program that there has been; 0: none yet.
-    ProgramEntry entries[];
-
-    static Programs& of(const Map& map) noexcept { return *static_cast<Programs*>(map.impl); }
+struct Place {
+    ArrayEntry entry;
+    platform::Atomic<EventOutput*> output;  ///< The entry's, for programs.
 };
 
-void let_go(void* program) noexcept {
-    if (program != nullptr) {
-        release_program.load(std::memory_order_acquire)(program);
+struct Places {
+    std::uint32_t type;  ///< Of the first program that there has been; 0: none yet.
+    Place at[];
+
+    static Places& of(const Map& map) noexcept { return *static_cast<Places*>(map.impl); }
+};
+
+void let_go(const Map& map, void* object) noexcept {
+    if (object != nullptr) {
+        (map.type == BPF_MAP_TYPE_PROG_ARRAY ? release_program : release_event)
+            .load(std::memory_order_acquire)(object);
     }
 }
 
-/// The program that was there; its reference is the caller's now.
-void* exchange(Map& map, std::uint32_t index, const ProgramEntry& entry) noexcept {
-    ProgramEntry& place = Programs::of(map).entries[index];
-    void* const old = place.program;
-    place = entry;
+/// The object that was there; its reference is the caller's now.
+void* exchange(Map& map, std::uint32_t index, const ArrayEntry& entry) noexcept {
+    Place& place = Places::of(map).at[index];
+    void* const old = place.entry.object;
+    place.entry = entry;
+    // Release: pairs with the acquire in perf_output; the output is whole.
+    place.output.store(entry.output, std::memory_order_release);
     return old;
 }
 
@@ -49,9 +59,12 @@ std::errc programs_check(const MapSpec& spec, std::string* why) {
     return check_descriptor_array(spec, 0, why);
 }
 
+std::errc events_check(const MapSpec& spec, std::string* why) {
+    return check_descriptor_array(spec, BPF_F_PRESERVE_ELEMS, why);
+}
+
 std::errc programs_init(Map& map) {
-    return allocate_impl(
-        map, sizeof(Programs) + std::size_t{map.max_entries} * sizeof(ProgramEntry), 64);
+    return allocate_impl(map, sizeof(Places) + std::size_t{map.max_entries} * sizeof(Place), 64);
 }
 
 void programs_clear(Map& map) noexcept {
@@ -61,7 +74,7 @@ void programs_clear(Map& map) noexcept {
             const Change change;
             old = exchange(map, index, {});
         }
-        let_go(old);
+        let_go(map, old);
     }
 }
 
@@ -73,10 +86,10 @@ void programs_destroy(Map& map) noexcept {
 std::errc programs_copy(Map& map, const void* key, void* out) noexcept {
     const std::uint32_t index = index_of(key);
     const Change change;
-    if (index >= map.max_entries || Programs::of(map).entries[index].program == nullptr) {
+    if (index >= map.max_entries || Places::of(map).at[index].entry.object == nullptr) {
         return std::errc::no_such_file_or_directory;
     }
-    copy_bytes(out, &Programs::of(map).entries[index].id, sizeof(std::uint32_t));
+    copy_bytes(out, &Places::of(map).at[index].entry.id, sizeof(std::uint32_t));
     return no_error;
 }
 
@@ -90,7 +103,7 @@ std::errc programs_remove(Map& map, const void* key) noexcept {
         const Change change;
         old = exchange(map, index, {});
     }
-    let_go(old);
+    let_go(map, old);
     return old == nullptr ? std::errc::no_such_file_or_directory : no_error;
 }
 
@@ -98,50 +111,100 @@ Usage programs_usage(const Map& map) noexcept {
     Usage usage;
     const Change change;
     for (std::uint32_t index = 0; index < map.max_entries; ++index) {
-        usage.elements += Programs::of(map).entries[index].program != nullptr ? 1U : 0U;
+        usage.elements += Places::of(map).at[index].entry.object != nullptr ? 1U : 0U;
     }
     usage.bytes = map.impl_bytes;
     return usage;
 }
 
-constexpr MapOps make_ops() noexcept {
+void events_users_left(Map& map) noexcept {
+    if ((map.flags & BPF_F_PRESERVE_ELEMS) == 0) {
+        programs_clear(map);
+    }
+}
+
+constexpr MapOps make_common_ops(const char* name) noexcept {
     MapOps ops{};
-    ops.name = "prog_array";
-    ops.check = programs_check;
+    ops.name = name;
     ops.init = programs_init;
     ops.destroy = programs_destroy;
-    ops.copy = programs_copy;
     ops.remove = programs_remove;
     ops.next_key = index_next_key;
-    ops.users_left = programs_clear;
     ops.usage = programs_usage;
+    return ops;
+}
+
+constexpr MapOps make_program_ops() noexcept {
+    MapOps ops = make_common_ops("prog_array");
+    ops.check = programs_check;
+    ops.copy = programs_copy;
+    ops.users_left = programs_clear;
+    return ops;
+}
+
+constexpr MapOps make_event_ops() noexcept {
+    MapOps ops = make_common_ops("perf_event_array");
+    ops.check = events_check;
+    ops.users_left = events_users_left;
     return ops;
 }
 
 }  // namespace
 
-const MapOps program_array_ops = make_ops();
+const MapOps program_array_ops = make_program_ops();
+const MapOps perf_event_array_ops = make_event_ops();
 
 void set_program_release(Release release) noexcept {
     release_program.store(release, std::memory_order_release);
 }
+void set_event_release(Release release) noexcept {
+    release_event.store(release, std::memory_order_release);
+}
 
-std::errc put_program(Map& map, const void* key, const ProgramEntry& entry) noexcept {
+std::errc put_entry(Map& map, const void* key, const ArrayEntry& entry) noexcept {
     if (const std::errc error = may_put_at(map, key, BPF_ANY); error != no_error) {
         return error;
     }
     void* old = nullptr;
     {
         const Change change;
-        Programs& programs = Programs::of(map);
-        if (programs.type != 0 && programs.type != entry.type) {
+        Places& places = Places::of(map);
+        if (places.type != 0 && places.type != entry.type) {
             return std::errc::invalid_argument;
         }
-        programs.type = entry.type;
+        places.type = entry.type;
         old = exchange(map, index_of(key), entry);
     }
-    let_go(old);
+    let_go(map, old);
     return no_error;
+}
+
+std::errc perf_output(Map& map, std::uint64_t flags, std::uint32_t processor, const void* data,
+                      std::uint64_t size, std::uint16_t owner) noexcept {
+    constexpr std::uint64_t kIndexMask = BPF_F_INDEX_MASK;
+    if ((flags & ~kIndexMask) != 0) {
+        return std::errc::invalid_argument;
+    }
+    const auto index = flags == BPF_F_CURRENT_CPU ? processor : static_cast<std::uint32_t>(flags);
+    if (index >= map.max_entries || size > kPerfRecordMax) {
+        return std::errc::argument_list_too_long;
+    }
+    const EventOutput* const output =
+        Places::of(map).at[index].output.load(std::memory_order_acquire);
+    if (output == nullptr) {
+        return std::errc::no_such_file_or_directory;
+    }
+    if (!output->takes_records) {
+        return std::errc::invalid_argument;
+    }
+    if (output->enabled.load(std::memory_order_relaxed) == 0 ||
+        (output->processor >= 0 && static_cast<std::uint32_t>(output->processor) != processor)) {
+        return std::errc::operation_not_supported;
+    }
+    Map* const ring = output->ring.load(std::memory_order_acquire);
+    return ring != nullptr && ring_output(*ring, data, size, 0, owner) == no_error
+               ? no_error
+               : std::errc::no_space_on_device;
 }
 
 }  // namespace taskwork::map

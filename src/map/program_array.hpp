@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BPF_MAP_TYPE_PROG_ARRAY: programs by number, for tail calls. Only users put programs in and take
-// them out, by descriptor, and get their ids; all are taken out when the last user of the map
-// leaves, so that a program and a map which name each other come to an end (K100).
+// Arrays whose entries are descriptors of users: programs (entries only: what tail calls would jump
+// to), and perf events, through which programs send records to users (bpf_perf_event_output). The
+// host keeps what the descriptor meant; programs see of an event its EventOutput.
 //
-// Programs belong to a layer below this one: here they are addresses, and a function given by that
-// layer lets go of them. The array has a reference of each. All of it is the host's.
+// A record waits in a ring buffer (map/ring_buffer.hpp) until the host's worker copies it to the
+// pages that a user has mapped: the kernel's layout there has no room for a producer that is
+// interrupted or dies half-way.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +15,37 @@
 
 namespace taskwork::map {
 
-/// A program as an entry. The first one that an array gets decides on the type of all.
-struct ProgramEntry {
-    void* program = nullptr;
-    std::uint32_t id = 0;
-    std::uint32_t type = 0;  ///< BPF_PROG_TYPE_*
+/// A perf event as programs see it; in the arena.
+struct EventOutput {
+    std::int32_t processor = -1;  ///< The one that it was opened for; -1: any.
+    bool takes_records = false;   ///< PERF_COUNT_SW_BPF_OUTPUT.
+    platform::Atomic<std::uint32_t> enabled;
+    platform::Atomic<Map*> ring;  ///< nullptr: nobody has mapped it yet.
 };
 
-/// What gives a reference of a program back. Set once, before the first array has an entry.
-/// Context: task.
-void set_program_release(void (*release)(void* program) noexcept) noexcept;
+/// The first program that an array gets decides on the type of all.
+struct ArrayEntry {
+    void* object = nullptr;  ///< Of the host.
+    std::uint32_t id = 0;
+    std::uint32_t type = 0;         ///< BPF_PROG_TYPE_*; perf events have none.
+    EventOutput* output = nullptr;  ///< Of perf events.
+};
 
-/// Takes over a reference of the program, unless it fails. Errors: may_put_at()'s, invalid_argument
-/// (of another type than the first). Context: task.
-std::errc put_program(Map& map, const void* key, const ProgramEntry& entry) noexcept;
+/// What gives a reference of a program or an event back. Set once, before the first array has an
+/// entry. Context: task.
+void set_program_release(void (*release)(void* program) noexcept) noexcept;
+void set_event_release(void (*release)(void* event) noexcept) noexcept;
+
+/// Takes over a reference of the object, unless it fails. Errors: may_put_at()'s, invalid_argument
+/// (a program of another type than the first). Context: task.
+std::errc put_entry(Map& map, const void* key, const ArrayEntry& entry) noexcept;
+
+/// bpf_perf_event_output: `flags` is an index, or BPF_F_CURRENT_CPU. Errors: invalid_argument
+/// (flags; the event is of another kind), argument_list_too_long (index; more than 65,000 bytes),
+/// no_such_file_or_directory (no event), operation_not_supported (disabled, or of another
+/// processor), no_space_on_device (not mapped, full). Context: any.
+std::errc perf_output(Map& map, std::uint64_t flags, std::uint32_t processor, const void* data,
+                      std::uint64_t size, std::uint16_t owner) noexcept;
+inline constexpr std::uint64_t kPerfRecordMax = 65'000;
 
 }  // namespace taskwork::map

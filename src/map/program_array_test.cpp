@@ -27,7 +27,7 @@ protected:
     }
     static std::errc put_at(Map& map, std::uint32_t index, int* program, std::uint32_t id,
                             std::uint32_t type = BPF_PROG_TYPE_PERF_EVENT) {
-        return put_program(map, &index, {program, id, type});
+        return put_entry(map, &index, {program, id, type});
     }
     int first_ = 0;
     int second_ = 0;

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "bpf/program.hpp"
 #include "map/array.hpp"
@@ -13,6 +14,7 @@
 #include "sync/platform.hpp"
 #include "task/worker.hpp"
 #include "uapi/descriptors.hpp"
+#include "uapi/perf_event.hpp"
 
 namespace taskwork::uapi {
 
@@ -57,6 +59,9 @@ long MapAccess::update_once(const void* key, const void* value, std::uint64_t fl
     if (map().type == BPF_MAP_TYPE_PROG_ARRAY) {
         return update_program(key, value, flags);
     }
+    if (map().type == BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
+        return update_event(key, value, flags);
+    }
     if (!map::is_outer(map())) {
         return negative_errno(map::update_by_user(map(), key, value, flags));
     }
@@ -84,11 +89,36 @@ long MapAccess::update_program(const void* key, const void* value, std::uint64_t
     }
     taskwork::bpf::Program& program = object->program();
     taskwork::bpf::get_program(program);
-    const std::errc refused = map::put_program(map(), key, {&program, program.id, object->type()});
+    const std::errc refused = map::put_entry(map(), key, {&program, program.id, object->type()});
     if (refused != no_error) {
         taskwork::bpf::put_program(program);
     }
     return negative_errno(refused);
+}
+
+long MapAccess::update_event(const void* key, const void* value, std::uint64_t flags) const {
+    if (const std::errc error = map::may_put_at(map(), key, flags); error != no_error) {
+        return negative_errno(error);
+    }
+    std::uint32_t descriptor = 0;
+    std::memcpy(&descriptor, value, sizeof descriptor);
+    int error = 0;
+    auto event = object_as<PerfEvent>(static_cast<int>(descriptor), error);
+    if (event == nullptr) {
+        return -EBADF;
+    }
+    if (!event->may_be_entry()) {
+        return -EOPNOTSUPP;
+    }
+    map::ArrayEntry entry;
+    entry.output = &event->pages().output();
+    entry.object =
+        new std::shared_ptr<PerfEvent>(std::move(event));  // let_go_of_event() deletes it
+    return negative_errno(map::put_entry(map(), key, entry));
+}
+
+void let_go_of_event(void* event) noexcept {
+    delete static_cast<std::shared_ptr<PerfEvent>*>(event);
 }
 
 std::errc MapAccess::next_key(const void* key, void* next) const {

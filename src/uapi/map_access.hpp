@@ -40,11 +40,17 @@ private:
     [[nodiscard]] long update_program(const void* key, const void* value,
                                       std::uint64_t flags) const;
 
+    [[nodiscard]] long update_event(const void* key, const void* value, std::uint64_t flags) const;
+
     int error_ = 0;
     // In this order: the span ends before the reference goes, since that may free the map.
     std::shared_ptr<MapObject> object_;
     std::optional<ElementSection> section_;
 };
+
+/// Gives back what an array of perf events has held.
+/// Context: task.
+void let_go_of_event(void* event) noexcept;
 
 /// Installs a descriptor of the kind that the map wants. Descriptor or negative errno.
 /// Context: task.

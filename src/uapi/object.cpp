@@ -3,6 +3,7 @@
 
 #include <linux/bpf.h>
 
+#include "map/ring_buffer.hpp"
 #include "sync/arena.hpp"
 #include "uapi/ring_poll.hpp"
 
@@ -25,6 +26,12 @@ MapObject::~MapObject() {
     if (sync::Arena::present() && sync::Arena::is_host()) {
         map::put_user(map_);
     }
+}
+
+bool MapObject::is_polled() const noexcept { return map_.type == BPF_MAP_TYPE_RINGBUF; }
+
+bool MapObject::holds_data() const noexcept {
+    return map::ring_query(map_, BPF_RB_AVAIL_DATA) != 0;
 }
 
 bool MapObject::may_write() const noexcept {

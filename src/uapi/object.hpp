@@ -28,6 +28,14 @@ public:
 
     [[nodiscard]] Kind kind() const noexcept { return kind_; }
 
+    /// What a consumer waits for by poll (ring_poll.hpp): whether there is any, and whether data is
+    /// there now.
+    [[nodiscard]] virtual bool is_polled() const noexcept { return false; }
+    [[nodiscard]] virtual bool holds_data() const noexcept { return false; }
+    /// Whether the eventfd behind the descriptor is readable now (under the lock of the table of
+    /// descriptors).
+    bool readable = false;
+
 private:
     Kind kind_;
 };
@@ -49,9 +57,10 @@ public:
     /// False also once the map is frozen.
     [[nodiscard]] bool may_write() const noexcept;
 
-    /// Ring buffers: whether the eventfd behind the descriptor is readable now (ring_poll.cpp,
-    /// under the lock of the table of descriptors).
-    bool readable = false;
+    /// Ring buffers.
+    [[nodiscard]] bool is_polled() const noexcept override;
+    [[nodiscard]] bool holds_data() const noexcept override;
+
     /// LPM tries: where walks stand.
     const std::unique_ptr<TrieWalk> trie_walk;
 

@@ -106,8 +106,10 @@ long set_bpf(PerfEvent& event, int descriptor) {
 
 }  // namespace
 
-PerfEvent::PerfEvent(const event::EventAttributes& attributes, bool enabled) noexcept
-    : Object(kKind), id_(next_event_id()), attributes_(attributes), enabled_(enabled) {}
+PerfEvent::PerfEvent(const event::EventAttributes& attributes, const Opening& opening)
+    : Object(kKind), id_(next_event_id()), attributes_(attributes), opening_(opening),
+      enabled_(opening.enabled), pages_(opening.processor, opening.takes_records, opening.enabled) {
+}
 
 PerfEvent::~PerfEvent() { clear_program(); }
 
@@ -145,6 +147,7 @@ Result<void> PerfEvent::set_enabled(bool enabled) {
     if (!updated) {
         enabled_ = before;
     }
+    pages_.output().enabled.store(enabled_ ? 1 : 0, std::memory_order_relaxed);
     return updated;
 }
 
@@ -243,18 +246,31 @@ long perf_event_open(std::uint64_t attr_address, std::int32_t pid, std::int32_t 
     if (pid < -1 || cpu < -1 || (pid == -1 && cpu == -1)) {
         return -EINVAL;
     }
+    PerfEvent::Opening opening;
+    opening.enabled = attr.disabled == 0;
+    opening.is_inherited = attr.inherit != 0;
+    opening.processor = cpu;
+    if (attr.type == PERF_TYPE_SOFTWARE && attr.config == PERF_COUNT_SW_BPF_OUTPUT) {
+        if (attr.sample_type != PERF_SAMPLE_RAW) {
+            set_diagnosis("perf_event_open: the records of programs are PERF_SAMPLE_RAW here");
+            return -EINVAL;
+        }
+        opening.takes_records = true;
+        return install_descriptor(std::make_shared<PerfEvent>(event::EventAttributes{}, opening),
+                                  Backing::eventfd, "perf_event");
+    }
     const std::optional<event::Source> source = source_of(attr);
     if (!source) {
         set_diagnosis("perf_event_open: no event of type " + std::to_string(attr.type) +
                       ", config " + std::to_string(attr.config) +
-                      " here; served are the CPU clock and CPU cycles");
+                      " here; served are the CPU clock, CPU cycles and the output of programs");
         return -ENOENT;
     }
     event::EventAttributes attributes;
     attributes.source = *source;
     (attr.freq ? attributes.frequency : attributes.period) = attr.sample_period;
-    return install_descriptor(std::make_shared<PerfEvent>(attributes, attr.disabled == 0),
-                              Backing::memfd, "perf_event");
+    return install_descriptor(std::make_shared<PerfEvent>(attributes, opening), Backing::memfd,
+                              "perf_event");
 }
 
 long perf_event_ioctl(PerfEvent& event, std::uint64_t request, std::uint64_t argument) {

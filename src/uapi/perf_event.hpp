@@ -16,6 +16,7 @@
 
 #include "event/event.hpp"
 #include "uapi/object.hpp"
+#include "uapi/perf_pages.hpp"
 
 namespace taskwork::uapi {
 
@@ -23,8 +24,16 @@ class PerfEvent final : public Object {
 public:
     static constexpr Kind kKind = Kind::perf_event;
 
+    /// How it was opened, beside what makes it fire.
+    struct Opening {
+        bool enabled = true;
+        bool takes_records = false;  ///< PERF_COUNT_SW_BPF_OUTPUT.
+        bool is_inherited = false;   ///< By the children of what it counts.
+        std::int32_t processor = -1;
+    };
+
     /// Context: task.
-    PerfEvent(const event::EventAttributes& attributes, bool enabled) noexcept;
+    PerfEvent(const event::EventAttributes& attributes, const Opening& opening);
     /// Context: task.
     ~PerfEvent() override;
 
@@ -42,6 +51,16 @@ public:
 
     [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
 
+    /// Whether an array of perf events takes it: the kernel's rule.
+    [[nodiscard]] bool may_be_entry() const noexcept { return !opening_.is_inherited; }
+    /// As programs see it.
+    [[nodiscard]] PerfPages& pages() noexcept { return pages_; }
+    /// Copies records of this ring to where a user reads them; false if they are not for this
+    /// event. Context: irq.
+    bool take_records(const map::Map& ring) noexcept { return pages_.take(ring); }
+    [[nodiscard]] bool is_polled() const noexcept override { return opening_.takes_records; }
+    [[nodiscard]] bool holds_data() const noexcept override { return pages_.holds_data(); }
+
 private:
     Result<void> update_attachment();
     void detach() noexcept;
@@ -49,7 +68,9 @@ private:
     std::mutex lock_;
     const std::uint64_t id_;
     event::EventAttributes attributes_;
+    const Opening opening_;
     bool enabled_;
+    PerfPages pages_;
     bpf::Program* program_ = nullptr;
     std::uint64_t cookie_ = 0;
     std::optional<unsigned> event_;  ///< Of the event layer, while attached.

@@ -9,58 +9,55 @@
 
 #include "map/ring_buffer.hpp"
 #include "uapi/descriptors.hpp"
+#include "uapi/perf_event.hpp"
 
 namespace taskwork::uapi {
 namespace {
 
 std::atomic<int> rings_open;
 
-/// The ring behind a descriptor, or nullptr.
-MapObject* as_ring(Object& object) {
-    if (object.kind() != Object::Kind::map) {
-        return nullptr;
-    }
-    auto& ring = static_cast<MapObject&>(object);
-    return ring.map().type == BPF_MAP_TYPE_RINGBUF ? &ring : nullptr;
-}
-
-bool holds_data(const MapObject& ring) {
-    return map::ring_query(ring.map(), BPF_RB_AVAIL_DATA) != 0;
-}
-
 /// Also when it is readable already: to an edge-triggered waiter each write is news.
-void make_readable(int descriptor, MapObject& ring) {
+void make_readable(int descriptor, Object& object) {
     const std::uint64_t one = 1;
-    ring.readable = write(descriptor, &one, sizeof one) == sizeof one || ring.readable;
+    object.readable = write(descriptor, &one, sizeof one) == sizeof one || object.readable;
 }
 
 void settle(int descriptor, Object& object, void*) {
-    MapObject* ring = as_ring(object);
-    if (ring == nullptr) {
+    if (!object.is_polled()) {
         return;
     }
-    if (!holds_data(*ring)) {
+    if (!object.holds_data()) {
         std::uint64_t count = 0;
-        if (!ring->readable || read(descriptor, &count, sizeof count) != sizeof count) {
+        if (!object.readable || read(descriptor, &count, sizeof count) != sizeof count) {
             return;
         }
-        ring->readable = false;
+        object.readable = false;
         // Submitted since we looked: its hook may have come before the read and be lost in it.
-        if (holds_data(*ring)) {
-            make_readable(descriptor, *ring);
+        if (object.holds_data()) {
+            make_readable(descriptor, object);
         }
-    } else if (!ring->readable) {
-        make_readable(descriptor, *ring);
+    } else if (!object.readable) {
+        make_readable(descriptor, object);
     }
+}
+
+/// Whether the records of this ring are for this object; those of a perf event are taken to its
+/// pages.
+bool takes_from(Object& object, const map::Map& ring) {
+    if (object.kind() == Object::Kind::map) {
+        return &static_cast<MapObject&>(object).map() == &ring;
+    }
+    return object.kind() == Object::Kind::perf_event &&
+           static_cast<PerfEvent&>(object).take_records(ring);
 }
 
 void submitted(map::Map& map) noexcept {
     for_each_descriptor(
         [](int descriptor, Object& object, void* argument) {
-            MapObject* ring = as_ring(object);
             // The worker may be late: a consumer that was woken otherwise has it all by now.
-            if (ring != nullptr && &ring->map() == argument && holds_data(*ring)) {
-                make_readable(descriptor, *ring);
+            if (object.is_polled() && takes_from(object, *static_cast<const map::Map*>(argument)) &&
+                object.holds_data()) {
+                make_readable(descriptor, object);
             }
         },
         &map);

@@ -12,6 +12,7 @@
 #include "sync/arena.hpp"
 #include "task/run_point.hpp"
 #include "uapi/descriptors.hpp"
+#include "uapi/map_access.hpp"
 #include "uapi/registry.hpp"
 #include "uapi/ring_poll.hpp"
 #include "uapi/thread.hpp"
@@ -38,6 +39,7 @@ Result<void> start() {
     map::set_program_release([](void* program) noexcept {
         taskwork::bpf::put_program(*static_cast<taskwork::bpf::Program*>(program));
     });
+    map::set_event_release(let_go_of_event);
     Result<void> made;
     if (!has(sync::Root::works)) {
         made = check(defer::WorkTable::create(defer::WorkTable::kContextsDefault),

@@ -150,8 +150,13 @@ void* __wrap_mmap(void* address, size_t size, int protection, int flags, int des
                   off_t offset) {
     if ((flags & MAP_ANONYMOUS) == 0 && uapi::may_be_ours(descriptor)) {
         if (const auto object = uapi::object_of(descriptor); object != nullptr) {
+            if (object->kind() == uapi::Object::Kind::perf_event) {
+                return reinterpret_cast<void*>(
+                    answer(static_cast<uapi::PerfEvent&>(*object).pages().map(
+                        address, size, protection, flags, offset)));
+            }
             if (object->kind() != uapi::Object::Kind::map) {
-                errno = object->kind() == uapi::Object::Kind::perf_event ? EOPNOTSUPP : ENODEV;
+                errno = ENODEV;
                 return MAP_FAILED;
             }
             return reinterpret_cast<void*>(

@@ -78,6 +78,7 @@ const Shape kBases[] = {
     {"lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 8, 4},
     {"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 8, 4},
     {"prog_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4},
+    {"perf_event_array", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 4},
     {"bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 4},
     {"lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, 8, 4, BPF_F_NO_PREALLOC},
 };

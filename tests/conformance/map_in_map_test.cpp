@@ -38,6 +38,8 @@ const Shape kInner[] = {
     {"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 8, 4},
     {"stack_trace_of_more", BPF_MAP_TYPE_STACK_TRACE, 4, 8, 9},
     {"prog_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4},
+    {"perf_event_array", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 4},
+    {"perf_event_array_of_more", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 9},
     {"ring", BPF_MAP_TYPE_RINGBUF, 0, 0, 4096},
     {"ring_of_more", BPF_MAP_TYPE_RINGBUF, 0, 0, 8192},
 };
