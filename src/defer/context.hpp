@@ -49,34 +49,34 @@ private:
     platform::Atomic<std::uint64_t> word_;
 };
 
-struct alignas(64) WorkContext {
-    sync::AtomicWord word;
-    platform::Atomic<Slot*>
-        slot;  ///< Where it is, or is about to be, published. nullptr: a handle.
-    platform::Atomic<WorkTotals*> totals;  ///< Of the owner; nullptr once folded.
+/// Three cache lines, of which a round of a callable moves two: what scheduler and target both
+/// write, and what only the scheduler does.
+struct alignas(64) WorkContext : task::WorkNode {
     platform::Atomic<task::Task*> target;  ///< Set in pending, kept until the next pending.
     RoundCount ran;
-    RoundCount dropped;
-    RoundCount refused;
-    platform::Atomic<std::uint32_t> first_round;  ///< Round of the word when this life began.
+    platform::Plain<std::uint64_t> scheduled_ns;
+    platform::Plain<std::uint32_t> kind;
+    platform::Plain<std::uint32_t> entry;
     platform::Plain<task::Notify> mode;
     platform::Plain<task::List> list;
 
-    alignas(64) task::WorkNode node;
-
-    // Payload: written in pending by the scheduler, read by the target and the worker.
-    alignas(64) platform::Atomic<void*> program;
+    // Payload, as kind, entry and the time: written in pending by the scheduler, read by the target
+    // and the worker.
+    alignas(64) platform::Atomic<void*> program;  ///< kCallbackCallable: the function.
     platform::Atomic<void*> map;
     platform::Plain<void*> value;
-    platform::Plain<std::uint32_t> kind;
-    platform::Plain<std::uint32_t> entry;
-    platform::Plain<std::uint64_t> scheduled_ns;
-
-    /// kCallbackCallable: what is called; written as the payload is. The runner copies it first.
-    alignas(64) std::byte callable[kCallableBytes];
     platform::Plain<std::uint64_t> identity;  ///< The handle's owner's; written before it is seen.
+    /// kCallbackCallable: what is called. The runner copies it first.
+    alignas(16) std::byte callable[kCallableBytes];
+
+    alignas(64) platform::Atomic<Slot*> slot;  ///< Where it is, or is about to be, published.
+                                               ///< nullptr: a handle.
+    platform::Atomic<WorkTotals*> totals;      ///< Of the owner; nullptr once folded.
+    RoundCount dropped;
+    RoundCount refused;
+    platform::Atomic<std::uint32_t> first_round;  ///< Round of the word when this life began.
 };
-static_assert(sizeof(WorkContext) % 64 == 0);
+static_assert(sizeof(WorkContext) == 3 * 64);
 
 /// Forgets the counts of an earlier life. Done before a context becomes free, for the next claim
 /// (whose round is known), so that one whose claimer dies at once counts nothing.
@@ -88,11 +88,10 @@ inline void begin_life(WorkContext& context, std::uint32_t round) noexcept {
 }
 
 inline WorkContext& context_of(task::WorkNode& node) noexcept {
-    return *reinterpret_cast<WorkContext*>(reinterpret_cast<std::byte*>(&node) -
-                                           offsetof(WorkContext, node));
+    return static_cast<WorkContext&>(node);
 }
 inline const WorkContext& context_of(const task::WorkNode& node) noexcept {
-    return context_of(const_cast<task::WorkNode&>(node));
+    return static_cast<const WorkContext&>(node);
 }
 
 inline WorkState state_of(sync::Word word) noexcept { return static_cast<WorkState>(word.state()); }
@@ -126,11 +125,38 @@ void unclaim_context(WorkContext& context) noexcept;
 
 /// As schedule() on a slot, on a handle's context. `again`: the caller is inside the callback of
 /// that round of this context, on the thread that runs it: the round counts as run, and the next
-/// begins. 0: it is not. The caller is inside a Section and a brief section, and is a task.
+/// begins. 0: it is not. The caller is the task `self`, inside a Section and a brief section.
 /// Errors: device_or_resource_busy, no_such_process.
 /// Context: any.
-std::errc schedule(WorkContext& context, const ScheduleRequest& request,
+std::errc schedule(task::Task& self, WorkContext& context, const ScheduleRequest& request,
                    std::uint32_t again) noexcept;
+
+/// As the above, of a callable: `function` is called with it by the runner below. It is copied, at
+/// most kCallableBytes.
+/// Context: any.
+struct Callable {
+    void* function;
+    const void* bytes;
+    std::size_t size;
+};
+std::errc schedule(task::Task& self, WorkContext& context, const Delivery& delivery,
+                   const Callable& callable, std::uint32_t again) noexcept;
+
+/// Runs the callable of a context in the target thread, which may block in it for ever: it stands
+/// in no reader section. Context: task_work.
+using CallableRunner = void (*)(task::Task& task, const WorkContext& context) noexcept;
+/// Context: task.
+TW_TASK_ONLY void set_callable_runner(CallableRunner runner) noexcept;
+
+/// Whether a schedule would be refused as busy: `word` is that of the context of the slot or handle
+/// that the caller has just read, `again` as above. Needs no section, for contexts stay mapped: one
+/// that was released meanwhile, perhaps to others, was detached from the caller's slot or handle
+/// under its eyes, which is a reason to be refused too.
+/// Context: any.
+inline bool is_busy(sync::Word word, std::uint32_t again = 0) noexcept {
+    return state_of(word) != WorkState::standby &&
+           (again == 0 || state_of(word) != WorkState::running || word.round() != again);
+}
 
 /// Takes the list's reference away from a freed context, retiring it if it was the last. The caller
 /// is inside a brief section.

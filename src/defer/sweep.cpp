@@ -45,10 +45,10 @@ Pushed was_pushed(const WorkContext& context, std::uint32_t round) noexcept {
         return Pushed::undecided;
     }
     const auto taken = [&] {
-        const task::Link link{context.node.next.load(std::memory_order_acquire)};
+        const task::Link link{context.next.load(std::memory_order_acquire)};
         return link.claimed() && link.round() == (round & 0x7fffffffU);
     };
-    const std::uint32_t wanted = sync::arena_index(&context.node);
+    const std::uint32_t wanted = sync::arena_index(&context);
     const std::uint64_t head = target.head(context.list.get()).load(std::memory_order_seq_cst);
     // The walk may wander onto other lists when nodes move meanwhile; then the sequence has
     // changed. The bound is the number of contexts there are.

@@ -24,6 +24,7 @@ using task::Task;
 constexpr std::int32_t kHusksMax = 64;
 
 std::array<CallbackRunner, kCallbackKinds> runners{};
+CallableRunner callable_runner = nullptr;
 
 constexpr std::uint8_t raw(WorkState state) { return static_cast<std::uint8_t>(state); }
 
@@ -87,32 +88,23 @@ WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
     return context;
 }
 
-/// standby -> pending: the one step that decides who schedules (T1). `again`, from its own
-/// callback: running -> pending of the next round.
-bool begin(WorkContext& context, std::uint16_t owner, std::uint32_t& round,
-           bool again = false) noexcept {
+/// standby -> pending: the one step that decides who schedules (T1). `again`: the caller is in the
+/// callback of that round, running -> pending of the next. `begun` is the word that it left.
+[[gnu::always_inline]] inline bool begin(WorkContext& context, std::uint16_t owner, Word& begun,
+                                         std::uint32_t again = 0) noexcept {
     Word word = Pool::load(&context);
-    if (again && state_of(word) == WorkState::running) {
+    if (again != 0 && state_of(word) == WorkState::running && word.round() == again) {
         // The state is ours while the callback runs. Repeated by run() if a canceller is faster.
         context.ran.raise(word.round());
     } else if (state_of(word) != WorkState::standby) {
         return false;
     }
-    round = word.round() + 1;
-    if (!Pool::transition(
-            &context, word,
-            Word::make(round, owner, kFlagSlot | kFlagNode, raw(WorkState::pending)))) {
+    begun = Word::make(word.round() + 1, owner, kFlagSlot | kFlagNode, raw(WorkState::pending));
+    if (!Pool::transition(&context, word, begun)) {
         return false;
     }
-    note(context, round, Transition::pending);
+    note(context, begun.round(), Transition::pending);
     return true;
-}
-
-/// pending -> scheduling -> scheduled. False: cancelled meanwhile.
-bool advance(WorkContext& context, std::uint32_t round, WorkState from, WorkState to) noexcept {
-    Word word = Pool::load(&context);
-    return word.round() == round && state_of(word) == from &&
-           Pool::transition(&context, word, word.with_state(raw(to)));
 }
 
 /// Why a round was lost to a canceller.
@@ -122,46 +114,65 @@ std::errc lost(const Slot& slot) noexcept {
                : std::errc::device_or_resource_busy;
 }
 
-/// What follows the claim: payload, pending -> scheduling -> scheduled, push, notify. `cancelled`:
-/// a canceller was faster.
-std::errc deliver(WorkContext& context, std::uint32_t round, const ScheduleRequest& request,
-                  bool& cancelled) noexcept {
-    context.target.store(request.target, std::memory_order_relaxed);
-    context.program.store(request.callback.program, std::memory_order_relaxed);
-    context.map.store(request.callback.map, std::memory_order_relaxed);
-    context.value.set(request.callback.value);
-    context.kind.set(request.callback.kind);
-    context.entry.set(request.callback.entry);
-    if (request.callable_size != 0) {
-        std::memcpy(context.callable, request.callable, request.callable_size);
+/// The list was closed: scheduled -> scheduling -> standby. If a canceller or a sweep was faster,
+/// the round ended as cancelled or dropped after it had been scheduled, and the caller is told 0.
+[[gnu::cold]] std::errc take_back(WorkContext& context, Word scheduled) noexcept {
+    const std::uint32_t round = scheduled.round();
+    Word word = scheduled;
+    if (Pool::transition(&context, word, scheduled.with_state(raw(WorkState::scheduling)))) {
+        undo(context, round);
+        return std::errc::no_such_process;
     }
-    context.mode.set(request.mode);
-    context.list.set(request.list);
-    context.scheduled_ns.set(request.timed ? platform::now_ns() : 0);
-    // Noted while it is still ours: from the second step on a canceller or the target may be
-    // faster.
+    if (word.round() == round && state_of(word) == WorkState::freed) {
+        put_node(context, round);
+    }
+    return no_error;
+}
+
+void write_payload(WorkContext& context, const Callback& callback) noexcept {
+    context.program.store(callback.program, std::memory_order_relaxed);
+    context.map.store(callback.map, std::memory_order_relaxed);
+    context.value.set(callback.value);
+    context.kind.set(callback.kind);
+    context.entry.set(callback.entry);
+}
+
+[[gnu::always_inline]] inline void write_payload(WorkContext& context,
+                                                 const Callable& callable) noexcept {
+    context.program.store(callable.function, std::memory_order_relaxed);
+    context.kind.set(kCallbackCallable);
+    if (callable.size == sizeof(void*)) {  // Most are a pointer.
+        std::memcpy(context.callable, callable.bytes, sizeof(void*));
+    } else {
+        std::memcpy(context.callable, callable.bytes, callable.size);
+    }
+}
+
+/// What follows the claim, which left the word `begun`: payload, pending -> scheduled, push,
+/// notify. `cancelled`: a canceller was faster.
+template <class What>
+[[gnu::always_inline]] inline std::errc deliver(Task& self, WorkContext& context, Word begun,
+                                                const Delivery& delivery, const What& what,
+                                                bool& cancelled) noexcept {
+    const std::uint32_t round = begun.round();
+    context.target.store(delivery.target, std::memory_order_relaxed);
+    write_payload(context, what);
+    context.mode.set(delivery.mode);
+    context.list.set(delivery.list);
+    context.scheduled_ns.set(delivery.timed ? platform::now_ns() : 0);
+    // Noted while it is still ours: after the step a canceller or the target may be faster.
     note(context, round, Transition::scheduled);
-    if (!advance(context, round, WorkState::pending, WorkState::scheduling) ||
-        !advance(context, round, WorkState::scheduling, WorkState::scheduled)) {
+    const Word scheduled = begun.with_state(raw(WorkState::scheduled));
+    if (!Pool::transition(&context, begun, scheduled)) {
         undo(context, round);
         cancelled = true;
         return std::errc::device_or_resource_busy;
     }
     // From here on the context belongs to its target or its canceller.
-    if (!task::push(*request.target, context.node, round, request.list)) {
-        // The target is past its last run point. If a canceller or a sweep was faster, the round
-        // ended as cancelled or dropped after it had been scheduled, and the caller is told 0.
-        if (advance(context, round, WorkState::scheduled, WorkState::scheduling)) {
-            undo(context, round);
-            return std::errc::no_such_process;
-        }
-        Word word = Pool::load(&context);
-        if (word.round() == round && state_of(word) == WorkState::freed) {
-            put_node(context, round);
-        }
-        return no_error;
+    if (!task::push(*delivery.target, context, round, delivery.list)) {
+        return take_back(context, scheduled);
     }
-    task::notify(*request.target, request.mode, request.list);
+    task::notify(&self, *delivery.target, delivery.mode, delivery.list);
     return no_error;
 }
 
@@ -172,19 +183,19 @@ std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& req
     if (context == nullptr) {
         return error;
     }
-    std::uint32_t round = 0;
-    if (!begin(*context, self.process, round)) {
+    Word begun;
+    if (!begin(*context, self.process, begun)) {
         return lost(slot);
     }
     // Asked after the claim: a last user reference dropped earlier is seen here, one dropped later
     // sees the published context (K11, R13, R14). seq_cst pairs with the drop.
     if (request.user_count != nullptr && request.user_count->load(std::memory_order_seq_cst) == 0) {
-        undo(*context, round);
+        undo(*context, begun.round());
         cancel(slot);
         return std::errc::device_or_resource_busy;
     }
     bool cancelled = false;
-    error = deliver(*context, round, request, cancelled);
+    error = deliver(self, *context, begun, request, request.callback, cancelled);
     return cancelled ? lost(slot) : error;
 }
 
@@ -196,20 +207,20 @@ void retire_if_unreferenced(WorkContext& context, Word now) noexcept {
     }
 }
 
-void run_callback(Task& self, const WorkContext& context) noexcept {
-    Callback callback{context.kind.get(), context.entry.get(),
-                      context.program.load(std::memory_order_relaxed),
-                      context.map.load(std::memory_order_relaxed), context.value.get()};
-    if (callback.kind == kCallbackCallable) {
-        callback.map = const_cast<WorkContext*>(&context);
-        callback.value = const_cast<std::byte*>(context.callable);
+[[gnu::always_inline]] inline void run_callback(Task& self, const WorkContext& context) noexcept {
+    if (context.kind.get() == kCallbackCallable) {
+        callable_runner(self, context);
+        return;
     }
+    const Callback callback{context.kind.get(), context.entry.get(),
+                            context.program.load(std::memory_order_relaxed),
+                            context.map.load(std::memory_order_relaxed), context.value.get()};
     if (callback.kind < runners.size() && runners[callback.kind] != nullptr) {
         runners[callback.kind](self, callback);
     }
 }
 
-void run_context(Task& self, WorkContext& context) noexcept {
+[[gnu::always_inline]] inline void run_context(Task& self, WorkContext& context) noexcept {
     Word word = Pool::load(&context);
     const std::uint32_t round = word.round();
     if (state_of(word) == WorkState::scheduled) {
@@ -380,6 +391,7 @@ WorkContext* claim_context(std::uint16_t owner) noexcept {
     }
     context->slot.store(nullptr, std::memory_order_relaxed);
     context->totals.store(nullptr, std::memory_order_relaxed);
+    context->map.store(nullptr, std::memory_order_relaxed);  // A callable has none.
     Word word = Pool::load(context);
     begin_life(*context, word.round());
     // Nobody else moves it: the process that claimed it is the only one there is.
@@ -392,17 +404,33 @@ void unclaim_context(WorkContext& context) noexcept {
     WorkTable::get().contexts.release(&context);
 }
 
-std::errc schedule(WorkContext& context, const ScheduleRequest& request,
-                   std::uint32_t again) noexcept {
+namespace {
+
+template <class What>
+[[gnu::always_inline]] inline std::errc schedule_handle(Task& self, WorkContext& context,
+                                                        const Delivery& delivery, const What& what,
+                                                        std::uint32_t again) noexcept {
     if (sync::Arena::header().closed.load(std::memory_order_relaxed) != 0) {
         return std::errc::no_such_process;
     }
-    std::uint32_t round = 0;
-    if (!begin(context, task::current()->process, round, again)) {
+    Word begun;
+    if (!begin(context, self.process, begun, again)) {
         return std::errc::device_or_resource_busy;
     }
     bool cancelled = false;
-    return deliver(context, round, request, cancelled);
+    return deliver(self, context, begun, delivery, what, cancelled);
+}
+
+}  // namespace
+
+std::errc schedule(Task& self, WorkContext& context, const ScheduleRequest& request,
+                   std::uint32_t again) noexcept {
+    return schedule_handle(self, context, request, request.callback, again);
+}
+
+std::errc schedule(Task& self, WorkContext& context, const Delivery& delivery,
+                   const Callable& callable, std::uint32_t again) noexcept {
+    return schedule_handle(self, context, delivery, callable, again);
 }
 
 std::size_t WorkTable::bytes(std::uint32_t contexts_max) noexcept {
@@ -437,6 +465,8 @@ void set_callback_runner(std::uint32_t kind, CallbackRunner runner) noexcept {
     TW_ASSERT(kind < runners.size(), "a callback kind is one of kCallbackKinds");
     runners[kind] = runner;
 }
+
+void set_callable_runner(CallableRunner runner) noexcept { callable_runner = runner; }
 
 std::errc schedule(Slot& slot, const ScheduleRequest& request) noexcept {
     Task* self = task::current();

@@ -4,12 +4,13 @@
 // embedded in a map value (struct bpf_task_work); while in use it points to a WorkContext from a
 // pool, whose word carries the whole state:
 //
-//                      +--------------- ran, or refused (-ESRCH) ----------------+
-//                      v                                                         |
-//   (pool) --> standby --> pending --> scheduling --> scheduled --> running -----+
-//                 |           |             |             |            |
-//                 +-----------+-------------+-------------+------------+--> freed --> (pool)
-//                                       cancel (any context)
+//                 +------- refused (-ESRCH) ------- scheduling
+//                 v                                    ^ the list is closed
+//   (pool) --> standby --> pending ---------------> scheduled --> running
+//                 ^                                                  |
+//                 +----------------------- ran ----------------------+
+//
+//   any but freed --cancel (any context)--> freed --> (pool)
 //
 // The word is {round, owner, flags, state} (sync/pool.hpp). Its flags are the references:
 //   slot     a slot points to the context
@@ -66,8 +67,7 @@ struct Callback {
 };
 
 inline constexpr std::uint32_t kCallbackBpf = 1;
-/// A C++ callable, copied into the context: `value` points to it, `map` to the context, `program`
-/// is the function that calls it.
+/// A C++ callable, copied into the context of a handle; see defer/context.hpp.
 inline constexpr std::uint32_t kCallbackCallable = 2;
 inline constexpr std::size_t kCallableBytes = 32;
 inline constexpr std::uint32_t kCallbackTest = 7;
@@ -76,17 +76,18 @@ inline constexpr std::uint32_t kCallbackKinds = 8;
 /// Runs a callback in the target thread. Context: task_work.
 using CallbackRunner = void (*)(task::Task& task, const Callback& callback) noexcept;
 
-struct ScheduleRequest {
+/// Where to, and how.
+struct Delivery {
     task::Task* target = nullptr;
     task::Notify mode = task::Notify::signal;
     task::List list = task::List::anywhere;
-    Callback callback{};
-    /// kCallbackCallable: copied, at most kCallableBytes.
-    const void* callable = nullptr;
-    std::size_t callable_size = 0;
     /// Whether the time to the callback counts in the target's histogram. It takes two looks at the
     /// clock, half of what a schedule onto oneself costs.
     bool timed = true;
+};
+
+struct ScheduleRequest : Delivery {
+    Callback callback{};
     /// User references of the map that holds the slot; 0 refuses (K11). nullptr: not asked.
     const platform::Atomic<std::uint32_t>* user_count = nullptr;
     /// Totals of the owner (map), into which the context's are folded at its end.

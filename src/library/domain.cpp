@@ -17,7 +17,6 @@
 #include "library/works.hpp"
 #include "sync/deferral.hpp"
 #include "sync/signal.hpp"
-#include "task/lists.hpp"
 #include "task/run_point.hpp"
 #include "task/worker.hpp"
 
@@ -32,13 +31,7 @@ constexpr std::uint32_t kThreadsOfOurs = 1;
 /// This process alone.
 constexpr std::uint32_t kProcesses = 1;
 
-/// Written under the lock below, read in any context.
-struct Domain {
-    std::atomic<std::uint32_t> generation{0};
-    std::atomic<std::uint64_t> cookie{0};  ///< Fork cookie under which it was made; 0: none.
-    Thread* threads = nullptr;
-};
-constinit Domain domain;
+using internal::domain;
 
 /// Serialises what makes domains. It names the process of its holder: a child may inherit it from a
 /// thread that it did not inherit.
@@ -118,7 +111,7 @@ TW_TASK_ONLY std::errc make_domain(const Options& options) {
         thread.kick_descriptor.store(-1, std::memory_order_relaxed);
     }
     task::Worker::set_life_hooks({.task_exited = forget_kick, .kick = kick});
-    task::set_event_descriptor_hooks({raise_event, lower_event, close_event_descriptor});
+    task::set_event_descriptor_hooks({raise_event, lower_event, close_event_descriptor, kick_now});
     auto started = task::Worker::start(tasks, kProcesses);
     why = started ? no_error : started.error().code;
     if (why == no_error) {
@@ -217,25 +210,6 @@ pthread_key_t exit_key() noexcept {
 }  // namespace
 
 void unregister_self() noexcept { unregister(false); }
-
-std::uint32_t internal::generation() noexcept {
-    return domain.generation.load(std::memory_order_relaxed);
-}
-
-Thread& thread_of(const task::Task& task) noexcept {
-    return domain.threads[task::TaskTable::get().tasks.index_of(&task)];
-}
-
-bool domain_is_live() noexcept {
-    const std::uint64_t cookie = domain.cookie.load(std::memory_order_acquire);
-    return cookie != 0 && cookie == platform::fork_cookie();
-}
-
-std::uint64_t handle_of(const void* object) noexcept {
-    return static_cast<std::uint64_t>(internal::generation()) << 32 | sync::arena_index(object);
-}
-
-task::Task* self() noexcept { return domain_is_live() ? task::current() : nullptr; }
 
 bool in_task_context() noexcept {
     task::Task* me = self();

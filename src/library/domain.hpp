@@ -9,6 +9,7 @@
 // of the parent is used for, it resolves to nothing.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <system_error>
 
@@ -32,25 +33,64 @@ struct alignas(64) Thread {
     std::uintptr_t window;  ///< Stack pointer in a futex wait, between check and end; 0: none.
 };
 
+namespace internal {
+/// Written under a lock, read in any context.
+struct Domain {
+    std::atomic<std::uint32_t> generation{0};
+    std::atomic<std::uint64_t> cookie{0};  ///< Fork cookie under which it was made; 0: none.
+    Thread* threads = nullptr;
+};
+inline constinit Domain domain;
+}  // namespace internal
+
 /// Context: any. Precondition: there is a live domain.
-Thread& thread_of(const task::Task& task) noexcept;
+inline Thread& thread_of(const task::Task& task) noexcept {
+    return internal::domain.threads[task::TaskTable::get().index_of(task)];
+}
 
 /// Whether this process has a domain (and did not inherit it).
 /// Context: any.
-bool domain_is_live() noexcept;
+inline bool domain_is_live() noexcept {
+    // Acquire: pairs with the release in make_domain(): the rest is there.
+    const std::uint64_t cookie = internal::domain.cookie.load(std::memory_order_acquire);
+    return cookie != 0 && cookie == platform::fork_cookie();
+}
 
 /// The handle of an arena object, never 0.
 /// Context: any. Precondition: there is a live domain.
-std::uint64_t handle_of(const void* object) noexcept;
+inline std::uint64_t handle_of(const void* object) noexcept {
+    return static_cast<std::uint64_t>(internal::domain.generation.load(std::memory_order_relaxed))
+               << 32 |
+           sync::arena_index(object);
+}
 
 /// The object of a handle; nullptr: 0, or of another domain.
+/// Context: any. Precondition: there is a live domain.
+template <class T>
+T* resolve_live(std::uint64_t handle) noexcept {
+    // A handle of this generation is of an object; 0 is of none.
+    return static_cast<std::uint32_t>(handle >> 32) !=
+                   internal::domain.generation.load(std::memory_order_relaxed)
+               ? nullptr
+               : reinterpret_cast<T*>(sync::detail::arena_base +
+                                      (handle & UINT32_MAX) * sync::kArenaUnit);
+}
 /// Context: any.
 template <class T>
-T* resolve(std::uint64_t handle) noexcept;
+T* resolve(std::uint64_t handle) noexcept {
+    return domain_is_live() ? resolve_live<T>(handle) : nullptr;
+}
 
-/// The calling thread, registered with this domain; nullptr: not registered.
+/// The calling thread, registered with this domain, which is live then; nullptr: not registered.
 /// Context: any.
-task::Task* self() noexcept;
+inline task::Task* self() noexcept {
+    const platform::ThreadState& state = platform::this_thread();
+    const std::uint64_t cookie = internal::domain.cookie.load(std::memory_order_acquire);
+    // One look at the process's cookie for both: the domain's, and task::current()'s.
+    return cookie == state.cookie.get() && cookie != 0 && cookie == platform::fork_cookie()
+               ? static_cast<task::Task*>(state.task.get())
+               : nullptr;
+}
 
 /// Whether functions of context task may be called: no HandlerScope, no callback declared anywhere
 /// is open on this thread.
@@ -65,18 +105,5 @@ TW_TASK_ONLY std::errc ensure_registered(detail::Module& module, const Options& 
 /// The last run point of the calling thread, which is registered.
 /// Context: task.
 TW_TASK_ONLY void unregister_self() noexcept;
-
-namespace internal {
-std::uint32_t generation() noexcept;
-}
-
-template <class T>
-T* resolve(std::uint64_t handle) noexcept {
-    if (handle == 0 || !domain_is_live() ||
-        static_cast<std::uint32_t>(handle >> 32) != internal::generation()) {
-        return nullptr;
-    }
-    return sync::arena_object<T>(static_cast<std::uint32_t>(handle));
-}
 
 }  // namespace taskwork::library

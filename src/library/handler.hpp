@@ -29,6 +29,9 @@ void forget_kick(task::Task& task) noexcept;
 /// run point comes by itself.
 /// Context: irq.
 void kick(task::Task& task) noexcept;
+/// The same, if the worker has kicked it before; false: it has to. The caller is inside a brief
+/// section. Context: any. One system call.
+bool kick_now(task::Task& task) noexcept;
 /// Whether the signal is such an event of the thread.
 /// Context: nmi.
 bool is_kick(const task::Task& task, const siginfo_t& info) noexcept;

@@ -16,6 +16,7 @@
 #include "base/raw_system_call.hpp"
 #include "library/handler.hpp"
 #include "sync/signal.hpp"
+#include "task/worker.hpp"
 
 namespace taskwork::library {
 
@@ -78,16 +79,32 @@ void kick(task::Task& task) noexcept {
         // Release: the thread's handler compares it with the number in its signal.
         field.store(descriptor, std::memory_order_release);
     }
-    if (descriptor >= 0) {
-        ::ioctl(descriptor, PERF_EVENT_IOC_REFRESH, 1);
+    kick_now(task);
+}
+
+bool kick_now(task::Task& task) noexcept {
+    // Acquire: pairs with the release above. The caller's section keeps the descriptor open.
+    const std::int32_t descriptor = thread_of(task).kick_descriptor.load(std::memory_order_acquire);
+    if (descriptor == kNoneYet) {
+        return false;
     }
+    if (descriptor >= 0) {
+        raw_system_call(SYS_ioctl, descriptor, PERF_EVENT_IOC_REFRESH, 1);
+    }
+    return true;
 }
 
 void forget_kick(task::Task& task) noexcept {
+    assume_not_nmi();
     const std::int32_t descriptor =
         thread_of(task).kick_descriptor.exchange(kNoneYet, std::memory_order_acq_rel);
     if (descriptor >= 0) {
-        ::close(descriptor);
+        // Its number must name nothing else while a scheduler may be about to use it.
+        task::Worker::after_grace_period(
+            [](void* argument) noexcept {
+                ::close(static_cast<int>(reinterpret_cast<std::intptr_t>(argument)));
+            },
+            reinterpret_cast<void*>(static_cast<std::intptr_t>(descriptor)));
     }
 }
 

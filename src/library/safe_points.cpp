@@ -29,10 +29,12 @@ constinit thread_local const std::atomic<std::uint64_t>* attention = &nothing;
 }  // namespace detail
 
 const std::atomic<std::uint64_t>& library::attention_word(const task::Task& task) noexcept {
-    // Read as one word: how the thread was told of works of either list.
+    // Read as one word: how the thread was told of works of either list. By its place in the task:
+    // the two halves are written as what they are.
     static_assert(offsetof(task::Task, attention) == offsetof(task::Task, pending) + 4);
     static_assert(offsetof(task::Task, pending) % 8 == 0);
-    return reinterpret_cast<const std::atomic<std::uint64_t>&>(task.pending);
+    return *reinterpret_cast<const std::atomic<std::uint64_t>*>(
+        reinterpret_cast<const std::byte*>(&task) + offsetof(task::Task, pending));
 }
 
 void library::set_attention(const task::Task& task) noexcept {

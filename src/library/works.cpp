@@ -45,12 +45,11 @@ constexpr std::uint64_t id_of(std::uint32_t index, std::uint32_t round) noexcept
     return static_cast<std::uint64_t>(index) << 32 | round;
 }
 
-/// A handle while cancel_and_wait() is in progress: no context, and none may be claimed.
-std::uint64_t stopping() noexcept { return id_of(internal::generation(), UINT32_MAX); }
-
-WorkContext* resolve_context(std::uint64_t handle) noexcept {
-    return static_cast<std::uint32_t>(handle) == UINT32_MAX ? nullptr
-                                                            : resolve<WorkContext>(handle);
+/// A handle while cancel_and_wait() is in progress: no context, and none may be claimed. Of no
+/// generation that there will be.
+std::uint64_t stopping() noexcept {
+    constexpr std::uint32_t kNever = std::uint32_t{1} << 31;
+    return id_of(internal::domain.generation.load(std::memory_order_relaxed) | kNever, 0);
 }
 
 std::uint64_t identity_of(WorkWords& work) noexcept {
@@ -65,18 +64,17 @@ std::uint64_t identity_of(WorkWords& work) noexcept {
 }
 
 /// Runs a callable in its target thread.
-void run_callable(task::Task& task, const defer::Callback& callback) noexcept {
-    const auto& context = *static_cast<const WorkContext*>(callback.map);
+void run_callable(task::Task& task, const WorkContext& context) noexcept {
     // A copy: the callable may schedule its own work again, with another.
     alignas(16) std::byte callable[defer::kCallableBytes];
-    std::memcpy(callable, callback.value, sizeof(callable));
+    std::memcpy(callable, context.callable, sizeof(callable));
     Thread& thread = thread_of(task);
     const auto list = static_cast<unsigned>(context.list.get());
     thread.running_round[list] =
         id_of(sync::arena_index(&context), sync::Pool::load(&context).round());
     thread.running[list].store(context.identity.get(), std::memory_order_relaxed);
     const int saved_errno = errno;
-    reinterpret_cast<detail::Invoke>(callback.program)(callable);
+    reinterpret_cast<detail::Invoke>(context.program.load(std::memory_order_relaxed))(callable);
     errno = saved_errno;
     // Release: what the callable did is done for whoever finds it ended.
     thread.running[list].store(0, std::memory_order_release);
@@ -119,12 +117,9 @@ std::uint32_t round_here(const task::Task& self, const WorkContext& context) noe
     return 0;
 }
 
-/// The context of a Work, made if there is none. The caller is inside a brief section.
-WorkContext* acquire(WorkWords& work, const task::Task& self, std::errc& error) noexcept {
-    std::uint64_t seen = work.handle.load(std::memory_order_acquire);
-    if (auto* context = resolve_context(seen); context != nullptr) {
-        return context;
-    }
+/// A context for a Work whose handle was found to be `seen`, and to name none.
+[[gnu::cold]] WorkContext* claim_context(WorkWords& work, const task::Task& self,
+                                         std::uint64_t seen, std::errc& error) noexcept {
     error = std::errc::device_or_resource_busy;
     if (seen == stopping()) {
         return nullptr;
@@ -142,65 +137,110 @@ WorkContext* acquire(WorkWords& work, const task::Task& self, std::errc& error) 
     }
     defer::unclaim_context(*fresh);
     // Perhaps emptied again, under our eyes, by a canceller.
-    return resolve_context(seen);
+    return resolve_live<WorkContext>(seen);
 }
 
-std::errc schedule_in_section(WorkWords& work, task::Task& self,
-                              const defer::ScheduleRequest& request) noexcept {
+/// The rest of schedule(), if the Work seems to be free. `seen` is its handle, which names
+/// `context` (nullptr: none); `again`: see defer::schedule().
+std::errc schedule_in_section(WorkWords& work, task::Task& self, std::uint64_t seen,
+                              WorkContext* context, std::uint32_t again,
+                              const defer::Delivery& delivery,
+                              const defer::Callable& callable) noexcept {
     const task::ReadSection brief(self, sync::Flavour::brief);
-    std::errc error = no_error;
-    WorkContext* context = acquire(work, self, error);
-    return context == nullptr ? error
-                              : defer::schedule(*context, request, round_here(self, *context));
+    // From here on a context that the handle still names stays.
+    const std::uint64_t now = work.handle.load(std::memory_order_acquire);
+    if (context == nullptr || now != seen) [[unlikely]] {
+        again = 0;
+        context = resolve_live<WorkContext>(now);
+        std::errc error = no_error;
+        if (context == nullptr) {
+            context = claim_context(work, self, now, error);
+        }
+        if (context == nullptr) {
+            return error;
+        }
+    }
+    return defer::schedule(self, *context, delivery, callable, again);
 }
 
 }  // namespace
 
-void prepare_works() noexcept {
-    defer::set_callback_runner(defer::kCallbackCallable, run_callable);
-}
+void prepare_works() noexcept { defer::set_callable_runner(run_callable); }
 
 std::uint32_t context_index(const Work& work) noexcept {
     const std::uint64_t handle =
         detail::WorkAccess::words(work).handle.load(std::memory_order_acquire);
-    return resolve_context(handle) != nullptr ? static_cast<std::uint32_t>(handle) : 0;
+    return resolve<WorkContext>(handle) != nullptr ? static_cast<std::uint32_t>(handle) : 0;
 }
 
 }  // namespace taskwork::library
 
 namespace taskwork::detail {
 
+using defer::WorkContext;
 using library::resolve;
-using library::resolve_context;
+using library::resolve_live;
+
+namespace {
+
+/// Where and Mode in one register, so that what follows the looks can be a jump.
+struct How {
+    Where where;
+    Mode mode;
+};
+
+[[gnu::noinline]] std::errc schedule_free(WorkWords& work, task::Task& target, Invoke invoke,
+                                          const void* callable, std::size_t size, How how,
+                                          task::Task& self) noexcept {
+    std::uint32_t again = 0;
+    const std::uint64_t seen = work.handle.load(std::memory_order_acquire);
+    auto* context = resolve_live<WorkContext>(seen);
+    if (context != nullptr) {
+        const sync::Word word = sync::Pool::load(context);
+        if (defer::state_of(word) == defer::WorkState::running) [[unlikely]] {
+            again = library::round_here(self, *context);
+            if (defer::is_busy(word, again)) {
+                return std::errc::device_or_resource_busy;
+            }
+        }
+    }
+    const task::Section section(&self);
+    const std::errc error = library::schedule_in_section(
+        work, self, seen, context, again,
+        {&target, how.mode == Mode::signal ? task::Notify::signal : task::Notify::resume,
+         how.where == Where::anywhere ? task::List::anywhere : task::List::safe_point,
+         &target != &self},
+        {reinterpret_cast<void*>(invoke), callable, size});
+    // A handler that interrupts its own thread's wait before the wait has begun: only a signal
+    // keeps it from beginning.
+    if (error == no_error && &target == &self &&
+        library::thread_of(self).waiting.load(std::memory_order_relaxed) != 0) {
+        platform::notify_thread(self.pid, self.tid);
+    }
+    return error;
+}
+
+}  // namespace
 
 std::errc schedule(WorkWords& work, const Task& target, Invoke invoke, const void* callable,
                    std::size_t size, Where where, Mode mode) noexcept {
     task::Task* self = library::self();
-    if (self == nullptr) {
+    if (self == nullptr) [[unlikely]] {
         return std::errc::operation_not_permitted;
     }
-    auto* to = resolve<task::Task>(TaskAccess::handle(target));
-    if (to == nullptr) {
+    auto* to = resolve_live<task::Task>(TaskAccess::handle(target));
+    if (to == nullptr) [[unlikely]] {
         return std::errc::no_such_process;
     }
-    defer::ScheduleRequest request;
-    request.target = to;
-    request.mode = mode == Mode::signal ? task::Notify::signal : task::Notify::resume;
-    request.list = where == Where::anywhere ? task::List::anywhere : task::List::safe_point;
-    request.callback.kind = defer::kCallbackCallable;
-    request.callback.program = reinterpret_cast<void*>(invoke);
-    request.callable = callable;
-    request.callable_size = size;
-    request.timed = to != self;
-    const task::Section section(self);
-    const std::errc error = library::schedule_in_section(work, *self, request);
-    // A handler that interrupts its own thread's wait before the wait has begun: only a signal
-    // keeps it from beginning.
-    if (error == no_error && to == self &&
-        library::thread_of(*self).waiting.load(std::memory_order_relaxed) != 0) {
-        platform::notify_thread(self->pid, self->tid);
+    // Refused at a look, without a section, where it can be (is_busy).
+    const auto* context = resolve_live<WorkContext>(work.handle.load(std::memory_order_acquire));
+    if (context != nullptr) {
+        const sync::Word word = sync::Pool::load(context);
+        if (defer::state_of(word) != defer::WorkState::running && defer::is_busy(word)) {
+            return std::errc::device_or_resource_busy;
+        }
     }
-    return error;
+    return schedule_free(work, *to, invoke, callable, size, {where, mode}, *self);
 }
 
 namespace {
@@ -208,7 +248,7 @@ namespace {
 /// Whoever empties the handle has the context's reference of the handle, which keeps the context
 /// until detach(): no section is needed, and the thread need not be registered.
 defer::WorkState detach_for_good(WorkWords& work) noexcept {
-    auto* context = resolve_context(work.handle.exchange(0, std::memory_order_acq_rel));
+    auto* context = resolve<WorkContext>(work.handle.exchange(0, std::memory_order_acq_rel));
     return context != nullptr ? defer::detach(*context) : defer::WorkState::freed;
 }
 
@@ -223,7 +263,7 @@ bool cancel(WorkWords& work) noexcept {
     // The handle names the context until it is emptied below; the section keeps it that long.
     const task::ReadSection brief(*self, sync::Flavour::brief);
     std::uint64_t seen = work.handle.load(std::memory_order_acquire);
-    auto* context = resolve_context(seen);
+    auto* context = resolve_live<WorkContext>(seen);
     if (context == nullptr) {
         return false;
     }
@@ -260,7 +300,7 @@ std::errc cancel_and_wait(WorkWords& work) noexcept {
     }
     // A callback has begun when its context is running, and has its thread's record a little later:
     // until then the context tells.
-    auto* context = resolve_context(held);
+    auto* context = resolve<WorkContext>(held);
     std::uint32_t round = 0;
     const bool begun =
         context != nullptr && defer::detach(*context, false, &round) == defer::WorkState::running;
@@ -285,7 +325,7 @@ std::errc cancel_and_wait(WorkWords& work) noexcept {
 }
 
 unsigned state_of(const WorkWords& work) noexcept {
-    const auto* context = resolve_context(work.handle.load(std::memory_order_acquire));
+    const auto* context = resolve<WorkContext>(work.handle.load(std::memory_order_acquire));
     if (context == nullptr) {
         return 0;
     }
@@ -303,7 +343,7 @@ unsigned state_of(const WorkWords& work) noexcept {
 }
 
 std::uint64_t round_of(const WorkWords& work) noexcept {
-    const auto* context = resolve_context(work.handle.load(std::memory_order_acquire));
+    const auto* context = resolve<WorkContext>(work.handle.load(std::memory_order_acquire));
     if (context == nullptr) {
         return 0;
     }
@@ -317,7 +357,7 @@ std::uint64_t round_of(const WorkWords& work) noexcept {
 
 WorkCounters counters_of(const WorkWords& work) noexcept {
     WorkCounters counters;
-    const auto* context = resolve_context(work.handle.load(std::memory_order_acquire));
+    const auto* context = resolve<WorkContext>(work.handle.load(std::memory_order_acquire));
     if (context != nullptr) {
         const defer::WorkCounts counts = defer::counts_of(*context);
         counters.scheduled = counts.scheduled;

@@ -275,6 +275,40 @@ TEST_F(WorkTest, from_its_own_callback_onto_another_thread) {
     EXPECT_EQ(ball.work.cancel_and_wait(), kNoError);
 }
 
+TEST_F(WorkTest, a_callback_cannot_schedule_its_work_while_what_it_scheduled_runs) {
+    struct Both {
+        Work work;
+        Task first;
+        Task second;
+        std::atomic<int> runs{0};
+        std::atomic<bool> answered{false};
+        std::errc answer{};
+        void begin() noexcept {
+            EXPECT_EQ(schedule(work, second, anywhere([this]() noexcept {
+                                   ++runs;
+                                   while (!answered.load()) {
+                                   }
+                               })),
+                      kNoError);
+            while (runs.load() == 0) {
+            }
+            answer = schedule(work, first, anywhere([this]() noexcept { ++runs; }));
+            answered = true;
+        }
+    };
+    const Target one;
+    const Target two;
+    Both both;
+    both.first = one.task();
+    both.second = two.task();
+    ASSERT_EQ(schedule(both.work, both.first, anywhere([&both]() noexcept { both.begin(); })),
+              kNoError);
+    wait_until([&] { return both.answered.load(); });
+    EXPECT_EQ(both.answer, std::errc::device_or_resource_busy);
+    EXPECT_EQ(both.work.cancel_and_wait(), kNoError);
+    EXPECT_EQ(both.runs, 1);
+}
+
 TEST_F(WorkTest, cancel_and_wait_returns_when_the_callback_has_ended) {
     const Target target;
     for (int round = 0; round < 50; ++round) {

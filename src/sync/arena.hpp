@@ -31,12 +31,14 @@ inline constexpr std::uintptr_t kArenaBase = kThreadSanitizer ? 0x7ea000000000 :
 namespace detail {
 inline constinit std::uintptr_t arena_base = kArenaBase;
 }
-/// The most an arena can be: offsets in units of 64 bytes fit 32 bits (list links rely on it).
-inline constexpr std::size_t kArenaSizeMax = std::size_t{64} << 32;
+/// The unit of an arena_index().
+inline constexpr std::size_t kArenaUnit = 64;
+/// The most an arena can be: offsets in that unit fit 32 bits (list links rely on it).
+inline constexpr std::size_t kArenaSizeMax = kArenaUnit << 32;
 inline constexpr std::size_t kArenaSizeDefault = std::size_t{1} << 30;
 /// Changes with every change of what is laid out in the arena: processes of different versions
 /// refuse each other.
-inline constexpr std::uint64_t kArenaAbi = 1;
+inline constexpr std::uint64_t kArenaAbi = 2;
 
 /// Who hangs what on the arena; each layer writes and reads its own.
 enum class Root : unsigned {
@@ -150,14 +152,12 @@ inline std::uint32_t arena_index(const void* object) noexcept {
     return object == nullptr
                ? 0
                : static_cast<std::uint32_t>(
-                     (reinterpret_cast<std::uintptr_t>(object) - detail::arena_base) >> 6);
+                     (reinterpret_cast<std::uintptr_t>(object) - detail::arena_base) / kArenaUnit);
 }
 /// Context: any.
 template <class T>
 T* arena_object(std::uint32_t index) noexcept {
-    return index == 0 ? nullptr
-                      : reinterpret_cast<T*>(detail::arena_base +
-                                             (static_cast<std::uintptr_t>(index) << 6));
+    return index == 0 ? nullptr : reinterpret_cast<T*>(detail::arena_base + index * kArenaUnit);
 }
 
 }  // namespace taskwork::sync

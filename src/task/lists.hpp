@@ -7,11 +7,6 @@
 
 namespace taskwork::task {
 
-/// Resets whatever the own thread left open by longjmp or cancellation, judged by the stack pointer
-/// of the code now running (or, in a handler, of the code interrupted).
-/// Context: any (own thread).
-void recover(Task& task, std::uintptr_t stack_pointer) noexcept;
-
 /// Runs the works of the safe-point list unless a section, a handler or a drain is open.
 /// Context: task, task_work (no-op), nmi (no-op).
 void drain_safe(Task& task) noexcept;

@@ -67,6 +67,8 @@ WorkNode* take_list(Task& task, std::uint64_t left, List list) noexcept {
                 last->run_next.set(node);
             }
             last = node;
+            // What it is to run stands in the next line, and is read when its turn comes.
+            __builtin_prefetch(reinterpret_cast<const std::byte*>(node) + sync::kArenaUnit);
         }
         index = link.next();
     }
@@ -103,7 +105,10 @@ bool is_stale(const Task& task, const Depth& depth, std::uintptr_t stack_pointer
 /// with its next event.
 void kick_if_needed(Task& task) noexcept {
     const std::uint32_t period_us = task.sampled.load(std::memory_order_relaxed);
-    if (period_us == 0 || period_us > kSampledOftenUs) {
+    if (period_us != 0 && period_us <= kSampledOftenUs) {
+        return;
+    }
+    if (descriptor_hooks.kick == nullptr || !descriptor_hooks.kick(task)) {
         sync::DeferralQueue::get().queue(task.kick_item);
     }
 }
@@ -138,15 +143,19 @@ bool has_works(const Task& task, List list = List::anywhere) noexcept {
     return head != 0 && head != kListClosed;
 }
 
-/// Whether there is anything to look at. The flag counts too: it may be set by a pusher whose node
-/// an earlier drain has run already, and left set it would silence the next pusher.
-bool has_pending(const Task& task) noexcept {
-    return has_works(task) || task.pending.load(std::memory_order_relaxed) != kToldNothing;
+/// The flag is to be looked at, too: it may be set by a pusher whose node an earlier drain has run
+/// already, and left set it would silence the next pusher.
+bool was_told(const Task& task) noexcept {
+    return task.pending.load(std::memory_order_relaxed) != kToldNothing;
 }
 
 void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
     const std::uint32_t events_before = task.events_in_drains.get();
-    for (unsigned pass = 0; pass < kDrainPasses && has_pending(task); ++pass) {
+    for (unsigned pass = 0; pass < kDrainPasses; ++pass) {
+        const bool told = was_told(task);
+        if (!told && !has_works(task)) {
+            return;
+        }
         // What events have scheduled on top of the callbacks gets one pass of its own: with slow
         // callbacks each pass would bring more than the last, and the program would stand still.
         if (pass >= 2 && task.events_in_drains.get() != events_before) {
@@ -155,11 +164,11 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
         // Clear first, then take: a pusher that finds the flag clear notifies, one that finds it
         // set pushed before this take. Onto oneself nothing was told, and a store that every other
         // processor must see before the next load is what a locked instruction costs.
-        if (task.pending.load(std::memory_order_relaxed) != kToldNothing) {
+        if (told) {
             task.pending.store(kToldNothing, std::memory_order_seq_cst);
-        }
-        if (!has_works(task)) {
-            continue;
+            if (!has_works(task)) {
+                continue;
+            }
         }
         task.draining.enter(stack_pointer);
         WorkNode* nodes = take_list(task, 0, List::anywhere);
@@ -184,10 +193,6 @@ void drain_here(Task& task, std::uintptr_t stack_pointer) noexcept {
     }
 }
 
-bool may_drain(const Task& task) noexcept {
-    return !task.section.is_open() && !task.nmi.is_open() && !task.draining.is_open();
-}
-
 }  // namespace
 
 bool told_by_signal(const Task& task) noexcept {
@@ -203,11 +208,7 @@ void set_event_hook(EventTest test, EventHook hook) noexcept {
     event_hook = hook;
 }
 
-void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
-    if (!task.nmi.is_open() && !task.draining.is_open() && !task.section.is_open() &&
-        !task.safe_draining.is_open()) {
-        return;
-    }
+void detail::recover_open(Task& task, std::uintptr_t stack_pointer) noexcept {
     bool any = false;
     for (Depth* depth : {&task.nmi, &task.draining, &task.section, &task.safe_draining}) {
         if (is_stale(task, *depth, stack_pointer)) {
@@ -217,26 +218,11 @@ void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
     }
     if (any) {
         task.statistics.resets.increment();
-        if (may_drain(task) && !task.safe_draining.is_open()) {
+        if (!task.is_inside()) {
             for (auto& slot : task.readers) {
                 slot.reset();
             }
         }
-    }
-}
-
-Section::Section(Task* task) noexcept : task_(task) {
-    if (task_ != nullptr) {
-        const std::uintptr_t scope = platform::caller_stack_pointer();
-        recover(*task_, scope);
-        task_->section.enter(scope);
-    }
-}
-
-Section::~Section() {
-    if (task_ != nullptr) {
-        task_->section.exit();
-        drain(*task_);
     }
 }
 
@@ -291,8 +277,8 @@ Level current_level(const Task& task) noexcept {
     return task.draining.is_open() ? Level::task_work : Level::task;
 }
 
-void drain(Task& task) noexcept {
-    if (has_pending(task) && may_drain(task)) {
+void detail::drain_pending(Task& task) noexcept {
+    if (task.may_drain()) {
         const std::uintptr_t here = platform::stack_pointer();
         if (stack_left(task, here, nullptr) >= kHandlerStackMin) {
             drain_here(task, here);
@@ -303,7 +289,7 @@ void drain(Task& task) noexcept {
 }
 
 void drain_safe(Task& task) noexcept {
-    if (task.attention.load(std::memory_order_relaxed) == 0 || !may_drain(task) ||
+    if (task.attention.load(std::memory_order_relaxed) == 0 || !task.may_drain() ||
         task.safe_draining.is_open()) {
         return;
     }
@@ -431,14 +417,13 @@ void notify_safe_point(Task* self, Task& target, Notify mode) noexcept {
 }  // namespace
 
 void notify(Task& target, Notify mode, List list) noexcept {
-    Task* self = current();
+    notify(current(), target, mode, list);
+}
+
+void detail::notify_other(Task* self, Task& target, Notify mode, List list) noexcept {
     if (list == List::safe_point) {
         notify_safe_point(self, target, mode);
         return;
-    }
-    if (mode == Notify::none || &target == self) {
-        return;  // Onto oneself: the section, the handler or the drain we are in ends with a run
-                 // point.
     }
     const std::uint32_t told = mode == Notify::signal ? kToldSignal : kToldResume;
     std::uint32_t before = target.pending.load(std::memory_order_seq_cst);

@@ -43,9 +43,9 @@ class Section {
 public:
     /// `task` is current(); nullptr makes the section a no-op.
     /// Context: any.
-    explicit Section(Task* task) noexcept;
+    [[gnu::always_inline]] explicit Section(Task* task) noexcept;
     /// Context: as the constructor's. May run works.
-    ~Section();
+    [[gnu::always_inline]] ~Section();
     Section(const Section&) = delete;
     Section& operator=(const Section&) = delete;
 
@@ -117,6 +117,11 @@ TW_TASK_ONLY void safe_point() noexcept;
 /// Context: task, task_work (no-op), nmi (no-op).
 void drain(Task& task) noexcept;
 
+/// Resets whatever the own thread left open by longjmp or cancellation, judged by the stack pointer
+/// of the code now running (or, in a handler, of the code interrupted).
+/// Context: any (own thread).
+void recover(Task& task, std::uintptr_t stack_pointer) noexcept;
+
 /// Puts a node of round `round` on the target's list. False: the list is closed, nothing was done.
 /// The caller is inside a brief section. Ordering: what the caller did before is visible to the
 /// run. Context: any.
@@ -128,9 +133,12 @@ bool push(Task& target, WorkNode& node, std::uint32_t round, List list = List::a
 /// Works of List::safe_point: the target's attention is raised, whoever it is; its event descriptor
 /// too, if it has one; and `signal` interrupts what it waits in.
 /// Context: any. At most two system calls.
+/// `self` is current(), if the caller knows it.
+void notify(Task* self, Task& target, Notify mode, List list) noexcept;
 void notify(Task& target, Notify mode, List list = List::anywhere) noexcept;
 
-/// A descriptor by which a thread's event loop comes to its safe point; the layer above has it.
+/// A descriptor by which a thread's event loop comes to its safe point, and the kick; the layer
+/// above has them.
 struct EventDescriptorHooks {
     /// Makes it readable; false: the thread has none. Context: any.
     bool (*raise)(Task& task) noexcept = nullptr;
@@ -138,6 +146,9 @@ struct EventDescriptorHooks {
     void (*lower)(Task& task) noexcept = nullptr;
     /// The control block is about to be free; nobody can raise it any more. Context: any.
     void (*freed)(Task& task) noexcept = nullptr;
+    /// Kicks the thread as the worker would (LifeHooks::kick), one hop earlier; false: the worker
+    /// has to. The caller is the thread itself, or inside a brief section. Context: any.
+    bool (*kick)(Task& task) noexcept = nullptr;
 };
 /// Context: task. Before the first task.
 TW_TASK_ONLY void set_event_descriptor_hooks(const EventDescriptorHooks& hooks) noexcept;
@@ -176,5 +187,51 @@ TW_TASK_ONLY std::errc install_handler() noexcept;
 /// Worker: unlinks cancelled nodes inside the task's list.
 /// Context: irq.
 TW_NOT_NMI void compact(Task& task) noexcept;
+
+// Here, because they are a few instructions and stand in every path. A section is inlined into the
+// frame that it is in, and stamps its end: above it is whoever outlives the section.
+
+namespace detail {
+void notify_other(Task* self, Task& target, Notify mode, List list) noexcept;
+void recover_open(Task& task, std::uintptr_t stack_pointer) noexcept;
+void drain_pending(Task& task) noexcept;
+}  // namespace detail
+
+inline void recover(Task& task, std::uintptr_t stack_pointer) noexcept {
+    if (task.is_inside()) {
+        detail::recover_open(task, stack_pointer);
+    }
+}
+
+inline void drain(Task& task) noexcept {
+    // The flag counts too: it may be set by a pusher whose node an earlier drain has run already,
+    // and left set it would silence the next pusher.
+    if ((task.works.load(std::memory_order_acquire) |
+         task.pending.load(std::memory_order_relaxed)) != 0) {
+        detail::drain_pending(task);
+    }
+}
+
+inline void notify(Task* self, Task& target, Notify mode, List list) noexcept {
+    // Onto oneself: the section, the handler or the drain we are in ends with a run point.
+    if (list != List::anywhere || (mode != Notify::none && &target != self)) {
+        detail::notify_other(self, target, mode, list);
+    }
+}
+
+inline Section::Section(Task* task) noexcept : task_(task) {
+    if (task_ != nullptr) {
+        const std::uintptr_t scope = platform::stack_end();
+        recover(*task_, scope);
+        task_->section.enter(scope);
+    }
+}
+
+inline Section::~Section() {
+    if (task_ != nullptr) {
+        task_->section.exit();
+        drain(*task_);
+    }
+}
 
 }  // namespace taskwork::task

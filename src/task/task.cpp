@@ -203,7 +203,7 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
     task->pid.set(process->pid);
     const std::int32_t tid = platform::thread_id();
     task->tid.set(tid);
-    table.tids[table.tasks.index_of(task)].store(tid, std::memory_order_release);
+    table.tids[table.index_of(*task)].store(tid, std::memory_order_release);
     task->process.set(owner);
     task->sampled.store(0, std::memory_order_relaxed);
     task->section.reset();
@@ -247,8 +247,7 @@ void exit_current(bool process_ends) noexcept {
         return;
     }
     recover(*task, platform::stack_pointer());
-    if (task->section.is_open() || task->nmi.is_open() || task->draining.is_open() ||
-        task->safe_draining.is_open()) {
+    if (task->is_inside()) {
         return;  // A callback that ends its thread: the sweep for vanished threads takes it.
     }
     drain(*task);

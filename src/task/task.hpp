@@ -58,11 +58,13 @@ inline constexpr std::uint32_t kAttentionSignal = 2;    ///< by signal.
 inline constexpr std::uint32_t kAttentionReadable = 4;  ///< NotifyHooks::raise was called.
 inline constexpr std::uint32_t kAttentionLook = 8;      ///< Works were left for a later run point.
 
-/// A node of a task's list of works; embedded 64-aligned in an arena object.
+/// A node of a task's list of works: the beginning of a 64-aligned pooled object, so that its state
+/// and its link share a cache line.
 /// `next` is {round : 31, claimed : 1, index of the next node : 32}: the claim bit says that the
 /// drainer or the compacting worker owns the node of that round, and freezes the link; the round
 /// makes a late compare-exchange fail when the node has been pushed again meanwhile.
-struct alignas(64) WorkNode {
+struct WorkNode {
+    sync::AtomicWord word;  ///< The pool's and the owner's; the lists do not look at it.
     platform::Atomic<std::uint64_t> next;
     platform::Plain<WorkNode*> run_next;  ///< Order of the drainer's private list; drainer only.
 };
@@ -108,8 +110,10 @@ public:
         }
     }
     void reset() noexcept { word_.store(0, std::memory_order_relaxed); }
-    [[nodiscard]] bool is_open() const noexcept {
-        return (word_.load(std::memory_order_relaxed) & kDepthMask) != 0;
+    [[nodiscard]] bool is_open() const noexcept { return bits() != 0; }
+    /// 0 when it is closed: the last exit leaves no stamp.
+    [[nodiscard]] std::uint64_t bits() const noexcept {
+        return word_.load(std::memory_order_relaxed);
     }
     /// Stack pointer of the outermost entry. Precondition: is_open().
     [[nodiscard]] std::uintptr_t stamp() const noexcept {
@@ -173,6 +177,17 @@ struct alignas(64) Task {
     alignas(64) std::byte view[kTaskViewBytes];  ///< task_struct of our BTF.
     alignas(64) std::byte bpf_stack[level_count][kBpfStackBytes];
 
+    /// Whether the thread is in anything of ours: a section, a handler, a drain.
+    /// Context: any (own thread).
+    [[nodiscard]] bool is_inside() const noexcept {
+        return (section.bits() | nmi.bits() | draining.bits() | safe_draining.bits()) != 0;
+    }
+    /// Whether works of List::anywhere may run now.
+    /// Context: any (own thread).
+    [[nodiscard]] bool may_drain() const noexcept {
+        return (section.bits() | nmi.bits() | draining.bits()) == 0;
+    }
+
     /// The head of one of its lists.
     /// Context: any.
     platform::Atomic<std::uint64_t>& head(List list) noexcept {
@@ -225,6 +240,11 @@ public:
     Task* find(std::int32_t tid) noexcept;
     /// Context: any.
     Task& task_at(std::uint32_t index) noexcept { return *static_cast<Task*>(tasks.at(index)); }
+    /// Context: any.
+    [[nodiscard]] std::uint32_t index_of(const Task& task) const noexcept {
+        // By the size, which is known here: the pool would divide.
+        return static_cast<std::uint32_t>(&task - static_cast<const Task*>(tasks.at(0)));
+    }
     Process& process_at(std::uint32_t index) noexcept {
         return *static_cast<Process*>(processes.at(index));
     }

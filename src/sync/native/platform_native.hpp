@@ -150,6 +150,14 @@ inline void full_fence() noexcept { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 
+/// The stack pointer itself, where the frame of the function that this is called in ends: for
+/// scopes that are opened inline.
+[[gnu::always_inline]] inline std::uintptr_t stack_end() noexcept {
+    std::uintptr_t pointer;
+    asm volatile("movq %%rsp, %0" : "=r"(pointer));
+    return pointer;
+}
+
 /// The stack pointer of the *caller* of the function that this is called in, at the call: for
 /// constructors that note where the scope began which they open.
 [[gnu::always_inline]] inline std::uintptr_t caller_stack_pointer() noexcept {

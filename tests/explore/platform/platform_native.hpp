@@ -159,6 +159,7 @@ inline void full_fence() noexcept {
 /// The explored threads have no stack bounds, so that no address is judged.
 inline std::uintptr_t stack_pointer() noexcept { return 0x1000; }
 inline std::uintptr_t caller_stack_pointer() noexcept { return 0x1000; }
+inline std::uintptr_t stack_end() noexcept { return 0x1000; }
 
 /// The clock stands still: what depends on it only reports.
 inline std::uint64_t now_ns() noexcept { return 1; }

@@ -82,9 +82,8 @@ constexpr Edge kEdges[] = {
     {kAttaching, kFree},                  // Another one was published first (R1).
     {kAttaching, kRetired},               // Its scheduler died before it was published.
     {raw(WorkState::standby), raw(WorkState::pending)},
-    {raw(WorkState::pending), raw(WorkState::scheduling)},
+    {raw(WorkState::pending), raw(WorkState::scheduled)},
     {raw(WorkState::pending), raw(WorkState::standby)},
-    {raw(WorkState::scheduling), raw(WorkState::scheduled)},
     {raw(WorkState::scheduling), raw(WorkState::standby)},
     {raw(WorkState::scheduled), raw(WorkState::running)},
     {raw(WorkState::scheduled), raw(WorkState::scheduling)},
@@ -191,8 +190,8 @@ Core::Core(Setup& setup, CoreLimits limits) : setup_(setup) {
         machine.name(&context->ran, 8, name + ".ran");
         machine.name(&context->refused, 8, name + ".refused");
         machine.name(&context->dropped, 8, name + ".dropped");
-        machine.name(&context->node.next, 8, name + ".link");
-        machine.name(&context->node.run_next, 8, name + ".run_next");
+        machine.name(&context->next, 8, name + ".link");
+        machine.name(&context->run_next, 8, name + ".run_next");
         machine.name(&context->value, 8, name + ".value");
     }
     if (elements_ != nullptr) {

@@ -102,7 +102,7 @@ const Registered kNestedReaders{
                      const task::ReadSection innermost(self, sync::Flavour::brief);
                  }
                  if (context != nullptr) {
-                     static_cast<void>(context->node.next.load(acquire));
+                     static_cast<void>(context->next.load(acquire));
                  }
              }
              exit_task();  // So that no sweep closes what it has left open.

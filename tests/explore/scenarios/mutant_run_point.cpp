@@ -180,7 +180,7 @@ const Registered kAgain{
              request.callback.kind = defer::kCallbackTest;
              request.callback.entry = id;
              request.callback.value = reinterpret_cast<void*>(std::uintptr_t{id});
-             const bool done = defer::schedule(*context, request, again) == no_error;
+             const bool done = defer::schedule(self, *context, request, again) == no_error;
              note(done ? kAccepted + id : kRefused + id);
          };
          Setup::machine().as_thread(0, [&] { schedule_handle(1, first, 0); });

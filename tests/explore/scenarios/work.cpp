@@ -205,6 +205,20 @@ const Registered kExit{{.name = "work.exit",
                             },
                         .models = kAll}};
 
+const Registered kExitedCancel{
+    {.name = "work.exited_cancel",
+     .about = "scheduler onto a thread that has ended, canceller (K29)",
+     .lay_out = [](Setup& setup) {
+         auto core = make_core(setup);
+         defer::Slot& slot = core->slot("slot");
+         make_standby(*core, slot);
+         const unsigned target = core->thread(0, "target", [] {});
+         core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
+         core->thread(0, "canceller", [&slot] { defer::cancel(slot); });
+         // Last, so that nobody above has its control block.
+         Setup::machine().as_thread(target, [] { exit_task(); });
+     }}};
+
 const Registered kExitCancel{
     {.name = "work.exit_cancel",
      .about = "scheduler, canceller, target that ends (R15, R7)",
@@ -337,7 +351,7 @@ std::errc schedule_handle(unsigned id, defer::WorkContext& context, task::Task& 
                         reinterpret_cast<void*>(static_cast<std::uintptr_t>(id))};
     const task::Section section(task::current());
     const task::ReadSection brief(*task::current(), sync::Flavour::brief);
-    const std::errc answer = defer::schedule(context, request, again);
+    const std::errc answer = defer::schedule(*task::current(), context, request, again);
     note(answer == no_error ? kAccepted + id : kRefused + id);
     return answer;
 }
