@@ -36,6 +36,8 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_perf_event_output] = {perf_event_output, gpl};
     table[BPF_FUNC_get_stackid] = {get_stackid, gpl};
     table[BPF_FUNC_get_stack] = {get_stack, gpl};
+    table[BPF_FUNC_spin_lock] = {spin_lock};
+    table[BPF_FUNC_spin_unlock] = {spin_unlock, false, false, true};
     table[BPF_FUNC_map_push_elem] = {map_push_elem};
     table[BPF_FUNC_map_pop_elem] = {map_pop_elem};
     table[BPF_FUNC_map_peek_elem] = {map_peek_elem};
@@ -83,6 +85,9 @@ std::uint64_t call_helper(Machine& machine, std::int32_t id,
     const Helper& wanted = helper(id);
     if (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi)) {
         return machine.fault(FaultKind::bad_call);
+    }
+    if (machine.holds_locks() && !wanted.under_lock) {
+        return machine.fault(FaultKind::call_under_lock);
     }
     // About what a call costs against an instruction.
     machine.charge(16);

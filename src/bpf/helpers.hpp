@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Helpers: the numbered functions that a program calls (enum bpf_func_id). helpers.cpp has the
-// table; the functions stand by subject in helpers_map.cpp, helpers_memory.cpp, helpers_print.cpp
-// and helpers_task.cpp. Results and errors are the kernel's; where the kernel's verifier would have
-// refused the program, the execution ends with a fault.
+// table; the functions stand by subject in helpers_map.cpp, helpers_memory.cpp, helpers_print.cpp,
+// helpers_task.cpp and spin_locks.cpp. Results and errors are the kernel's; where the kernel's
+// verifier would have refused the program, the execution ends with a fault.
 //
 // To add a helper: write it as a HelperFunction in the file of its subject, declare it below, add a
 // line to the table.
@@ -24,6 +24,7 @@ struct Helper {
     HelperFunction function = nullptr;  ///< nullptr: we do not have it.
     bool gpl_only = false;              ///< Only for programs of a GPL-compatible licence.
     bool sleepable = false;             ///< May sleep: refused in nmi.
+    bool under_lock = false;            ///< May be called while a lock is held.
 };
 
 /// The helper with this number; `function` is nullptr for one that we do not have.
@@ -34,7 +35,7 @@ const Helper& helper(std::int32_t id) noexcept;
 std::string helper_name(std::int32_t id);
 
 /// Calls a helper; faults the machine (bad_call) if there is none, or if it may sleep and the
-/// machine runs in nmi.
+/// machine runs in nmi; call_under_lock if the machine holds a lock that it may not.
 /// Context: any.
 std::uint64_t call_helper(Machine& machine, std::int32_t id,
                           const std::uint64_t* arguments) noexcept;
@@ -84,6 +85,16 @@ std::uint64_t compare_strings(Machine& machine, const std::uint64_t* arguments) 
 std::uint64_t trace_printk(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t trace_vprintk(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t snprintf(Machine& machine, const std::uint64_t* arguments) noexcept;
+
+// ---- spin_locks.cpp -----------------------------------------------------------------------------
+
+std::uint64_t spin_lock(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t spin_unlock(Machine& machine, const std::uint64_t* arguments) noexcept;
+// Kfuncs.
+std::uint64_t res_spin_lock(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t res_spin_unlock(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t res_spin_lock_irqsave(Machine& machine, const std::uint64_t* arguments) noexcept;
+std::uint64_t res_spin_unlock_irqrestore(Machine& machine, const std::uint64_t* arguments) noexcept;
 
 // ---- helpers_task.cpp ---------------------------------------------------------------------------
 

@@ -426,12 +426,19 @@ std::uint32_t Machine::processor() noexcept {
 
 std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                            std::uint64_t r3) noexcept {
+    map::MapTable::get().locks.begin(task);
     std::uint64_t result = interpret(entry, r1, r2, r3, 0);
     if (record_count_ != 0) {
         if (!faulted()) {
             fault(FaultKind::record_leaked);
         }
         discard_records();
+    }
+    if (lock_count_ != 0) {
+        if (!faulted()) {
+            fault(FaultKind::lock_leaked);
+        }
+        open_locks();
     }
     execution.faulted = faulted();
     if (faulted()) {
@@ -452,7 +459,8 @@ std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t
     ++depth_;
     const std::uint64_t result = interpret(entry, r1, r2, r3, r4);
     --depth_;
-    return result;
+    // Helpers are not called under a lock, so it is this function that has taken it.
+    return lock_count_ == 0 ? result : fault(FaultKind::lock_leaked);
 }
 
 bool Machine::is_function(std::uint64_t value, std::uint32_t* entry) const noexcept {
@@ -565,7 +573,7 @@ bool Machine::find_window_in(const map::Map& map, std::uint64_t address, std::ui
         }
     };
     exclude(map.task_work_offset, 8);
-    exclude(map.spin_lock_offset, 4);
+    exclude(map::lock_offset(map), 4);
     found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
              (map.flags & BPF_F_RDONLY_PROG) == 0};
     return true;
@@ -606,7 +614,7 @@ bool Machine::may_access_elsewhere(std::uint64_t address, std::uint64_t size, bo
 
 void Machine::remember_value(const map::Map& map, const void* value) noexcept {
     // Values with special fields have more than one part: found at the first access.
-    if (map.task_work_offset != map::kNoField || map.spin_lock_offset != map::kNoField) {
+    if (map::has_special_fields(map)) {
         return;
     }
     const auto start = reinterpret_cast<std::uintptr_t>(value);

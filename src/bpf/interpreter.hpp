@@ -14,9 +14,9 @@
 //   keys in callbacks     read
 //   task and mm structs   read            views in the tables of tasks and processes
 //
-// Anything else ends the execution with a fault: records that it holds are discarded, the fault is
-// counted in the program, R0 is 0. Without types a null pointer is a bad address like any other,
-// also where the kernel, which knows the type, reads zeros.
+// Anything else ends the execution with a fault: records that it holds are discarded and its locks
+// opened, the fault is counted in the program, R0 is 0. Without types a null pointer is a bad
+// address like any other, also where the kernel, which knows the type, reads zeros.
 //
 // A program is bounded: kInsnsMax instructions an execution, callbacks included.
 #pragma once
@@ -44,8 +44,8 @@ public:
     Machine& operator=(const Machine&) = delete;
 
     /// Runs the function at instruction `entry` in the first frame; returns R0, or 0 after a fault.
-    /// Records still held at the end are a fault (the kernel's verifier refuses such programs) and
-    /// are discarded. Counts faults in the program.
+    /// Records and locks still held at the end are a fault (the kernel's verifier refuses such
+    /// programs) and are given back. Counts faults in the program.
     /// Context: as the constructor's.
     std::uint64_t run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                       std::uint64_t r3) noexcept;
@@ -87,6 +87,15 @@ public:
     void hold_record(void* record, std::uint64_t size) noexcept;
     /// False: this execution does not hold it.
     [[nodiscard]] bool let_go_of_record(std::uint64_t record) noexcept;
+
+    /// Locks in values (spin_locks.cpp).
+    enum class LockKind : std::uint8_t { spin, resilient, resilient_irq };
+    [[nodiscard]] bool holds_locks() const noexcept { return lock_count_ != 0; }
+    /// Takes the lock at `address`; faults unless that is a lock of its kind in a value of one of
+    /// the program's maps. Errors: those of map::SpinLocks::lock().
+    std::errc take_lock(std::uint64_t address, LockKind kind) noexcept;
+    /// Gives back the lock that was taken last; faults if that is another one.
+    void give_lock(std::uint64_t address, LockKind kind) noexcept;
 
     /// Memory that may be read while it is in scope: a key.
     class ReadableKey {
@@ -174,6 +183,8 @@ private:
     [[nodiscard]] bool has_outer_maps() const noexcept;
     [[nodiscard]] bool may_be_inner(const map::Map& map) const noexcept;
     void discard_records() noexcept;
+    [[nodiscard]] map::LockWord* find_lock(std::uint64_t address, LockKind kind) noexcept;
+    void open_locks() noexcept;
 
     const bpf_insn* insns_;
     std::uintptr_t frames_;         ///< Lowest address of frame 0; frame n lies 512 n above.
@@ -183,6 +194,7 @@ private:
     FaultKind fault_ = FaultKind::none;
     std::uint32_t fault_insn_ = 0;  ///< Index + 1; 0: not known yet.
     unsigned record_count_ = 0;
+    unsigned lock_count_ = 0;
     unsigned next_window_ = 0;
     ReadableKey* keys_ = nullptr;
     map::Map* last_map_ = nullptr;

@@ -151,7 +151,13 @@ constexpr Kfunc kTable[] = {
     {"bpf_task_release", task_release},
     {"bpf_rcu_read_lock", nothing},
     {"bpf_rcu_read_unlock", nothing},
+    {"bpf_res_spin_lock", res_spin_lock, false, true},
+    {"bpf_res_spin_unlock", res_spin_unlock, false, true},
+    {"bpf_res_spin_lock_irqsave", res_spin_lock_irqsave, false, true},
+    {"bpf_res_spin_unlock_irqrestore", res_spin_unlock_irqrestore, false, true},
 };
+
+static_assert(std::size(kTable) == kKfuncs);
 
 }  // namespace
 
@@ -171,6 +177,9 @@ std::uint64_t call_kfunc(Machine& machine, std::int32_t number,
     if (number < 0 || static_cast<std::size_t>(number) >= std::size(kTable) ||
         (kTable[number].sleepable && machine.level == Level::nmi)) {
         return machine.fault(FaultKind::bad_call);
+    }
+    if (machine.holds_locks() && !kTable[number].under_lock) {
+        return machine.fault(FaultKind::call_under_lock);
     }
     return kTable[number].function(machine, arguments);
 }

@@ -14,10 +14,14 @@
 
 namespace taskwork::bpf {
 
+/// How many there are: numbers are 0 to this.
+inline constexpr std::uint32_t kKfuncs = 14;
+
 struct Kfunc {
     const char* name = nullptr;
     std::uint64_t (*function)(Machine& machine, const std::uint64_t* arguments) noexcept = nullptr;
-    bool sleepable = false;  ///< May sleep: refused in nmi.
+    bool sleepable = false;   ///< May sleep: refused in nmi.
+    bool under_lock = false;  ///< May be called while a lock is held.
 };
 
 /// Our number of the kfunc with this name; -1: we do not have it.
@@ -27,7 +31,7 @@ std::int32_t kfunc_by_name(std::string_view name) noexcept;
 const Kfunc& kfunc(std::int32_t number) noexcept;
 
 /// Calls a kfunc; faults the machine (bad_call) if there is none with this number, or if it may
-/// sleep and the machine runs in nmi.
+/// sleep and the machine runs in nmi; call_under_lock if the machine holds a lock that it may not.
 /// Context: any.
 std::uint64_t call_kfunc(Machine& machine, std::int32_t number,
                          const std::uint64_t* arguments) noexcept;

@@ -316,6 +316,10 @@ Result<map::Map*> Loader::use_map(std::uint32_t index) {
         return refuse(
             index, "Sleepable programs can only use array, hash, ringbuf and local storage maps");
     }
+    if (spec_.type == BPF_PROG_TYPE_PERF_EVENT && !spec_.probe &&
+        map->spin_lock_offset != map::kNoField) {
+        return refuse(index, "tracing progs cannot use bpf_spin_lock yet");
+    }
     for (map::Map* known : maps_) {
         if (known == map) {
             return map;

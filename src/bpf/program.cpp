@@ -60,6 +60,14 @@ const char* describe(FaultKind kind) noexcept {
         return "too many instructions";
     case FaultKind::record_leaked:
         return "ring buffer record neither submitted nor discarded";
+    case FaultKind::lock_leaked:
+        return "ended inside a spin-locked region";
+    case FaultKind::lock_misused:
+        return "unlock of a lock that is not the last one taken";
+    case FaultKind::lock_timeout:
+        return "spin lock not free in time";
+    case FaultKind::call_under_lock:
+        return "function call while holding a lock";
     }
     return "unknown";
 }

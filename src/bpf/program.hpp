@@ -63,6 +63,10 @@ enum class FaultKind : std::uint8_t {
     too_deep,       ///< More than 8 frames.
     too_long,       ///< More than kInsnsMax instructions.
     record_leaked,  ///< Ended without submitting or discarding a ring buffer record.
+    lock_leaked,    ///< Ended without giving back a lock.
+    lock_misused,   ///< Unlocked what it does not hold, or out of order.
+    lock_timeout,   ///< A bpf_spin_lock was not free in time (map/spin_lock.hpp).
+    call_under_lock,
 };
 /// One phrase, for a report.
 /// Context: any.

@@ -183,7 +183,9 @@ public:
             return fd >= kFirstFd && index < maps_.size() ? maps_[index] : nullptr;
         };
         spec.kfunc_name = [](std::uint32_t id) -> std::string {
-            return id >= 1000 && id < 1010 ? kfunc(static_cast<std::int32_t>(id - 1000)).name : "";
+            return id >= 1000 && id < 1000 + kKfuncs
+                       ? kfunc(static_cast<std::int32_t>(id - 1000)).name
+                       : "";
         };
         return spec;
     }

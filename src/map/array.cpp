@@ -58,12 +58,8 @@ std::errc array_update(Map& map, const void* key, const void* value, std::uint64
     }
     std::byte* const into = value_at(map, index);
     if ((flags & BPF_F_LOCK) != 0) {
-        std::uint16_t owner = 0;
-        if (!current_owner(&owner)) {
-            return std::errc::no_such_process;
-        }
-        if (!lock_value(map, into, owner)) {
-            return std::errc::device_or_resource_busy;
+        if (const std::errc error = lock_value(map, into); error != no_error) {
+            return error;
         }
         copy_value_in(map, into, value);
         unlock_value(map, into);
@@ -116,15 +112,6 @@ std::errc array_direct_values(const Map& map, void** base, std::size_t* bytes) n
 void array_cancel_all(Map& map) noexcept {
     for (std::uint32_t index = 0; index < map.max_entries; ++index) {
         defer::cancel(*task_work_slot(map, value_at(map, index)));
-    }
-}
-
-void array_sweep(Map& map, std::uint16_t dead_owner) noexcept {
-    if (map.spin_lock_offset == kNoField) {
-        return;
-    }
-    for (std::uint32_t index = 0; index < map.max_entries; ++index) {
-        sweep_lock(map, value_at(map, index), dead_owner);
     }
 }
 
@@ -218,7 +205,6 @@ constexpr MapOps make_ops() noexcept {
     ops.value_start = array_value_start;
     ops.direct_values = array_direct_values;
     ops.cancel_all = array_cancel_all;
-    ops.sweep = array_sweep;
     return ops;
 }
 

@@ -208,9 +208,9 @@ bool HashTable::replace(const Position& at, std::uint32_t hash, Claims& claims) 
     return true;
 }
 
-std::errc HashTable::overwrite(Element* element, const void* value, std::uint16_t owner) noexcept {
-    if (!lock_value(*map_, value_of(element), owner)) {
-        return std::errc::device_or_resource_busy;
+std::errc HashTable::overwrite(Element* element, const void* value) noexcept {
+    if (const std::errc error = lock_value(*map_, value_of(element)); error != no_error) {
+        return error;
     }
     copy_value_in(*map_, value_of(element), value);
     unlock_value(*map_, value_of(element));
@@ -243,7 +243,7 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
             return std::errc::no_such_file_or_directory;
         }
         if (present && (write.flags & BPF_F_LOCK) != 0) {
-            return overwrite(at.current, write.value, claims.owner);
+            return overwrite(at.current, write.value);
         }
         if (present && write.overwrite != nullptr) {
             write.overwrite(*map_, value_of(at.current), write);

@@ -204,7 +204,7 @@ private:
     bool build(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept;
     bool link_first(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
     bool replace(const Position& at, std::uint32_t hash, Claims& claims) noexcept;
-    std::errc overwrite(Element* element, const void* value, std::uint16_t owner) noexcept;
+    std::errc overwrite(Element* element, const void* value) noexcept;
 
     void settle(Element* element) noexcept;
     void finish(Element* element, std::uint32_t hash) noexcept;

@@ -84,9 +84,6 @@ void HashTable::recycle(sync::Pool& pool, void* memory) noexcept {
     if (defer::Slot* slot = task_work_slot(*table.map_, table.value_of(element))) {
         defer::reset(*slot);
     }
-    if (table.map_->spin_lock_offset != kNoField) {
-        unlock_value(*table.map_, table.value_of(element));
-    }
     pool.release(element);
 }
 
@@ -109,7 +106,6 @@ void HashTable::sweep(std::uint16_t dead_owner) noexcept {
                 elements_.release(element);
             }
         }
-        sweep_lock(*map_, value_of(element), dead_owner);
     }
     for (std::uint32_t i = 0; i < elements_.count(); ++i) {
         auto* element = static_cast<Element*>(elements_.at(i));

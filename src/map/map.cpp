@@ -31,6 +31,7 @@ void for_each_live_map(Function&& function) noexcept {
 }
 
 bool sweep(std::uint16_t owner) noexcept {
+    MapTable::get().locks.sweep(owner);
     if (owner != task::kOwnerNone) {
         MapTable::get().processors.sweep(owner);
         for_each_live_map([owner](Map& map) {
@@ -49,8 +50,7 @@ std::string describe(const MapSpec& spec, const char* kind) {
 
 /// Checks of special fields that do not depend on the kind's own rules.
 std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::string* why) {
-    const bool any = spec.task_work_offset != kNoField || spec.spin_lock_offset != kNoField;
-    if (!any) {
+    if (!has_special_fields(spec)) {
         return no_error;
     }
     if ((spec.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
@@ -58,7 +58,7 @@ std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::stri
         return std::errc::permission_denied;
     }
     if ((spec.task_work_offset != kNoField && !ops.holds_task_work) ||
-        (spec.spin_lock_offset != kNoField && !ops.holds_spin_lock)) {
+        (lock_offset(spec) != kNoField && !ops.holds_spin_lock)) {
         *why = "this kind of map cannot hold such a special field";
         return std::errc::operation_not_supported;
     }
@@ -67,7 +67,7 @@ std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::stri
                (offset >= 0 && static_cast<std::size_t>(offset) % bytes == 0 &&
                 static_cast<std::size_t>(offset) + bytes <= spec.value_size);
     };
-    if (!fits(spec.task_work_offset, kSlotBytes) || !fits(spec.spin_lock_offset, kSpinLockBytes)) {
+    if (!fits(spec.task_work_offset, kSlotBytes) || !fits(lock_offset(spec), kSpinLockBytes)) {
         *why = "a special field is misaligned or outside the value";
         return std::errc::invalid_argument;
     }
@@ -194,6 +194,9 @@ std::errc MapTable::create() noexcept {
     if (const std::errc error = table->processors.create(); error != no_error) {
         return error;
     }
+    if (const std::errc error = table->locks.create(); error != no_error) {
+        return error;
+    }
     sync::Arena::set_root(sync::Root::maps, table);
     task::Worker::add_sweeper(sweep);
     return ring_buffer_start();
@@ -244,6 +247,7 @@ Result<Map*> create(const MapSpec& spec) {
     map->btf_value_type_id = spec.btf_value_type_id;
     map->task_work_offset = spec.task_work_offset;
     map->spin_lock_offset = spec.spin_lock_offset;
+    map->res_spin_lock_offset = spec.res_spin_lock_offset;
     map->inner = spec.inner == nullptr ? InnerShape{} : shape_of(*spec.inner);
     map->user_count.store(0, std::memory_order_relaxed);
     map->references.store(1, std::memory_order_relaxed);
@@ -299,7 +303,7 @@ void put_user(Map& map) noexcept {
 }
 
 std::errc freeze(Map& map) noexcept {
-    if (map.task_work_offset != kNoField || map.spin_lock_offset != kNoField) {
+    if (has_special_fields(map)) {
         return errc_kernel_notsupp;
     }
     std::uint32_t open = 0;
@@ -380,12 +384,8 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
         copy_to_users_value(map, value, out);
         return no_error;
     }
-    std::uint16_t owner = 0;
-    if (!current_owner(&owner)) {
-        return std::errc::no_such_process;
-    }
-    if (!lock_value(map, value, owner)) {
-        return std::errc::device_or_resource_busy;
+    if (const std::errc error = lock_value(map, value); error != no_error) {
+        return error;
     }
     copy_value_out(map, value, out);
     unlock_value(map, value);
@@ -494,8 +494,7 @@ bool may_access_value(const Map& map, std::uintptr_t address, std::size_t size) 
         return offset != kNoField && begin < static_cast<std::size_t>(offset) + bytes &&
                static_cast<std::size_t>(offset) < begin + size;
     };
-    return !touches(map.task_work_offset, kSlotBytes) &&
-           !touches(map.spin_lock_offset, kSpinLockBytes);
+    return !touches(map.task_work_offset, kSlotBytes) && !touches(lock_offset(map), kSpinLockBytes);
 }
 
 defer::Slot* task_work_slot(const Map& map, void* value) noexcept {
@@ -503,6 +502,12 @@ defer::Slot* task_work_slot(const Map& map, void* value) noexcept {
                ? nullptr
                : reinterpret_cast<defer::Slot*>(static_cast<std::byte*>(value) +
                                                 map.task_work_offset);
+}
+
+LockWord* lock_word(const Map& map, void* value) noexcept {
+    return lock_offset(map) == kNoField
+               ? nullptr
+               : reinterpret_cast<LockWord*>(static_cast<std::byte*>(value) + lock_offset(map));
 }
 
 std::errc direct_values(const Map& map, void** base, std::size_t* bytes) noexcept {

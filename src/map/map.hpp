@@ -20,6 +20,7 @@
 #include "base/result.hpp"
 #include "defer/task_work.hpp"
 #include "map/processors.hpp"
+#include "map/spin_lock.hpp"
 #include "sync/platform.hpp"
 #include "sync/pool.hpp"
 
@@ -40,6 +41,7 @@ struct InnerShape {
     std::uint32_t flags = 0;
     std::int32_t task_work_offset = kNoField;
     std::int32_t spin_lock_offset = kNoField;
+    std::int32_t res_spin_lock_offset = kNoField;
     friend bool operator==(const InnerShape&, const InnerShape&) = default;
 };
 
@@ -59,8 +61,22 @@ struct MapSpec {
     std::uint32_t btf_value_type_id = 0;
     std::int32_t task_work_offset = kNoField;
     std::int32_t spin_lock_offset = kNoField;
+    std::int32_t res_spin_lock_offset = kNoField;
     const Map* inner = nullptr;  ///< Maps of maps: the one that the elements will resemble.
 };
+
+/// Of a Map or a MapSpec: where the lock of a value lies, of which there is one at most; whether
+/// there is any special field.
+/// Context: any.
+template <class Fields>
+constexpr std::int32_t lock_offset(const Fields& fields) noexcept {
+    return fields.spin_lock_offset != kNoField ? fields.spin_lock_offset
+                                               : fields.res_spin_lock_offset;
+}
+template <class Fields>
+constexpr bool has_special_fields(const Fields& fields) noexcept {
+    return fields.task_work_offset != kNoField || lock_offset(fields) != kNoField;
+}
 
 struct MapOps;
 
@@ -80,6 +96,7 @@ struct alignas(64) Map {
     std::uint32_t btf_value_type_id;
     std::int32_t task_work_offset;
     std::int32_t spin_lock_offset;
+    std::int32_t res_spin_lock_offset;
     InnerShape inner;                            ///< Maps of maps; else type 0.
     platform::Atomic<std::uint32_t> user_count;  ///< Descriptors and pins (usercnt).
     platform::Atomic<std::uint32_t> references;  ///< user_count's one, programs: host only.
@@ -101,6 +118,7 @@ public:
     sync::Pool maps;
     platform::Atomic<std::uint32_t> next_id;
     Processors processors;
+    SpinLocks locks;
 };
 
 /// Creates a map with no user reference yet and one reference. Host only. Errors as the kernel's
@@ -225,6 +243,10 @@ std::uintptr_t value_start(const Map& map, std::uintptr_t address) noexcept;
 /// The slot of a value; nullptr if the map has none.
 /// Context: any.
 defer::Slot* task_work_slot(const Map& map, void* value) noexcept;
+
+/// The lock of a value, of whichever kind; nullptr if the map has none.
+/// Context: any.
+LockWord* lock_word(const Map& map, void* value) noexcept;
 
 /// Array maps: the block of all values (page-aligned for BPF_F_MMAPABLE and data sections), for
 /// direct value addresses (BPF_PSEUDO_MAP_VALUE) and mmap. Errors: kernel's -ENOTSUPP elsewhere.

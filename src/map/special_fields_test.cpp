@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <utility>
 
 #include "map/test_map.hpp"
+#include "map/value.hpp"
 
 namespace taskwork::map {
 namespace {
@@ -173,13 +175,39 @@ TEST_F(SpecialFields, a_value_locked_by_the_code_below_is_refused_as_busy) {
     const std::uint64_t key = 2;
     ASSERT_EQ(update(hash_map_, &key, &value, BPF_ANY), no_error);
     for (Map* map : {&hash_map_, &array_map_}) {
-        auto* element = static_cast<Value*>(lookup(*map, &key));
-        element->lock = 99;
+        void* element = lookup(*map, &key);
+        ASSERT_EQ(lock_value(*map, element), no_error);
         Value seen{};
         EXPECT_EQ(update(*map, &key, &value, BPF_F_LOCK), std::errc::device_or_resource_busy);
         EXPECT_EQ(lookup_copy(*map, &key, &seen, BPF_F_LOCK), std::errc::device_or_resource_busy);
-        element->lock = 0;
+        unlock_value(*map, element);
         EXPECT_EQ(update(*map, &key, &value, BPF_F_LOCK), no_error);
+    }
+}
+
+// A resilient lock is a special field as the others are, but for BPF_F_LOCK, which is not for it.
+TEST_F(SpecialFields, resilient_locks_are_not_copied_and_not_taken_by_users) {
+    for (MapSpec spec : {with_fields(hash(4)), with_fields(array(4))}) {
+        std::swap(spec.spin_lock_offset, spec.res_spin_lock_offset);
+        Map& map = make(spec);
+        const Sections sections;
+        const std::uint64_t key = 1;
+        const Value garbage{1, 2, 0xdeaddead, 3};
+        Value seen{9, 9, 9, 9};
+        ASSERT_EQ(update(map, &key, &garbage, BPF_ANY), no_error);
+        EXPECT_EQ(static_cast<Value*>(lookup(map, &key))->lock, 0U);
+        ASSERT_EQ(lookup_copy(map, &key, &seen, 0), no_error);
+        EXPECT_EQ(seen.first, 1U);
+        EXPECT_EQ(seen.lock, 0U);
+        EXPECT_EQ(seen.last, 3U);
+        EXPECT_EQ(update(map, &key, &garbage, BPF_F_LOCK), std::errc::invalid_argument);
+        EXPECT_EQ(lookup_copy(map, &key, &seen, BPF_F_LOCK), std::errc::invalid_argument);
+        EXPECT_EQ(freeze(map), errc_kernel_notsupp);
+        const auto in_value = [&map](void* value, std::size_t offset, std::size_t bytes) {
+            return may_access_value(map, reinterpret_cast<std::uintptr_t>(value) + offset, bytes);
+        };
+        EXPECT_FALSE(in_value(lookup(map, &key), offsetof(Value, lock), 4));
+        EXPECT_TRUE(in_value(lookup(map, &key), offsetof(Value, last), 4));
     }
 }
 

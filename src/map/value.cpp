@@ -45,11 +45,6 @@ std::uint64_t load_bytes(const std::byte* from, std::size_t bytes) noexcept {
     return word;
 }
 
-platform::Atomic<std::uint32_t>& lock_of(const Map& map, void* value) noexcept {
-    return *reinterpret_cast<platform::Atomic<std::uint32_t>*>(static_cast<std::byte*>(value) +
-                                                               map.spin_lock_offset);
-}
-
 }  // namespace
 
 void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept {
@@ -117,8 +112,8 @@ void copy_value_in(const Map& map, void* value, const void* from) noexcept {
         const auto at = static_cast<std::size_t>(map.task_work_offset);
         holes[count++] = {at, at + kSlotBytes};
     }
-    if (map.spin_lock_offset != kNoField) {
-        const auto at = static_cast<std::size_t>(map.spin_lock_offset);
+    if (lock_offset(map) != kNoField) {
+        const auto at = static_cast<std::size_t>(lock_offset(map));
         holes[count++] = {at, at + kSpinLockBytes};
     }
     if (count == 2 && holes[1].start < holes[0].start) {
@@ -141,34 +136,23 @@ void copy_value_out(const Map& map, const void* value, void* out) noexcept {
     if (map.task_work_offset != kNoField) {
         zero_bytes(bytes + map.task_work_offset, kSlotBytes);
     }
-    if (map.spin_lock_offset != kNoField) {
-        zero_bytes(bytes + map.spin_lock_offset, kSpinLockBytes);
+    if (lock_offset(map) != kNoField) {
+        zero_bytes(bytes + lock_offset(map), kSpinLockBytes);
     }
 }
 
-bool lock_value(const Map& map, void* value, std::uint16_t owner) noexcept {
-    for (unsigned i = 0; i < kLockSpinsMax; ++i) {
-        std::uint32_t open = 0;
-        // Acquire: pairs with the release in unlock_value.
-        if (lock_of(map, value).compare_exchange(open, owner + 1U, std::memory_order_acq_rel)) {
-            return true;
-        }
-        __builtin_ia32_pause();
+std::errc lock_value(const Map& map, void* value) noexcept {
+    task::Task* task = task::current();
+    if (task == nullptr) {
+        return std::errc::no_such_process;
     }
-    return false;
+    return MapTable::get().locks.lock(*task, *lock_word(map, value), kSpinLockNs) == no_error
+               ? no_error
+               : std::errc::device_or_resource_busy;
 }
 
 void unlock_value(const Map& map, void* value) noexcept {
-    // Release: pairs with the acquire in lock_value.
-    lock_of(map, value).store(0, std::memory_order_release);
-}
-
-void sweep_lock(const Map& map, void* value, std::uint16_t dead_owner) noexcept {
-    if (map.spin_lock_offset == kNoField) {
-        return;
-    }
-    std::uint32_t held = dead_owner + 1U;
-    lock_of(map, value).compare_exchange(held, 0, std::memory_order_acq_rel);
+    MapTable::get().locks.unlock(*task::current(), *lock_word(map, value));
 }
 
 bool current_owner(std::uint16_t* owner) noexcept {

@@ -5,7 +5,7 @@
 // of maps is touched by relaxed atomic accesses of up to a word, never by memcpy: the language, the
 // sanitizers and a handler that interrupts a copy all agree on what that means.
 //
-// Special fields (the task-work slot, the spin lock) are never copied: not into a value, and a
+// Special fields (the task-work slot, the lock) are never copied: not into a value, and a
 // user's copy of a value holds zeros in their place (K84, K85).
 #pragma once
 
@@ -41,17 +41,12 @@ std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) n
 /// Context: any.
 void copy_value_in(const Map& map, void* value, const void* from) noexcept;
 
-/// Takes the value's spin lock for a short copy; false if it stayed taken for kLockSpinsMax tries:
-/// its holder may be the very code that the caller interrupted. The lock names its owner, so that
-/// the sweep can open it.
+/// Takes the value's bpf_spin_lock for a copy of BPF_F_LOCK. Errors: no_such_process (the calling
+/// thread is no task of the domain), device_or_resource_busy (SpinLocks::lock() has given up).
 /// Context: any. Bounded.
-bool lock_value(const Map& map, void* value, std::uint16_t owner) noexcept;
-/// Context: any.
+std::errc lock_value(const Map& map, void* value) noexcept;
+/// Context: any. By who has locked it.
 void unlock_value(const Map& map, void* value) noexcept;
-/// Opens the lock if a dead process holds it.
-/// Context: irq.
-void sweep_lock(const Map& map, void* value, std::uint16_t dead_owner) noexcept;
-inline constexpr unsigned kLockSpinsMax = 4096;
 
 /// Index of the calling process, the owner in the words that it moves; false if the calling thread
 /// is no task of the domain.

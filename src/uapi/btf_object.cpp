@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "uapi/btf_object.hpp"
 
+#include <cerrno>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -40,7 +41,21 @@ public:
         } else if (btf_is_datasec(type)) {
             visit_section(type);
         }
-        return repeated_ ? SpecialFields{} : fields_;
+        return repeated_ || both_locks() ? SpecialFields{} : fields_;
+    }
+
+    /// Of a struct that has `direct` bpf_spin_locks among its members; as BtfObject::check_locks().
+    int check_locks(const btf_type* type, std::uint32_t direct) {
+        visit_struct(type, 0, 0);
+        if (direct > 1) {
+            return -E2BIG;
+        }
+        if (repeated_ || both_locks()) {
+            return -EINVAL;
+        }
+        return fields_.spin_lock == map::kNoField && fields_.res_spin_lock == map::kNoField
+                   ? -EFAULT
+                   : 0;
     }
 
 private:
@@ -96,6 +111,8 @@ private:
             found(fields_.task_work, type->size == 8, offset, 8, count);
         } else if (kind == "bpf_spin_lock") {
             found(fields_.spin_lock, type->size == 4, offset, 4, count);
+        } else if (kind == "bpf_res_spin_lock") {
+            found(fields_.res_spin_lock, type->size == 4, offset, 4, count);
         } else {
             // An array of structs repeats whatever they hold.
             for (std::uint64_t element = 0; element < count && element < 2; ++element) {
@@ -103,6 +120,10 @@ private:
                              depth + 1);
             }
         }
+    }
+
+    [[nodiscard]] bool both_locks() const {
+        return fields_.spin_lock != map::kNoField && fields_.res_spin_lock != map::kNoField;
     }
 
     void found(std::int32_t& field, bool right_size, std::uint32_t offset, std::uint32_t align,
@@ -188,6 +209,30 @@ std::string BtfObject::function_name(std::uint32_t type_id) const {
     }
     const char* name = btf__name_by_offset(types_, type->name_off);
     return name == nullptr ? std::string() : std::string(name);
+}
+
+int BtfObject::check_locks() const {
+    for (std::uint32_t id = 1; id < btf__type_cnt(types_); ++id) {
+        const btf_type* type = btf__type_by_id(types_, id);
+        if (btf_kind(type) != BTF_KIND_STRUCT) {
+            continue;
+        }
+        std::uint32_t locks = 0;
+        for (std::uint32_t index = 0; index < btf_vlen(type); ++index) {
+            const btf_type* member = btf__type_by_id(types_, btf_members(type)[index].type);
+            const char* name = member != nullptr && btf_kind(member) == BTF_KIND_STRUCT
+                                   ? btf__name_by_offset(types_, member->name_off)
+                                   : nullptr;
+            locks += name != nullptr && std::string_view(name) == "bpf_spin_lock" ? 1 : 0;
+        }
+        if (locks == 0) {
+            continue;
+        }
+        if (const int error = FieldSearch(types_).check_locks(type, locks); error != 0) {
+            return error;
+        }
+    }
+    return 0;
 }
 
 SpecialFields BtfObject::special_fields(std::uint32_t value_type_id) const {

@@ -2,8 +2,8 @@
 //
 // BTF: the types of an object, as BPF_BTF_LOAD brings them, and those of our own kernel. Parsing is
 // libbpf's; what is ours is what the kernel does with the result: sizes of keys and values, and the
-// special fields of a value (struct bpf_task_work, struct bpf_spin_lock), which other code must
-// neither see nor copy.
+// special fields of a value (struct bpf_task_work, bpf_spin_lock, bpf_res_spin_lock), which other
+// code must neither see nor copy.
 #pragma once
 
 #include <bpf/btf.h>
@@ -22,8 +22,10 @@ namespace taskwork::uapi {
 struct SpecialFields {
     std::int32_t task_work = map::kNoField;
     std::int32_t spin_lock = map::kNoField;
+    std::int32_t res_spin_lock = map::kNoField;
     [[nodiscard]] bool any() const noexcept {
-        return task_work != map::kNoField || spin_lock != map::kNoField;
+        return task_work != map::kNoField || spin_lock != map::kNoField ||
+               res_spin_lock != map::kNoField;
     }
 };
 
@@ -60,9 +62,14 @@ public:
     /// Name of the function with this id; empty if there is none.
     /// Context: task.
     [[nodiscard]] std::string function_name(std::uint32_t type_id) const;
-    /// The special fields of a value, nested structs included. None at all if one kind occurs twice
-    /// (an array of them counts), as in the kernel; misaligned ones are plain data.
+    /// 0, or what the kernel says when it is to load these types: structs with a bpf_spin_lock
+    /// among their members are looked at then, whether a map uses them or not. -E2BIG: two of them;
+    /// -EINVAL: a bpf_res_spin_lock besides; -EFAULT: it is misaligned, or not of its size.
     /// Context: task.
+    [[nodiscard]] int check_locks() const;
+    /// The special fields of a value, nested structs included. None at all if one kind occurs twice
+    /// (an array of them counts) or there are locks of both kinds, as in the kernel; misaligned
+    /// ones are plain data. Context: task.
     [[nodiscard]] SpecialFields special_fields(std::uint32_t value_type_id) const;
 
 private:

@@ -44,12 +44,6 @@ bool types_fit(const BtfObject& btf, const union bpf_attr& attr) {
     if (attr.map_type == BPF_MAP_TYPE_BLOOM_FILTER) {
         return attr.btf_key_type_id == 0;
     }
-    if (attr.map_type == BPF_MAP_TYPE_LPM_TRIE) {
-        const btf_type* key = btf__type_by_id(btf.types(), attr.btf_key_type_id);
-        if (key == nullptr || !btf_is_struct(key)) {
-            return false;
-        }
-    }
     return attr.btf_key_type_id != 0 && btf.size_of(attr.btf_key_type_id) == attr.key_size;
 }
 
@@ -165,11 +159,19 @@ long map_create(const Command& command) {
         if (fields.any() && (attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
             return -EACCES;
         }
+        // Special fields, which this kind does not hold, are refused before.
+        const btf_type* key = btf__type_by_id(btf->types(), attr.btf_key_type_id);
+        if (attr.map_type == BPF_MAP_TYPE_LPM_TRIE && !fields.any() &&
+            (key == nullptr || !btf_is_struct(key))) {
+            return refuse(-EINVAL,
+                          std::string("map '") + spec.name + "': its key's type is no struct");
+        }
         spec.btf_id = btf->id();
         spec.btf_key_type_id = attr.btf_key_type_id;
         spec.btf_value_type_id = attr.btf_value_type_id;
         spec.task_work_offset = fields.task_work;
         spec.spin_lock_offset = fields.spin_lock;
+        spec.res_spin_lock_offset = fields.res_spin_lock;
     }
 
     // Its errors come behind those of everything else.
@@ -188,6 +190,10 @@ long map_create(const Command& command) {
         return refuse(negative_errno(created.error().code), created.error().text);
     }
     map::Map& map = **created;
+    if (attr.map_type == BPF_MAP_TYPE_STACK_TRACE && btf != nullptr) {
+        map::put_reference(map);
+        return kNotSupported;  // has no types
+    }
     if ((attr.map_flags & kTokenFlag) != 0) {
         // Looked at last, and no descriptor of ours is a token.
         map::put_reference(map);
@@ -286,7 +292,7 @@ long map_freeze(const Command& command) {
         return error;
     }
     map::Map& map = object->map();
-    if (map.task_work_offset != map::kNoField || map.spin_lock_offset != map::kNoField) {
+    if (map::has_special_fields(map)) {
         return kNotSupported;
     }
     if (!object->may_write()) {

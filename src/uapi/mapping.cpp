@@ -182,9 +182,8 @@ std::int64_t map_object(const MapObject& object, void* address, std::size_t size
                         int flags, off_t offset) {
     map::Map& map = object.map();
     const bool writable = (protection & PROT_WRITE) != 0;
-    const bool special =
-        map.task_work_offset != map::kNoField || map.spin_lock_offset != map::kNoField;
-    if ((map.type != BPF_MAP_TYPE_ARRAY && map.type != BPF_MAP_TYPE_RINGBUF) || special) {
+    if ((map.type != BPF_MAP_TYPE_ARRAY && map.type != BPF_MAP_TYPE_RINGBUF) ||
+        map::has_special_fields(map)) {
         return negative_errno(errc_kernel_notsupp);
     }
     const int sharing = flags & MAP_TYPE;

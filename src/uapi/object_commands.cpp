@@ -216,6 +216,12 @@ long btf_load(const Command& command) {
     if (btf == nullptr) {
         return log.finish("malformed BTF\n", refuse(-EINVAL, "the BTF is malformed"));
     }
+    if (const int error = btf->check_locks(); error != 0) {
+        return log.finish("a struct's bpf_spin_lock is not as it must be\n",
+                          refuse(error,
+                                 "a struct of the BTF has more than one lock, or one that is "
+                                 "misaligned or of another size"));
+    }
     if (const long result = log.finish("", 0); result != 0) {
         return result;
     }

@@ -27,6 +27,7 @@ public:
         u64 = btf__add_int(types_, "unsigned long long", 8, 0);
         task_work = structure("bpf_task_work", 8, {{"__opaque", u64, 0}});
         spin_lock = structure("bpf_spin_lock", 4, {{"val", u32, 0}});
+        res_spin_lock = structure("bpf_res_spin_lock", 4, {{"val", u32, 0}});
     }
     ~TestTypes() {
         if (descriptor_ >= 0) {
@@ -67,6 +68,7 @@ public:
     int u64;
     int task_work;
     int spin_lock;
+    int res_spin_lock;
 
 private:
     btf* types_;

@@ -61,6 +61,14 @@ struct bpf_wq {
 #endif
 
 #ifndef __VMLINUX_H__
+/// A resilient spin lock in a map value: at most one, and then no bpf_spin_lock. Opaque; in no UAPI
+/// header.
+struct bpf_res_spin_lock {
+    __u32 val;
+} __attribute__((aligned(4)));
+#endif
+
+#ifndef __VMLINUX_H__
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 /// The part of an address space that a program may read; offsets are relocated at load (CO-RE).
@@ -162,6 +170,27 @@ extern void bpf_task_release(struct task_struct* p) __ksym __weak;
 /// Context: any.
 extern void bpf_rcu_read_lock(void) __ksym __weak;
 extern void bpf_rcu_read_unlock(void) __ksym __weak;
+
+/// Takes a lock, or says that it cannot be had; the result must be looked at. Between lock and
+/// unlock no helper or kernel function may be called but these four; several locks are given back
+/// in the opposite order, all before the program ends. Errors:
+///   -EDEADLK    this thread holds it already (also what the event has interrupted), or its holder
+///               waits for one that this thread holds
+///   -ETIMEDOUT  not free for 250 ms; on taskwork 100 us in the program of an event
+/// Linux 6.15 and later, which refuses maps with such a lock to programs of perf events; taskwork
+/// does not.
+/// Context: any.
+extern int bpf_res_spin_lock(struct bpf_res_spin_lock* lock) __ksym __weak;
+/// Context: any.
+extern void bpf_res_spin_unlock(struct bpf_res_spin_lock* lock) __ksym __weak;
+/// The same, and keeps interrupts away meanwhile where there are any. `flags` is a variable of the
+/// program, filled in here and read there.
+/// Context: any.
+extern int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock* lock,
+                                     unsigned long* flags) __ksym __weak;
+/// Context: any.
+extern void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock* lock,
+                                           unsigned long* flags) __ksym __weak;
 
 // ---- Wrappers -----------------------------------------------------------------------------------
 

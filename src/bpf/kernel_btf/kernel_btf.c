@@ -33,6 +33,14 @@ struct bpf_task_work {
     taskwork_u64 __opaque;
 } __attribute__((aligned(8)));
 
+struct bpf_spin_lock {
+    taskwork_u32 val;
+};
+
+struct bpf_res_spin_lock {
+    taskwork_u32 val;
+};
+
 struct bpf_timer {
     taskwork_u64 __opaque[2];
 } __attribute__((aligned(8)));
@@ -123,10 +131,25 @@ KFUNC void bpf_rcu_read_lock(void) {}
 
 KFUNC void bpf_rcu_read_unlock(void) {}
 
+// ---- Locks --------------------------------------------------------------------------------------
+
+KFUNC int bpf_res_spin_lock(struct bpf_res_spin_lock* lock) { return 0; }
+
+KFUNC void bpf_res_spin_unlock(struct bpf_res_spin_lock* lock) {}
+
+KFUNC int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock* lock,
+                                    unsigned long* flags__irq_flag) {
+    return 0;
+}
+
+KFUNC void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock* lock,
+                                          unsigned long* flags__irq_flag) {}
+
 /// Not a kfunc: names the types that no kfunc mentions, so that they are in the BTF.
 __attribute__((noinline, used)) int taskwork_kernel_btf_keep(struct bpf_perf_event_data* event,
                                                              struct bpf_timer* timer,
                                                              struct bpf_wq* work_queue,
+                                                             struct bpf_spin_lock* spin_lock,
                                                              struct mm_struct* mm) {
     return 0;
 }
