@@ -313,7 +313,7 @@ TEST_F(SpinLocks, forbid_calls_while_they_are_held) {
                FaultKind::call_under_lock, 5);
 }
 
-TEST_F(SpinLocks, forbid_to_schedule_while_they_are_held) {
+TEST_F(SpinLocks, K114_forbid_to_schedule_while_they_are_held) {
     for (const bool resilient : {false, true}) {
         const map::Map& map = resilient ? *resilient_ : *spin_;
         Program& scheduling =

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "map/spin_lock.hpp"
 
-#include <sys/syscall.h>
-
 #include "base/assert.hpp"
-#include "base/raw_system_call.hpp"
 #include "map/map.hpp"
 #include "sync/arena.hpp"
 #include "task/run_point.hpp"
@@ -146,7 +143,7 @@ std::errc SpinLocks::wait(task::Task& self, LockWord& word, std::uint64_t timeou
             __builtin_ia32_pause();
         }
         if (may_yield && word.load(std::memory_order_relaxed) != 0) {
-            raw_system_call(SYS_sched_yield);
+            platform::yield();
         }
     }
 }

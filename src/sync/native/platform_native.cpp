@@ -72,6 +72,8 @@ void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept {
     raw_system_call(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
 }
 
+void yield() noexcept { raw_system_call(SYS_sched_yield); }
+
 bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept {
     return raw_system_call(SYS_tgkill, pid, tid, 0) == -ESRCH;
 }

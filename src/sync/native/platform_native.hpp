@@ -184,6 +184,9 @@ int futex_wait(const Atomic<std::uint32_t>& word, std::uint32_t expected,
 /// Wakes up to `count` waiters.
 void futex_wake(Atomic<std::uint32_t>& word, int count) noexcept;
 
+/// Lets another thread have the processor.
+void yield() noexcept;
+
 /// Whether the thread or process has ended, as far as its id tells (which may be another's by now).
 bool thread_is_gone(std::int32_t pid, std::int32_t tid) noexcept;
 bool process_is_gone(std::int32_t pid) noexcept;
