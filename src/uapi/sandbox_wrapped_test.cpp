@@ -53,7 +53,9 @@ bool refuse_process_vm(unsigned error) {
 
 /// 0, or the number of the step that failed. `process_vm_error`: 0, or how it is refused.
 int whole_life(unsigned process_vm_error) {
-    if (getuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) {
+    // The folders above the objects may be root's alone, as /root is: they are found from here.
+    if (chdir(TASKWORK_TEST_BPF_DIR) != 0 ||
+        (getuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0))) {
         return 1;
     }
     if (!kill_at_bpf() || (process_vm_error != 0 && !refuse_process_vm(process_vm_error))) {
@@ -65,13 +67,13 @@ int whole_life(unsigned process_vm_error) {
         return 3;
     }
     for (const char* name : {"uapi_probe", "sampler", "check_ringbuf"}) {
-        TestObject object(name);
+        TestObject object(name, ".");
         if (object.load() != 0 || !libbpf_log.empty()) {
             std::fprintf(stderr, "%s: %s%s\n", name, libbpf_log.c_str(), last_diagnosis().c_str());
             return 4;
         }
     }
-    TestObject object("uapi_probe");
+    TestObject object("uapi_probe", ".");
     struct {
         std::int32_t target;
         std::int32_t result;

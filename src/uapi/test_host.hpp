@@ -69,9 +69,8 @@ private:
 /// A BPF object of the build, by name.
 class TestObject {
 public:
-    explicit TestObject(const std::string& name)
-        : object_(bpf_object__open_file((TASKWORK_TEST_BPF_DIR "/" + name + ".bpf.o").c_str(),
-                                        nullptr)) {
+    explicit TestObject(const std::string& name, const std::string& folder = TASKWORK_TEST_BPF_DIR)
+        : object_(bpf_object__open_file((folder + "/" + name + ".bpf.o").c_str(), nullptr)) {
         if (object_ == nullptr) {
             throw std::runtime_error("cannot open " + name + ": " + libbpf_log);
         }
