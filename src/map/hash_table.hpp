@@ -39,9 +39,8 @@
 // an insertion prefers those of its own.
 //
 //   HT.4  A referenced element is evicted only if the kSparedMax that the hand has met before it
-//   were
-//         referenced, too, or of other lists.
-//         An insertion under way holds its room already: one that interrupts it may evict early.
+//         were referenced, too, or of other lists. An insertion under way holds its room already,
+//         a deletion still: an insertion that interrupts one may evict early.
 //   HT.5  An insertion is refused (-ENOMEM) only if no element is free (as in any table), or if all
 //         that the map has room for are being inserted, by others and by the code that it
 //         interrupts.

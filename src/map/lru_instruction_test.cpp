@@ -77,20 +77,26 @@ bool may_follow(const Content& start, const Operation& first, const Operation& s
     return false;
 }
 
-/// An insertion under way holds the room that it is about to use: one that interrupts it evicts
-/// though the map is not full, and in vain if both are of the same key.
+/// An insertion under way holds the room that it is about to use, and a deletion the room that it
+/// is about to give back: an insertion that interrupts one evicts though the map is not full, and
+/// in vain if both insertions are of the same key.
 bool may_have_evicted_early(const Content& start, const Operation& body, const Operation& event,
                             const Content& found) {
-    const auto inserts = [&start](const Operation& operation) {
-        return operation.kind <= Operation::Kind::put_present && start.count(operation.key) == 0;
+    const auto puts = [](const Operation& operation) {
+        return operation.kind == Operation::Kind::put || operation.kind == Operation::Kind::put_new;
     };
-    if (!inserts(body) || !inserts(event)) {
+    const bool event_inserts =
+        puts(event) && (start.count(event.key) == 0 || event.key == body.key);
+    const bool body_inserts = puts(body) && start.count(body.key) == 0;
+    const bool body_deletes = body.kind == Operation::Kind::erase && start.count(body.key) != 0;
+    if (!event_inserts || (!body_inserts && !body_deletes)) {
         return false;
     }
     for (const auto& [victim, value] : start) {
         Content rest = start;
         rest.erase(victim);
-        if (may_follow(rest, event, body, found)) {
+        if (may_follow(rest, event, body, found) ||
+            (body_deletes && may_follow(rest, body, event, found))) {
             return true;
         }
     }
