@@ -314,17 +314,9 @@ TEST_P(FullLru, says_how_many_entries_it_has) {
         int ours = -1;
         int kernel = -1;
         ASSERT_NO_FATAL_FAILURE(make(shape, ours, kernel));
-        const auto entries_of = [](Bpf bpf, int map) {
-            bpf_map_info info{};
-            bpf_attr attr;
-            std::memset(&attr, 0, sizeof attr);
-            attr.info.bpf_fd = static_cast<std::uint32_t>(map);
-            attr.info.info = reinterpret_cast<std::uintptr_t>(&info);
-            attr.info.info_len = sizeof info;
-            EXPECT_EQ(bpf(BPF_OBJ_GET_INFO_BY_FD, attr), 0);
-            return info.max_entries;
-        };
-        EXPECT_EQ(entries_of(our_bpf, ours), entries_of(kernel_bpf, kernel)) << entries;
+        EXPECT_EQ(info_of<bpf_map_info>(our_bpf, ours).max_entries,
+                  info_of<bpf_map_info>(kernel_bpf, kernel).max_entries)
+            << entries;
     }
 }
 

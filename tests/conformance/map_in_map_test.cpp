@@ -100,16 +100,7 @@ protected:
         answer.value = translated;
         return answer;
     }
-    static std::uint32_t id_of(Bpf bpf, int map) {
-        bpf_map_info info{};
-        bpf_attr attr;
-        std::memset(&attr, 0, sizeof attr);
-        attr.info.bpf_fd = static_cast<std::uint32_t>(map);
-        attr.info.info = reinterpret_cast<std::uintptr_t>(&info);
-        attr.info.info_len = sizeof info;
-        EXPECT_EQ(bpf(BPF_OBJ_GET_INFO_BY_FD, attr), 0);
-        return info.id;
-    }
+    static std::uint32_t id_of(Bpf bpf, int map) { return info_of<bpf_map_info>(bpf, map).id; }
     void keep(long ours, long kernel) {
         ours_.push_back(static_cast<int>(ours));
         kernel_.push_back(static_cast<int>(kernel));

@@ -144,6 +144,31 @@ inline Answer ask(Bpf bpf, int map, const Request& request) {
     return answer;
 }
 
+/// What BPF_OBJ_GET_INFO_BY_FD says of a map or program; Info is the kernel's structure.
+template <class Info>
+Info info_of(Bpf bpf, int descriptor) {
+    Info info{};
+    bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.info.bpf_fd = static_cast<std::uint32_t>(descriptor);
+    attr.info.info = reinterpret_cast<std::uintptr_t>(&info);
+    attr.info.info_len = sizeof info;
+    EXPECT_EQ(bpf(BPF_OBJ_GET_INFO_BY_FD, attr), 0);
+    return info;
+}
+
+/// A command on an entry of an array whose values are descriptors.
+inline Request on_entry(int command, std::uint32_t index, int fd = 0, std::uint64_t flags = 0) {
+    Request request;
+    request.command = command;
+    request.key.resize(4);
+    std::memcpy(request.key.data(), &index, 4);
+    request.value.resize(4);
+    std::memcpy(request.value.data(), &fd, 4);
+    request.flags = flags;
+    return request;
+}
+
 class MapsOfBoth : public uapi::HostTest {
 protected:
     void SetUp() override {

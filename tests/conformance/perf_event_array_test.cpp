@@ -47,16 +47,6 @@ protected:
         }
         MapsOfBoth::TearDown();
     }
-    static Request with(int command, std::uint32_t index, int fd = 0, std::uint64_t flags = 0) {
-        Request request;
-        request.command = command;
-        request.key.resize(4);
-        std::memcpy(request.key.data(), &index, 4);
-        request.value.resize(4);
-        std::memcpy(request.value.data(), &fd, 4);
-        request.flags = flags;
-        return request;
-    }
     std::vector<int> our_events_;
     std::vector<int> kernel_events_;
 };
@@ -87,13 +77,14 @@ TEST_F(PerfEventArrays, give_the_same_answers) {
             const std::size_t number = random() % our_fds.size();
             const std::uint64_t flags = random() % 8 == 0 ? random() % 5 : 0;
             const Answer expected =
-                ask(kernel_bpf, kernel, with(command, index, kernel_fds[number], flags));
-            const Answer answer = ask(our_bpf, ours, with(command, index, our_fds[number], flags));
+                ask(kernel_bpf, kernel, on_entry(command, index, kernel_fds[number], flags));
+            const Answer answer =
+                ask(our_bpf, ours, on_entry(command, index, our_fds[number], flags));
             ASSERT_EQ(answer.result, expected.result)
                 << "seed " << seed << ", operation " << i << ": command " << command << ", index "
                 << index << ", event " << number << ", flags " << flags;
-            ASSERT_EQ(answer.key == with(command, index).key,
-                      expected.key == with(command, index).key);
+            ASSERT_EQ(answer.key == on_entry(command, index).key,
+                      expected.key == on_entry(command, index).key);
         }
     }
 }

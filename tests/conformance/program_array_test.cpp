@@ -28,24 +28,7 @@ protected:
         return static_cast<int>(bpf(BPF_PROG_LOAD, attr));
     }
     static std::uint32_t id_of(Bpf bpf, int program) {
-        bpf_prog_info info{};
-        bpf_attr attr;
-        std::memset(&attr, 0, sizeof attr);
-        attr.info.bpf_fd = static_cast<std::uint32_t>(program);
-        attr.info.info = reinterpret_cast<std::uintptr_t>(&info);
-        attr.info.info_len = sizeof info;
-        EXPECT_EQ(bpf(BPF_OBJ_GET_INFO_BY_FD, attr), 0);
-        return info.id;
-    }
-    static Request with(int command, std::uint32_t index, int fd = 0, std::uint64_t flags = 0) {
-        Request request;
-        request.command = command;
-        request.key.resize(4);
-        std::memcpy(request.key.data(), &index, 4);
-        request.value.resize(4);
-        std::memcpy(request.value.data(), &fd, 4);
-        request.flags = flags;
-        return request;
+        return info_of<bpf_prog_info>(bpf, program).id;
     }
 };
 
@@ -85,8 +68,8 @@ TEST_F(ProgramArrays, give_the_same_answers) {
         const std::size_t number = i == 0 ? 0 : random() % our_fds.size();
         const std::uint64_t flags = random() % 8 == 0 ? random() % 4 : 0;
         const Answer expected =
-            ask(kernel_bpf, kernel, with(command, index, kernel_fds[number], flags));
-        const Answer answer = ask(our_bpf, ours, with(command, index, our_fds[number], flags));
+            ask(kernel_bpf, kernel, on_entry(command, index, kernel_fds[number], flags));
+        const Answer answer = ask(our_bpf, ours, on_entry(command, index, our_fds[number], flags));
         if (command == BPF_MAP_LOOKUP_ELEM) {
             ASSERT_EQ(numbered(our_bpf, our_fds, answer),
                       numbered(kernel_bpf, kernel_fds, expected));
@@ -119,7 +102,7 @@ TEST_F(ProgramArrays, keep_their_programs_until_the_last_user_leaves) {
     ASSERT_NO_FATAL_FAILURE(make({"", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4}, ours, kernel));
     const int fd = program(our_bpf, BPF_PROG_TYPE_PERF_EVENT);
     const std::uint32_t id = id_of(our_bpf, fd);
-    ASSERT_EQ(ask(our_bpf, ours, with(BPF_MAP_UPDATE_ELEM, 1, fd)).result, 0);
+    ASSERT_EQ(ask(our_bpf, ours, on_entry(BPF_MAP_UPDATE_ELEM, 1, fd)).result, 0);
     close(fd);
     task::Worker::synchronize();
     EXPECT_EQ(by_id(id), 0);
