@@ -624,6 +624,7 @@ TEST_F(TaskWorkTest, a_death_at_any_instant_leaves_counts_balanced_and_contexts_
     task::TargetThread sleeper;
     std::uint32_t random = 4711;
     for (int round = 0; round < 60; ++round) {
+        const std::uint64_t before = totals().scheduled;
         const pid_t child = ::fork();
         if (child == 0) {
             task::join_process("child");
@@ -638,6 +639,9 @@ TEST_F(TaskWorkTest, a_death_at_any_instant_leaves_counts_balanced_and_contexts_
             }
         }
         random = random * 1664525U + 1013904223U;
+        if (round % 2 == 1) {  // the others may die before they are members
+            wait_until([&] { return totals().scheduled > before; });
+        }
         ::usleep(1000 + (random >> 20));
         ::kill(child, SIGKILL);
         ASSERT_EQ(::waitpid(child, nullptr, 0), child);
