@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "defer/context.hpp"
+#include "defer/test_works.hpp"
 #include "sync/arena.hpp"
 #include "task/test_domain.hpp"
 
@@ -411,9 +412,11 @@ TEST_F(TaskWorkTest, TW1_what_the_scheduler_did_before_is_visible_to_the_callbac
     Value& value = shared_->values[0];
     for (std::uint64_t round = 1; round <= 2000; ++round) {
         plain = round;
-        ASSERT_EQ(schedule_on(value, target.load(std::memory_order_acquire), Notify::none),
+        ASSERT_EQ(schedule_when_free([&] {
+                      return schedule_on(value, target.load(std::memory_order_acquire),
+                                         Notify::none);
+                  }),
                   no_error);
-        // The slot is free for the next round once the callback has ended.
         wait_until([&] { return totals().ran == round; });
     }
     stop.store(1, std::memory_order_release);

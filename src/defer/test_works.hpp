@@ -20,6 +20,15 @@
 
 namespace taskwork::defer {
 
+/// What `schedule` answers once it is not busy: a round is counted as run a little before its slot
+/// is free for the next.
+template <typename Schedule>
+std::errc schedule_when_free(Schedule schedule) {
+    std::errc error = std::errc::device_or_resource_busy;
+    task::wait_until([&] { return (error = schedule()) != std::errc::device_or_resource_busy; });
+    return error;
+}
+
 /// A value with a slot, as a map element has one, and what its callback saw.
 struct alignas(64) TestValue {
     Slot slot;
