@@ -16,11 +16,14 @@ STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/map/map_operations_instruction_test src/map/map_lru_instruction_test \
     src/library/library_every_instruction_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
-# Random commands of bpf(2) to maps here and in the kernel: a thousand scripts a kind (needs root).
+# Random commands of bpf(2) to maps here and in the kernel: a thousand scripts of ten thousand a kind
+# (needs root), JOBS kinds at a time.
 SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
-    tests/conformance_perf_event_array_test
-# Maps under threads and events: histories, and a minute for each kind.
+    tests/conformance_perf_event_array_test tests/conformance_program_array_test \
+    tests/conformance_map_in_map_test
+# Maps under threads and events: histories, and a minute for each kind; the latter with sanitizers too.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
+SANITIZED := tests/maps_stress_test
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
@@ -41,16 +44,24 @@ test: dev  ## build and run all tests (about five minutes)
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
-prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction; storms
+prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction; storms; faults
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
 	cmake --preset release
-	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS) $(MAPS))
+	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS) $(MAPS) $(SCRIPTS))
 	@set -e; for test in $(STEPPED) $(STORMS) $(MAPS); do \
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
-	@set -e; for test in $(STORMS) $(SCRIPTS); do \
+	@set -e; for test in $(SCRIPTS); do echo "== release: $$test"; seq 0 $$(($(JOBS) - 1)) | \
+	    TASKWORK_PROVE=1 GTEST_TOTAL_SHARDS=$(JOBS) xargs -P $(JOBS) -I{} \
+	    env GTEST_SHARD_INDEX={} build/release/$$test; done
+	@set -e; for preset in asan tsan; do cmake --preset $$preset; \
+	    cmake --build --preset $$preset --target $(notdir $(SANITIZED)); \
+	    for test in $(SANITIZED); do \
+	        echo "== $$preset: $$test"; TASKWORK_PROVE=1 build/$$preset/$$test; done; done
+	@set -e; for test in $(STORMS); do \
 	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
 	build/dev/tests/explore/explore --large --budget 300
+	tools/mutants.sh --build build/dev --jobs $(JOBS)
 
 mutants: dev  ## faults put into the core one at a time, which the explorer must catch
 	tools/mutants.sh --build build/dev --jobs $(JOBS)
