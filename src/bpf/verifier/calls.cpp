@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls of helpers and of functions of the program.
+#include "bpf/helpers.hpp"
+
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "bpf/kfuncs.hpp"
+#include "bpf/verifier/walk.hpp"
+
+namespace taskwork::bpf::verifier {
+
+namespace {
+
+constexpr std::int64_t kErrnoMax = 4095;
+
+bool has_lookup(const MapInfo& map) {
+    switch (map.type) {
+    case BPF_MAP_TYPE_RINGBUF:
+    case BPF_MAP_TYPE_STACK_TRACE:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+        return false;
+    default:
+        return true;
+    }
+}
+
+bool has_walk(const MapInfo& map) {
+    switch (map.type) {
+    case BPF_MAP_TYPE_ARRAY:
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+}  // namespace
+
+// ---- Functions of the program -------------------------------------------------------------------
+
+bool Walk::call(bool& ended) {
+    const bpf_insn& at = insn();
+    const auto kind = static_cast<CallKind>(at.src_reg);
+    const bool nowhere = kind != CallKind::subprogram && at.imm == kCallNowhere;
+    const bool allowed_under_lock =
+        kind == CallKind::subprogram ||
+        (!nowhere &&
+         (kind == CallKind::helper ? helper(at.imm).under_lock : kfunc(at.imm).under_lock));
+    if (!allowed_under_lock && state_.holds_lock()) {
+        return refuse(EINVAL, "function calls are not allowed while holding a lock");
+    }
+    if (nowhere) {
+        return kind == CallKind::helper
+                   ? refuse(EINVAL, "invalid func unknown#%d", kPoisonedCall)
+                   : refuse(EINVAL, "calling kernel function <unknown> is not allowed");
+    }
+    switch (kind) {
+    case CallKind::subprogram:
+        return call_function(structure_.function_at(callee_of(at, insn_)));
+    case CallKind::kfunc:
+        return call_kfunc(at.imm);
+    case CallKind::helper:
+        break;
+    }
+    const std::uint32_t here = insn_;
+    if (!call_helper(at.imm)) {
+        return false;
+    }
+    if (insn_ == here) {
+        ++insn_;
+    }
+    ended = false;
+    return true;
+}
+
+bool Walk::call_function(std::uint32_t number) {
+    const Function& function = structure_.functions[number];
+    if (function.is_global()) {
+        return call_global(number);
+    }
+    if (state_.frames.size() == kFramesMax) {
+        return refuse(E2BIG, "the call stack of %u frames is too deep", kFramesMax + 1);
+    }
+    Frame callee;
+    callee.function = number;
+    callee.kind = FrameKind::called;
+    callee.call_site = insn_;
+    for (unsigned i = BPF_REG_1; i <= BPF_REG_5; ++i) {
+        callee.registers[i] = reg(i);
+    }
+    callee.registers[BPF_REG_10] = Register::pointer(Type::stack);
+    callee.registers[BPF_REG_10].frame = static_cast<std::uint8_t>(state_.frames.size());
+    forget_arguments();
+    state_.frames.push_back(std::move(callee));
+    state_.written[state_.depth()] = 0;
+    insn_ = function.begin;
+    return true;
+}
+
+bool Walk::call_global(std::uint32_t number) {
+    Function& function = structure_.functions[number];
+    if (state_.holds_lock()) {
+        return refuse(EINVAL,
+                      "global function calls are not allowed while holding a lock, use static "
+                      "function instead");
+    }
+    for (unsigned i = 0; i < function.info->arguments.size() && i < 5; ++i) {
+        const unsigned number_of = BPF_REG_1 + i;
+        const Register& argument = reg(number_of);
+        const ArgumentInfo& wanted = function.info->arguments[i];
+        const auto fails = [&] {
+            note("Caller passes invalid args into func#%u ('%s')", number, function.name());
+        };
+        if (!may_read(number_of)) {
+            return false;
+        }
+        switch (wanted.kind) {
+        case ArgumentInfo::Kind::scalar:
+            if (!argument.is_scalar()) {
+                fails();
+                return refuse(EINVAL, "R%u is not a scalar", number_of);
+            }
+            break;
+        case ArgumentInfo::Kind::context:
+            if (argument.type != Type::context) {
+                fails();
+                return refuse(EINVAL, "R%u expects pointer to ctx", number_of);
+            }
+            break;
+        case ArgumentInfo::Kind::memory: {
+            if (wanted.non_null && (argument.or_null || argument.is_null())) {
+                fails();
+                return refuse(EINVAL, "R%u may be NULL", number_of);
+            }
+            if (argument.is_null()) {
+                break;
+            }
+            // One that may be null is judged as what it is otherwise.
+            const Register as_is = argument;
+            reg(number_of).or_null = false;
+            if (!check_memory_argument(number_of, wanted.size, Access::read, false) ||
+                !check_memory_argument(number_of, wanted.size, Access::write, false)) {
+                return false;
+            }
+            reg(number_of) = as_is;
+            break;
+        }
+        case ArgumentInfo::Kind::unsupported:
+            return refuse(EINVAL, "Arg#%u type in %s() is not supported yet.", i, function.name());
+        }
+    }
+    if (input_.log_level != 0) {
+        print(text_of("Func#%u ('%s') is global and assumed valid.", number, function.name()));
+    }
+    apply_writes();
+    function.is_called_global = true;
+    forget_arguments();
+    if (!function.info->returns_nothing) {
+        reg(BPF_REG_0) = Register::unknown();
+    }
+    ++insn_;
+    return true;
+}
+
+// ---- Helpers ------------------------------------------------------------------------------------
+
+bool Walk::call_helper(std::int32_t id) {
+    const Prototype& prototype = prototype_of(id);
+    const std::string name = helper_name(id);
+    if (!prototype.known ||
+        (id == BPF_FUNC_get_attach_cookie && input_.type == BPF_PROG_TYPE_SYSCALL)) {
+        return refuse(EINVAL, "program of this type cannot use helper %s", name.c_str());
+    }
+    if (helper(id).sleepable) {
+        if (!state_.may_sleep) {
+            return refuse(EINVAL, "helper call might sleep in a non-sleepable prog");
+        }
+        if (state_.rcu_locks != 0) {
+            return refuse(EINVAL, "sleepable helper %s in rcu_read_lock region", name.c_str());
+        }
+        if (state_.holds(HeldKind::irq_flag)) {
+            return refuse(EINVAL, "sleepable helper %s in IRQ-disabled region", name.c_str());
+        }
+    }
+    Call call;
+    call.name = name.c_str();
+    writes_.clear();
+    for (unsigned i = 0; i < 5 && prototype.arguments[i] != Argument::none; ++i) {
+        if (!check_argument(prototype, i, id, call)) {
+            return false;
+        }
+    }
+    if (call.map != nullptr && !check_map_kind(call, id)) {
+        return false;
+    }
+    if (id == BPF_FUNC_spin_lock || id == BPF_FUNC_spin_unlock) {
+        if (!(id == BPF_FUNC_spin_lock ? lock(BPF_REG_1, false, false)
+                                       : unlock(BPF_REG_1, false, false))) {
+            return false;
+        }
+    }
+    apply_writes();
+    if (call.released != 0 && !release(call.released)) {
+        return false;
+    }
+    if (structure_.calls_back[insn_]) {
+        bool ended = false;
+        return call_back(id, call, ended);
+    }
+    forget_arguments();
+    return set_result(prototype, id, call);
+}
+
+bool Walk::check_map_kind(const Call& call, std::int32_t id) {
+    const MapInfo& map = *call.map;
+    bool fits = true;
+    switch (id) {
+    case BPF_FUNC_ringbuf_output:
+    case BPF_FUNC_ringbuf_reserve:
+    case BPF_FUNC_ringbuf_query:
+        fits = map.type == BPF_MAP_TYPE_RINGBUF;
+        break;
+    case BPF_FUNC_get_stackid:
+        fits = map.type == BPF_MAP_TYPE_STACK_TRACE;
+        break;
+    case BPF_FUNC_perf_event_output:
+        fits = map.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+        break;
+    case BPF_FUNC_map_pop_elem:
+        fits = map.type == BPF_MAP_TYPE_QUEUE || map.type == BPF_MAP_TYPE_STACK;
+        break;
+    case BPF_FUNC_map_push_elem:
+    case BPF_FUNC_map_peek_elem:
+        fits = map.type == BPF_MAP_TYPE_QUEUE || map.type == BPF_MAP_TYPE_STACK ||
+               map.type == BPF_MAP_TYPE_BLOOM_FILTER;
+        break;
+    case BPF_FUNC_map_lookup_percpu_elem:
+        fits = map.type == BPF_MAP_TYPE_PERCPU_ARRAY || map.type == BPF_MAP_TYPE_PERCPU_HASH ||
+               map.type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+        break;
+    case BPF_FUNC_for_each_map_elem:
+        if (!has_walk(map) && map.inner == nullptr && has_lookup(map)) {
+            return refuse(ENOTSUP, "callback function not allowed for map");
+        }
+        fits = has_walk(map);
+        break;
+    case BPF_FUNC_map_lookup_elem:
+        fits = has_lookup(map);
+        break;
+    default:
+        fits = has_lookup(map) && map.inner == nullptr;
+        break;
+    }
+    if (!fits) {
+        return refuse(EINVAL, "cannot pass map_type %u into func %s", map.type, call.name);
+    }
+    const bool writes = id == BPF_FUNC_map_update_elem || id == BPF_FUNC_map_delete_elem ||
+                        id == BPF_FUNC_map_push_elem || id == BPF_FUNC_map_pop_elem;
+    if (writes && (map.flags & BPF_F_RDONLY_PROG) != 0) {
+        return refuse(EACCES, "write into map forbidden");
+    }
+    return true;
+}
+
+bool Walk::set_result(const Prototype& prototype, std::int32_t id, const Call& call) {
+    Register& result = reg(BPF_REG_0);
+    switch (prototype.result) {
+    case Result::nothing:
+        return true;
+    case Result::trusted_task:
+        result = Register::pointer(Type::kernel_struct);
+        result.trust = Trust::trusted;
+        return true;
+    case Result::map_value_or_null:
+        result = Register::pointer(Type::map_value);
+        result.map = call.map;
+        result.id = new_id();
+        result.or_null = call.key < 0 || call.key >= call.map->max_entries;
+        if (call.map->task_work_offset != map::kNoField) {
+            result.map_uid = call.map_uid;
+        }
+        return true;
+    case Result::record_or_null: {
+        const std::uint32_t reference = new_id();
+        state_.held.push_back({.kind = HeldKind::reference, .id = reference, .insn = insn_});
+        result = Register::pointer(Type::record);
+        result.or_null = true;
+        result.id = reference;
+        result.reference = reference;
+        result.size = call.alloc_size;
+        return true;
+    }
+    case Result::integer:
+        break;
+    }
+    result = Register::unknown();
+    switch (id) {
+    case BPF_FUNC_get_stack:
+    case BPF_FUNC_probe_read_str:
+    case BPF_FUNC_probe_read_kernel_str:
+    case BPF_FUNC_probe_read_user_str:
+        result = Register::number(Scalar::signed_between(-kErrnoMax, call.size_max));
+        break;
+    case BPF_FUNC_get_smp_processor_id:
+        result = Register::number(
+            Scalar::between(0, static_cast<std::uint64_t>(sysconf(_SC_NPROCESSORS_CONF)) - 1));
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+// ---- References ---------------------------------------------------------------------------------
+
+bool Walk::release(std::uint32_t reference) {
+    const auto count = std::erase_if(state_.held, [reference](const Held& held) {
+        return held.kind == HeldKind::reference && held.id == reference;
+    });
+    if (count == 0) {
+        return refuse(EINVAL, "reference has not been acquired before");
+    }
+    state_.for_each_register([reference](Register& each) {
+        if (each.reference == reference) {
+            each = Register::unknown();
+        }
+    });
+    return true;
+}
+
+/// At the end of an outermost frame nothing may be held.
+bool Walk::check_leaks(const char* what) {
+    if (state_.holds_lock()) {
+        return refuse(EINVAL, "%s cannot be used inside bpf_spin_lock-ed region", what);
+    }
+    bool leaks = false;
+    for (const Held& held : state_.held) {
+        if (held.kind == HeldKind::reference) {
+            note("Unreleased reference id=%u alloc_insn=%u", held.id, held.insn);
+            leaks = true;
+        }
+    }
+    if (leaks) {
+        return refuse(EINVAL, "%s would lead to reference leak", what);
+    }
+    if (state_.holds(HeldKind::irq_flag)) {
+        return refuse(EACCES, "%s cannot be used inside bpf_local_irq_save-ed region", what);
+    }
+    if (state_.rcu_locks != 0) {
+        return refuse(EINVAL, "%s cannot be used inside bpf_rcu_read_lock-ed region", what);
+    }
+    return true;
+}
+
+}  // namespace taskwork::bpf::verifier

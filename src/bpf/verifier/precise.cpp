@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which numbers matter. A number does where the walk has used what it knows of it: to decide a
+// branch, as an offset, as a size. From there the instructions of the path are followed backwards
+// to whatever the number was computed from, through all checkpoints, which are marked; the others
+// may prune paths with any number.
+#include "bpf/verifier/walk.hpp"
+
+namespace taskwork::bpf::verifier {
+
+struct Walk::Wanted {
+    std::array<std::uint16_t, kFramesMax> registers{};
+    SlotMasks slots{};
+    [[nodiscard]] bool any() const {
+        for (unsigned i = 0; i < kFramesMax; ++i) {
+            if (registers[i] != 0 || slots[i] != 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+};
+
+namespace {
+
+constexpr std::uint16_t kArguments = 0x3e;
+
+}  // namespace
+
+/// What was wanted behind the instruction becomes what is wanted before it.
+void Walk::step_back(const Step& step, Wanted& wanted) const {
+    const bpf_insn& at = input_.insns[step.insn];
+    std::uint16_t& registers = wanted.registers[step.frame];
+    const auto dst = static_cast<std::uint16_t>(1U << at.dst_reg);
+    const auto src = static_cast<std::uint16_t>(1U << at.src_reg);
+    const bool by_register = BPF_SRC(at.code) == BPF_X;
+    const auto slot_bit =
+        step.slot == Step::kNoSlot ? std::uint64_t{0} : std::uint64_t{1} << step.slot;
+    const auto take = [&registers](std::uint16_t bit) {
+        const bool was = (registers & bit) != 0;
+        registers = static_cast<std::uint16_t>(registers & ~bit);
+        return was;
+    };
+    switch (BPF_CLASS(at.code)) {
+    case BPF_ALU:
+    case BPF_ALU64:
+        if ((registers & dst) == 0 || BPF_OP(at.code) == BPF_END || BPF_OP(at.code) == BPF_NEG) {
+            return;
+        }
+        if (BPF_OP(at.code) == BPF_MOV) {
+            take(dst);
+        }
+        registers = static_cast<std::uint16_t>(registers | (by_register ? src : 0));
+        return;
+    case BPF_LD:
+        take(dst);
+        return;
+    case BPF_LDX:
+        if (take(dst)) {
+            wanted.slots[step.slot_frame] |= slot_bit;
+        }
+        return;
+    case BPF_ST:
+        wanted.slots[step.slot_frame] &= ~slot_bit;
+        return;
+    case BPF_STX:
+        if (BPF_MODE(at.code) == kModeAtomic) {
+            if (at.imm == kAtomicLoadAcquire) {
+                if (take(dst)) {
+                    wanted.slots[step.slot_frame] |= slot_bit;
+                }
+                return;
+            }
+            if (at.imm == BPF_CMPXCHG) {
+                take(1);
+            } else if (at.imm != kAtomicStoreRelease && (at.imm & BPF_FETCH) != 0) {
+                take(src);
+            }
+            if (at.imm != kAtomicStoreRelease) {
+                return;
+            }
+        }
+        if ((wanted.slots[step.slot_frame] & slot_bit) != 0) {
+            wanted.slots[step.slot_frame] &= ~slot_bit;
+            registers |= src;
+        }
+        return;
+    default:
+        break;
+    }
+    if (BPF_OP(at.code) == BPF_CALL) {
+        const unsigned callee = step.frame + 1;
+        const bool enters =
+            at.src_reg == static_cast<unsigned>(CallKind::subprogram) &&
+            !structure_.functions[structure_.function_at(callee_of(at, step.insn))].is_global();
+        if (enters && callee < kFramesMax) {
+            registers = static_cast<std::uint16_t>((registers & ~(kArguments | 1)) |
+                                                   (wanted.registers[callee] & kArguments));
+        } else if (!step.callback) {
+            take(kArguments | 1);
+        }
+        if ((enters || step.callback) && callee < kFramesMax) {
+            wanted.registers[callee] = 0;
+            wanted.slots[callee] = 0;
+        }
+        return;
+    }
+    if (BPF_OP(at.code) == BPF_EXIT) {
+        if (step.frame != 0 && !step.callback && (wanted.registers[step.frame - 1] & 1) != 0) {
+            wanted.registers[step.frame - 1] &= static_cast<std::uint16_t>(~1U);
+            registers |= 1;
+        }
+        return;
+    }
+    // A jump: both sides of a comparison narrow each other, and whatever equals them.
+    const auto compared = static_cast<std::uint16_t>(dst | (by_register ? src : 0));
+    if (BPF_OP(at.code) != BPF_JA && ((registers & (compared | step.linked)) != 0 ||
+                                      (wanted.slots[step.frame] & step.linked_slots) != 0)) {
+        registers |= static_cast<std::uint16_t>(compared | step.linked);
+        wanted.slots[step.frame] |= step.linked_slots;
+    }
+}
+
+void Walk::make_precise(unsigned number) {
+    if (!reg(number).is_scalar()) {
+        return;
+    }
+    Wanted wanted;
+    wanted.registers[state_.depth()] = static_cast<std::uint16_t>(1U << number);
+    // The latest step is the instruction at hand.
+    make_precise(wanted, 1);
+}
+
+void Walk::make_precise(Wanted& wanted, std::size_t skipped) {
+    const std::vector<Step>* history = &state_.history;
+    for (Checkpoint* at = state_.parent;; at = at->state.parent) {
+        for (std::size_t i = history->size() - skipped; i-- > 0 && wanted.any();) {
+            step_back((*history)[i], wanted);
+        }
+        skipped = 0;
+        if (at == nullptr) {
+            return;
+        }
+        // Marked already: so is what it came from.
+        for (std::size_t f = 0; f < kFramesMax; ++f) {
+            if (f >= at->state.frames.size()) {
+                wanted.registers[f] = 0;
+                wanted.slots[f] = 0;
+                continue;
+            }
+            Frame& frame = at->state.frames[f];
+            const auto mark = [](Register& each) {
+                const bool news = each.is_scalar() && !each.precise;
+                each.precise = each.precise || news;
+                return news;
+            };
+            for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
+                if ((wanted.registers[f] >> i & 1) != 0 && !mark(frame.registers[i])) {
+                    wanted.registers[f] &= static_cast<std::uint16_t>(~(1U << i));
+                }
+            }
+            for (unsigned i = 0; i < kSlots; ++i) {
+                if ((wanted.slots[f] >> i & 1) != 0 &&
+                    (i >= frame.stack.size() || !frame.stack[i].is_spilled() ||
+                     !mark(frame.stack[i].spilled))) {
+                    wanted.slots[f] &= ~(std::uint64_t{1} << i);
+                }
+            }
+        }
+        if (!wanted.any()) {
+            return;
+        }
+        history = &at->state.history;
+    }
+}
+
+/// The path ends here because `old` covers it: what mattered to what followed `old` matters to it.
+void Walk::take_over(const Checkpoint& old) {
+    SlotMasks read{};
+    Wanted wanted;
+    for (std::size_t f = 0; f < old.state.frames.size(); ++f) {
+        const Frame& frame = old.state.frames[f];
+        const std::uint64_t looked_at = old.exact ? ~std::uint64_t{0} : old.read[f];
+        read[f] = looked_at & ~state_.written[f];
+        const std::uint16_t live = live_in_frame(state_, static_cast<unsigned>(f));
+        for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
+            const Register& each = frame.registers[i];
+            if ((live >> i & 1) != 0 && each.is_scalar() && (each.precise || old.exact)) {
+                wanted.registers[f] |= static_cast<std::uint16_t>(1U << i);
+            }
+        }
+        for (std::size_t i = 0; i < frame.stack.size(); ++i) {
+            const Slot& slot = frame.stack[i];
+            if ((looked_at >> i & 1) != 0 && slot.is_spilled() && slot.spilled.is_scalar() &&
+                (slot.spilled.precise || old.exact)) {
+                wanted.slots[f] |= std::uint64_t{1} << i;
+            }
+        }
+    }
+    merge_read(state_.parent, read);
+    if (wanted.any()) {
+        make_precise(wanted, 0);
+    }
+}
+
+}  // namespace taskwork::bpf::verifier

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/verifier/structure.hpp"
+
+#include <algorithm>
+
+#include "bpf/verifier/log.hpp"
+
+namespace taskwork::bpf::verifier {
+
+bool is_call(const bpf_insn& insn, CallKind kind) {
+    return insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == static_cast<unsigned>(kind);
+}
+
+namespace {
+
+bool is_wide(const bpf_insn& insn) { return insn.code == kLoadImmediate64; }
+bool names_function(const bpf_insn& insn) {
+    return is_call(insn, CallKind::subprogram) ||
+           (is_wide(insn) && insn.src_reg == static_cast<unsigned>(Pseudo::function));
+}
+bool is_jump(const bpf_insn& insn) {
+    return (BPF_CLASS(insn.code) == BPF_JMP || BPF_CLASS(insn.code) == BPF_JMP32) &&
+           BPF_OP(insn.code) != BPF_CALL && BPF_OP(insn.code) != BPF_EXIT;
+}
+std::uint32_t target_of(const bpf_insn& insn, std::uint32_t index) {
+    const std::int64_t offset = insn.code == (BPF_JMP32 | BPF_JA) ? insn.imm : insn.off;
+    return static_cast<std::uint32_t>(std::int64_t{index} + 1 + offset);
+}
+std::uint32_t length_of(const bpf_insn& insn) { return is_wide(insn) ? 2 : 1; }
+
+/// What follows an instruction inside its function: up to two.
+unsigned successors(const std::vector<bpf_insn>& insns, std::uint32_t index,
+                    std::uint32_t (&next)[2]) {
+    const bpf_insn& insn = insns[index];
+    if (insn.code == (BPF_JMP | BPF_EXIT)) {
+        return 0;
+    }
+    if (!is_jump(insn)) {
+        next[0] = index + length_of(insn);
+        return 1;
+    }
+    next[0] = target_of(insn, index);
+    next[1] = index + 1;
+    return BPF_OP(insn.code) == BPF_JA ? 1 : 2;
+}
+
+struct Uses {
+    unsigned read = 0;
+    unsigned written = 0;
+};
+
+Uses uses_of(const bpf_insn& insn) {
+    constexpr unsigned arguments = 0x3e;
+    const unsigned dst = 1U << insn.dst_reg;
+    const unsigned src = 1U << insn.src_reg;
+    switch (BPF_CLASS(insn.code)) {
+    case BPF_ALU:
+    case BPF_ALU64: {
+        const bool by_register = BPF_SRC(insn.code) == BPF_X && BPF_OP(insn.code) != BPF_END;
+        const bool is_mov = BPF_OP(insn.code) == BPF_MOV;
+        return {(is_mov ? 0 : dst) | (by_register ? src : 0), dst};
+    }
+    case BPF_LD:
+        return {0, dst};
+    case BPF_LDX:
+        return {src, dst};
+    case BPF_ST:
+        return {dst, 0};
+    case BPF_STX:
+        if (BPF_MODE(insn.code) != kModeAtomic) {
+            return {dst | src, 0};
+        }
+        if (insn.imm == kAtomicLoadAcquire) {
+            return {src, dst};
+        }
+        if (insn.imm == BPF_CMPXCHG) {
+            return {dst | src | 1, 1};
+        }
+        return {dst | src,
+                insn.imm != kAtomicStoreRelease && (insn.imm & BPF_FETCH) != 0 ? src : 0};
+    default:
+        if (BPF_OP(insn.code) == BPF_CALL) {
+            return {arguments, arguments | 1};
+        }
+        if (BPF_OP(insn.code) == BPF_EXIT) {
+            return {1, 0};
+        }
+        if (BPF_OP(insn.code) == BPF_JA) {
+            return {};
+        }
+        return {dst | (BPF_SRC(insn.code) == BPF_X ? src : 0), 0};
+    }
+}
+
+}  // namespace
+
+void Structure::find_functions(const Input& input) {
+    const auto count = static_cast<std::uint32_t>(input.insns.size());
+    std::vector<bool> starts(count);
+    starts[0] = true;
+    for (std::uint32_t i = 0; i < count; i += length_of(input.insns[i])) {
+        if (names_function(input.insns[i])) {
+            starts[callee_of(input.insns[i], i)] = true;
+        }
+    }
+    function_of.resize(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (starts[i]) {
+            if (!functions.empty()) {
+                functions.back().end = i;
+            }
+            functions.push_back({.begin = i, .end = count});
+        }
+        function_of[i] = static_cast<std::uint32_t>(functions.size() - 1);
+    }
+    for (const FunctionInfo& info : input.functions) {
+        if (info.insn < count && starts[info.insn]) {
+            functions[function_of[info.insn]].info = &info;
+        }
+    }
+}
+
+bool Structure::find_reachable(const Input& input, std::uint32_t& insn, std::string& reason) {
+    const auto count = static_cast<std::uint32_t>(input.insns.size());
+    std::vector<bool> reached(count);
+    std::vector<std::uint32_t> waiting{0};
+    while (!waiting.empty()) {
+        const std::uint32_t at = waiting.back();
+        waiting.pop_back();
+        if (reached[at]) {
+            continue;
+        }
+        reached[at] = true;
+        if (names_function(input.insns[at])) {
+            waiting.push_back(callee_of(input.insns[at], at));
+        }
+        std::uint32_t next[2];
+        const unsigned following = successors(input.insns, at, next);
+        for (unsigned i = 0; i < following; ++i) {
+            waiting.push_back(next[i]);
+        }
+        if (is_jump(input.insns[at])) {
+            prune_point[next[0]] = true;
+            if (following == 2) {
+                prune_point[next[1]] = true;
+            }
+        }
+        if (is_call(input.insns[at], CallKind::subprogram)) {
+            prune_point[at + 1] = true;
+        }
+        if (is_call(input.insns[at], CallKind::helper) &&
+            (input.insns[at].imm == BPF_FUNC_loop ||
+             input.insns[at].imm == BPF_FUNC_for_each_map_elem)) {
+            prune_point[at] = true;
+            calls_back[at] = true;
+        }
+    }
+    for (std::uint32_t i = 0; i < count; i += length_of(input.insns[i])) {
+        if (!reached[i]) {
+            insn = i;
+            reason = text_of("unreachable insn %u", i);
+            return false;
+        }
+    }
+    return true;
+}
+
+void Structure::find_live(const Input& input) {
+    const auto count = static_cast<std::uint32_t>(input.insns.size());
+    live.assign(count, 0);
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (std::uint32_t i = count; i-- > 0;) {
+            const bpf_insn& insn = input.insns[i];
+            if (i > 0 && is_wide(input.insns[i - 1]) && insn.code == 0) {
+                continue;  // the second half
+            }
+            std::uint32_t next[2];
+            unsigned after = 0;
+            for (unsigned n = successors(input.insns, i, next); n-- > 0;) {
+                after |= live[next[n]];
+            }
+            const Uses uses = uses_of(insn);
+            const unsigned before = (after & ~uses.written) | uses.read;
+            changed = changed || before != live[i];
+            live[i] = static_cast<std::uint16_t>(before);
+        }
+    }
+}
+
+bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& reason) {
+    prune_point.resize(input.insns.size());
+    calls_back.resize(input.insns.size());
+    find_functions(input);
+    if (!find_reachable(input, insn, reason)) {
+        return false;
+    }
+    find_live(input);
+    return true;
+}
+
+bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string& reason) const {
+    // The deepest chain below each function. Chains of more than eight have been refused by the
+    // walk; recursion, which it meets as such a chain, ends the search here too.
+    struct Search {
+        const Structure& structure;
+        const Input& input;
+        std::uint32_t& insn;
+        std::string& reason;
+
+        bool visit(std::uint32_t number, std::uint32_t above, unsigned frames) {
+            const Function& function = structure.functions[number];
+            const std::uint32_t own = (std::max(function.stack_bytes, 1U) + 15) / 16 * 16;
+            const std::uint32_t sum = above + own;
+            if (sum > kFrameBytes) {
+                insn = function.begin;
+                reason = text_of("combined stack size of %u calls is %u. Too large", frames, sum);
+                return false;
+            }
+            for (std::uint32_t i = function.begin; i < function.end;
+                 i += length_of(input.insns[i])) {
+                if (!names_function(input.insns[i])) {
+                    continue;
+                }
+                const std::uint32_t callee = structure.function_of[callee_of(input.insns[i], i)];
+                if (!is_call(input.insns[i], CallKind::subprogram) &&
+                    structure.functions[callee].is_async_callback) {
+                    continue;  // has a stack of its own
+                }
+                if (frames == kFramesMax) {
+                    insn = i;
+                    reason = text_of("the call stack of %u frames is too deep !", frames);
+                    return false;
+                }
+                if (!visit(callee, sum, frames + 1)) {
+                    return false;
+                }
+            }
+            return true;
+        }
+    };
+    Search search{*this, input, insn, reason};
+    for (std::uint32_t number = 0; number < functions.size(); ++number) {
+        if ((number == 0 || functions[number].is_async_callback) && !search.visit(number, 0, 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace taskwork::bpf::verifier

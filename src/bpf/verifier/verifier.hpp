@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The verifier: proves, before a program is run, that whatever it does is allowed, by walking all
+// its paths with what is known of each register and stack slot (as kernel/bpf/verifier.c does,
+// whose rules, limits and phrases it keeps).
+//
+//   scalar.*        what is known of a number
+//   state.*         what is known of registers, stack, references, locks at an instruction
+//   structure.*     functions, reachable code, prune points, registers that are read later
+//   walk.*          the walk over instructions and branches
+//   alu.cpp         arithmetic on numbers and pointers
+//   branch.cpp      conditional jumps
+//   memory.cpp      loads and stores by kind of pointer; stack.cpp, context.cpp
+//   calls.cpp       helpers and subprograms, by the tables of prototypes.*; arguments.cpp
+//   kfuncs.cpp      kfuncs, special fields (struct bpf_task_work, locks) among them
+//   callbacks.cpp   callbacks, called in place or later, and returns
+//   prune.cpp       states seen before; precise.cpp: which numbers matter
+//   log.*           the text
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "map/map.hpp"
+
+namespace taskwork::bpf::verifier {
+
+/// What the verifier asks of a map.
+struct MapInfo {
+    std::string name;
+    std::uint32_t type = 0;
+    std::uint32_t key_size = 0;
+    std::uint32_t value_size = 0;
+    std::uint32_t max_entries = 0;
+    std::uint32_t flags = 0;
+    std::int32_t task_work_offset = map::kNoField;
+    std::int32_t spin_lock_offset = map::kNoField;
+    std::int32_t res_spin_lock_offset = map::kNoField;
+    bool has_types = false;          ///< Created with BTF.
+    const map::Map* map = nullptr;   ///< nullptr: what the inner maps of an outer one are like.
+    const MapInfo* inner = nullptr;  ///< Maps of maps.
+};
+
+/// An argument of a global function, by its type in the BTF.
+struct ArgumentInfo {
+    enum class Kind : std::uint8_t { scalar, context, memory, unsupported };
+    Kind kind = Kind::scalar;
+    std::uint32_t size = 0;  ///< memory: bytes behind the pointer, which may be null
+    bool non_null = false;   ///< memory: declared so (arg:nonnull)
+};
+struct FunctionInfo {
+    std::uint32_t insn = 0;
+    std::string name;
+    bool is_global = false;
+    bool returns_nothing = false;
+    std::vector<ArgumentInfo> arguments;
+};
+struct LineInfo {
+    std::uint32_t insn = 0;
+    std::string file;
+    std::uint32_t line = 0;
+    std::string text;
+};
+
+struct Input {
+    /// As the loader of the object wrote them, checked for form and flow; but in instructions that
+    /// name a map (Pseudo::map_fd, map_value) `imm` is an index into `maps`, in those that name a
+    /// kfunc it is our number of it, and calls that must not be reached are kCallNowhere.
+    const std::vector<bpf_insn>& insns;
+    std::uint32_t type = 0;  ///< BPF_PROG_TYPE_*
+    bool sleepable = false;
+    std::vector<const MapInfo*> maps;
+    std::vector<FunctionInfo> functions;  ///< Sorted; may be empty.
+    std::vector<LineInfo> lines;          ///< Sorted; may be empty.
+    std::uint32_t log_level = 0;  ///< 1: the path to the error, 2: every path, 4: statistics
+};
+
+struct Statistics {
+    std::uint32_t insns_processed = 0;
+    std::uint32_t states_per_insn_max = 0;
+    std::uint32_t states_total = 0;
+    std::uint32_t states_peak = 0;
+    std::uint64_t time_us = 0;
+};
+
+struct Verdict {
+    int error = 0;           ///< 0: accepted; else the errno of BPF_PROG_LOAD, positive.
+    std::uint32_t insn = 0;  ///< Where it was refused.
+    std::string reason;      ///< Why, in one line.
+    Statistics statistics;
+};
+
+/// Limits of the kernel's.
+inline constexpr std::uint32_t kInsnsProcessedMax = 1'000'000;
+inline constexpr std::uint32_t kPendingMax = 8192;
+
+/// Judges a program; what there is to say goes to the end of `log`. Time and memory are bounded by
+/// the limits. Errors: EINVAL, EACCES (a memory access), E2BIG (a limit), EPERM.
+/// Context: task. Allocates.
+Verdict verify(const Input& input, std::string& log);
+
+}  // namespace taskwork::bpf::verifier
