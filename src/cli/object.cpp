@@ -3,164 +3,23 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <elf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <gelf.h>
 #include <linux/perf_event.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <utility>
 
 #include "cli/btf_value.hpp"
+#include "cli/object_file.hpp"
 #include "map/ring_buffer.hpp"
 #include "uapi/uapi.hpp"
 
 namespace taskwork::cli {
 
 namespace {
-
-/// Larger than any object that makes sense; keeps a mistaken path from filling memory.
-constexpr off_t kFileSizeMax = 256 << 20;
-
-/// libbpf's messages: kept, since the first warning says what is wrong, and shown if wanted.
-struct Messages {
-    std::vector<std::string> warnings;
-    bool show = false;
-};
-Messages& messages() {
-    static auto* instance = new Messages;
-    return *instance;
-}
-
-int print_message(libbpf_print_level level, const char* format, va_list arguments) {
-    if (level == LIBBPF_DEBUG) {
-        return 0;
-    }
-    char* text = nullptr;
-    const int size = ::vasprintf(&text, format, arguments);
-    if (size < 0) {
-        return 0;
-    }
-    std::string line(text, static_cast<std::size_t>(size));
-    std::free(text);
-    while (!line.empty() && line.back() == '\n') {
-        line.pop_back();
-    }
-    if (messages().show) {
-        fmt::print(stderr, "{}\n", line);
-    }
-    if (level == LIBBPF_WARN) {
-        constexpr std::string_view prefix = "libbpf: ";
-        messages().warnings.push_back(line.starts_with(prefix) ? line.substr(prefix.size()) : line);
-    }
-    return size;
-}
-
-/// Text on one line.
-std::string one_line(std::string text) {
-    const std::size_t end = text.find('\n');
-    return end == std::string::npos ? text : text.substr(0, end);
-}
-
-/// Why libbpf failed: what our bpf(2) said, if it was a call of it that failed, else libbpf's first
-/// warning, else the number.
-std::string why_failed(int error) {
-    const std::string diagnosis = uapi::last_diagnosis();
-    bool call_failed = false;
-    for (const std::string& warning : messages().warnings) {
-        call_failed = call_failed || warning.find("BPF program load failed") != std::string::npos ||
-                      warning.find("failed to create") != std::string::npos ||
-                      warning.find("failed to attach") != std::string::npos;
-    }
-    if (call_failed && !diagnosis.empty()) {
-        return one_line(diagnosis);
-    }
-    if (!messages().warnings.empty()) {
-        return one_line(messages().warnings.front());
-    }
-    return diagnosis.empty() ? std::strerror(error) : one_line(diagnosis);
-}
-
-Result<std::vector<char>> read_whole(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return Error{last_errc(), fmt::format("{}: {}", path, std::strerror(errno))};
-    }
-    struct stat status{};
-    ::fstat(fd, &status);
-    std::string refusal;
-    if (S_ISDIR(status.st_mode)) {
-        refusal = "is a directory";
-    } else if (status.st_size > kFileSizeMax) {
-        refusal = "too large for a BPF object";
-    }
-    std::vector<char> bytes;
-    while (refusal.empty() && bytes.size() <= static_cast<std::size_t>(kFileSizeMax)) {
-        const std::size_t before = bytes.size();
-        bytes.resize(before + 65536);
-        const ssize_t got = ::read(fd, bytes.data() + before, 65536);
-        if (got < 0) {
-            refusal = std::strerror(errno);
-        }
-        bytes.resize(before + static_cast<std::size_t>(got > 0 ? got : 0));
-        if (got <= 0) {
-            break;
-        }
-    }
-    ::close(fd);
-    if (!refusal.empty()) {
-        return Error{std::errc::invalid_argument, fmt::format("{}: {}", path, refusal)};
-    }
-    return bytes;
-}
-
-bool has_section(const std::vector<char>& bytes, std::string_view wanted) {
-    ::elf_version(EV_CURRENT);
-    Elf* elf = ::elf_memory(const_cast<char*>(bytes.data()), bytes.size());
-    std::size_t names = 0;
-    bool found = false;
-    if (elf != nullptr && ::elf_getshdrstrndx(elf, &names) == 0) {
-        for (Elf_Scn* section = ::elf_nextscn(elf, nullptr); section != nullptr && !found;
-             section = ::elf_nextscn(elf, section)) {
-            GElf_Shdr header;
-            const char* name = ::gelf_getshdr(section, &header) != nullptr
-                                   ? ::elf_strptr(elf, names, header.sh_name)
-                                   : nullptr;
-            found = name != nullptr && wanted == name;
-        }
-    }
-    ::elf_end(elf);
-    return found;
-}
-
-/// What is wrong with the file as such; empty if nothing.
-std::string what_is_wrong(const std::vector<char>& bytes) {
-    Elf64_Ehdr header;
-    if (bytes.size() < sizeof header || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0) {
-        return "not an ELF file";
-    }
-    std::memcpy(&header, bytes.data(), sizeof header);
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_BPF) {
-        return fmt::format("not a BPF object (ELF machine {}; compile with clang -target bpf)",
-                           header.e_machine);
-    }
-    if (header.e_ident[EI_DATA] != ELFDATA2LSB) {
-        return "a big-endian BPF object; this machine needs a little-endian one";
-    }
-    if (header.e_type != ET_REL) {
-        return "not a relocatable BPF object";
-    }
-    if (!has_section(bytes, ".BTF")) {
-        return "has no BTF (compile with clang -g)";
-    }
-    return {};
-}
 
 /// A ring buffer has no type for its records in BTF. By convention: the struct with the map's name,
 /// or that name and "_record"; 0 if there is neither.
@@ -257,27 +116,18 @@ Object& Object::operator=(Object&&) noexcept = default;
 Object::~Object() = default;
 
 Result<Object> Object::open(const std::string& path, bool verbose) {
-    auto bytes = read_whole(path);
+    auto bytes = read_object_file(path);
     if (!bytes) {
         return bytes.error();
     }
-    if (const std::string wrong = what_is_wrong(*bytes); !wrong.empty()) {
-        return Error{std::errc::executable_format_error, path + ": " + wrong};
+    clear_messages(verbose);
+    Result<ObjectHandle> opened = open_object(*bytes, path);
+    if (!opened) {
+        return opened.error();
     }
-
-    libbpf_set_print(print_message);
-    messages() = Messages{{}, verbose};
-    uapi::clear_diagnosis();
     auto state = std::make_unique<State>();
     state->path = path;
-    // Maps of the object's data are named after it, up to the first dot.
-    std::string name = path.substr(path.rfind('/') + 1);
-    name = name.substr(0, name.find('.'));
-    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
-    state->object = bpf_object__open_mem(bytes->data(), bytes->size(), &options);
-    if (state->object == nullptr) {
-        return Error{last_errc(), path + ": cannot be opened: " + why_failed(errno)};
-    }
+    state->object = opened->release();
     std::string others;
     unsigned perf_event_programs = 0;
     describe_programs(state->object, others, perf_event_programs);
@@ -314,8 +164,7 @@ unsigned Object::programs() const noexcept {
 }
 
 Result<void> Object::load() {
-    messages().warnings.clear();
-    uapi::clear_diagnosis();
+    clear_messages();
     if (const int error = bpf_object__load(state_->object); error != 0) {
         return Error{static_cast<std::errc>(-error),
                      state_->path + ": cannot be loaded: " + why_failed(-error)};
@@ -344,8 +193,7 @@ Result<void> Object::attach(const event::EventAttributes& attributes) {
             continue;
         }
         options.bpf_cookie = index;
-        messages().warnings.clear();
-        uapi::clear_diagnosis();
+        clear_messages();
         perf_event_attr attr = to_perf(attributes);
         // Ours by the linker's --wrap, like every call of libbpf: stands for all threads of
         // members.
@@ -446,6 +294,9 @@ std::vector<MapReport> Object::map_reports() const {
         report.name = bpf_map__name(map);
         const char* type = libbpf_bpf_map_type_str(bpf_map__type(map));
         report.type = type == nullptr ? "unknown" : type;
+        if (const map::Map* const behind = uapi::map_of(fd)) {
+            report.refused = map::usage(*behind).refused_no_memory;
+        }
         if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF) {
             for (const State::Ring& ring : state_->rings) {
                 if (ring.map == map) {

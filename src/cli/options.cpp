@@ -95,6 +95,19 @@ std::string take_words(const RunWords& words, RunOptions& run) {
     return {};
 }
 
+std::string take_verify_words(const std::string& level, VerifyOptions& verify) {
+    constexpr std::uint64_t level_max = 7;  // 1, 2: paths; 4: statistics
+    if (!level.empty()) {
+        const auto number = parse_number(level);
+        if (!number || *number == 0 || *number > level_max) {
+            return fmt::format("--log {}: must be 1 or 2 (more), or 4 (statistics) or their sum",
+                               level);
+        }
+        verify.log_level = static_cast<std::uint32_t>(*number);
+    }
+    return verify.objects.empty() ? "verify: OBJECT.bpf.o is missing" : "";
+}
+
 }  // namespace
 
 Options parse_options(int argument_count, const char* const* arguments) {
@@ -110,7 +123,8 @@ Options parse_options(int argument_count, const char* const* arguments) {
         }
     }
 
-    if (!ours.empty() && ours[0] != "run" && ours[0] != "doctor" && !ours[0].starts_with('-')) {
+    if (!ours.empty() && ours[0] != "run" && ours[0] != "verify" && ours[0] != "doctor" &&
+        !ours[0].starts_with('-')) {
         return leave_with_error(fmt::format("{}: no such command (see taskwork --help)", ours[0]));
     }
 
@@ -138,6 +152,24 @@ Options parse_options(int argument_count, const char* const* arguments) {
                           "Print the loader's messages and ring buffer records");
     run_command->add_option("OBJECT", run.object, "BPF object compiled by clang")
         ->type_name("FILE");
+    VerifyOptions verify;
+    std::string log_level;
+    CLI::App* verify_command = app.add_subcommand(
+        "verify", "Say of each program of OBJECT whether the verifier accepts it, and why not");
+    verify_command->footer("Ends with 0: all accepted (--expect: all as expected); 1: some not; 2: "
+                           "an object could not be loaded");
+    verify_command->add_option("--prog", verify.programs, "Only the program with this name")
+        ->type_name("NAME")
+        ->allow_extra_args(false);
+    verify_command
+        ->add_option("--log", log_level, "Print the log: 1 paths, 2 more, 4 statistics, or a sum")
+        ->type_name("LEVEL");
+    verify_command->add_flag("--expect", verify.expect,
+                             "Compare with what the object's declaration tags expect");
+    verify_command->add_option("--json", verify.json_path, "Write the verdicts to FILE (-: stdout)")
+        ->type_name("FILE");
+    verify_command->add_option("OBJECT", verify.objects, "BPF objects compiled by clang")
+        ->type_name("FILE...");
     CLI::App* doctor_command =
         app.add_subcommand("doctor", "Say what will work on this machine, and what to do about it");
 
@@ -146,7 +178,9 @@ Options parse_options(int argument_count, const char* const* arguments) {
         std::vector<std::string> reversed(ours.rbegin(), ours.rend());
         app.parse(reversed);
     } catch (const CLI::CallForHelp&) {
-        CLI::App* topic = run_command->parsed() ? run_command : &app;
+        CLI::App* topic = run_command->parsed()      ? run_command
+                          : verify_command->parsed() ? verify_command
+                                                     : &app;
         options.text = topic->help();
         return options;
     } catch (const CLI::CallForVersion& version) {
@@ -166,8 +200,19 @@ Options parse_options(int argument_count, const char* const* arguments) {
         options.action = Action::doctor;
         return options;
     }
+    if (verify_command->parsed()) {
+        std::string wrong =
+            behind ? "verify: takes no COMMAND" : take_verify_words(log_level, verify);
+        if (!wrong.empty()) {
+            return leave_with_error(std::move(wrong));
+        }
+        options.action = Action::verify;
+        options.verify = std::move(verify);
+        return options;
+    }
     if (!run_command->parsed()) {
-        return leave_with_error("a command is missing: run or doctor (see taskwork --help)");
+        return leave_with_error(
+            "a command is missing: run, verify or doctor (see taskwork --help)");
     }
     std::string wrong = take_words(words, run);
     if (!wrong.empty()) {

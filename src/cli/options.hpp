@@ -4,6 +4,7 @@
 //
 //   taskwork run [--event cpu-clock|cpu-cycles] [--freq HZ | --period N] [--duration S]
 //                [--json=FILE] [-v] OBJECT.bpf.o -- COMMAND [ARG...]
+//   taskwork verify [--prog NAME]... [--log LEVEL] [--expect] [--json=FILE] OBJECT.bpf.o...
 //   taskwork doctor
 //   taskwork --version
 #pragma once
@@ -32,11 +33,20 @@ struct RunOptions {
     std::vector<std::string> command;  ///< With its arguments; never empty.
 };
 
-enum class Action { run, doctor, leave };
+struct VerifyOptions {
+    std::vector<std::string> programs;  ///< Only those with these names; empty: all.
+    std::uint32_t log_level = 0;        ///< What of the verifier's log is printed; 0: its end.
+    bool expect = false;                ///< Hold the verdicts against the object's own tags.
+    std::string json_path;              ///< As RunOptions.
+    std::vector<std::string> objects;   ///< Never empty.
+};
+
+enum class Action { run, verify, doctor, leave };
 
 struct Options {
     Action action = Action::leave;
     RunOptions run;
+    VerifyOptions verify;
     /// With Action::leave: what to print, where, and the status to end with.
     std::string text;
     bool text_is_error = false;

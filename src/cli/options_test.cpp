@@ -39,6 +39,31 @@ TEST(Options, run_samples_at_997_hz_of_cpu_clock_unless_told_otherwise) {
     EXPECT_THAT(options.run.command, ElementsAre("xz", "-T2"));
 }
 
+TEST(Options, verify_takes_objects_and_prints_the_end_of_a_log_unless_told_otherwise) {
+    Options options = parse({"verify", "a.bpf.o", "b.bpf.o"});
+    ASSERT_EQ(options.action, Action::verify) << options.text;
+    EXPECT_THAT(options.verify.objects, ElementsAre("a.bpf.o", "b.bpf.o"));
+    EXPECT_THAT(options.verify.programs, ElementsAre());
+    EXPECT_EQ(options.verify.log_level, 0u);
+    EXPECT_FALSE(options.verify.expect);
+    options = parse(
+        {"verify", "--prog", "p", "a.bpf.o", "--prog=q", "--log", "2", "--expect", "--json=-"});
+    ASSERT_EQ(options.action, Action::verify) << options.text;
+    EXPECT_THAT(options.verify.objects, ElementsAre("a.bpf.o"));
+    EXPECT_THAT(options.verify.programs, ElementsAre("p", "q"));
+    EXPECT_EQ(options.verify.log_level, 2u);
+    EXPECT_TRUE(options.verify.expect);
+    EXPECT_EQ(options.verify.json_path, "-");
+}
+
+TEST(Options, verify_says_what_is_wrong_with_its_words) {
+    expect_error(parse({"verify"}), "verify: OBJECT.bpf.o is missing");
+    expect_error(parse({"verify", "--log", "8", "a.bpf.o"}), "--log 8: must be");
+    expect_error(parse({"verify", "--log", "much", "a.bpf.o"}), "--log much: must be");
+    expect_error(parse({"verify", "a.bpf.o", "--", "xz"}), "verify: takes no COMMAND");
+    expect_error(parse({"verify", "--period", "5", "a.bpf.o"}), "--period");
+}
+
 TEST(Options, everything_behind_the_first_separator_belongs_to_the_command) {
     Options options = parse({"run", "x.bpf.o", "--", "env", "--json=f", "--", "-v", "--freq", "0"});
     ASSERT_EQ(options.action, Action::run) << options.text;
@@ -91,7 +116,7 @@ TEST(Options, what_is_missing_or_unknown_is_named) {
     expect_error(parse({"run", "x.bpf.o", "y.bpf.o", "--", "true"}), "y.bpf.o");
     expect_error(parse({"record"}), "record");
     expect_error(parse({""}), "no such command");
-    expect_error(parse({}), "run or doctor");
+    expect_error(parse({}), "run, verify or doctor");
     expect_error(parse({"-x"}), "-x");
     expect_error(parse({"doctor", "--", "true"}), "COMMAND");
 }

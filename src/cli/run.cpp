@@ -20,6 +20,7 @@
 #include "bpf/task_view.hpp"
 #include "cli/descriptor_limit.hpp"
 #include "cli/host.hpp"
+#include "cli/json_file.hpp"
 #include "cli/object.hpp"
 #include "cli/processes.hpp"
 #include "cli/report.hpp"
@@ -73,60 +74,6 @@ void print_trace() {
         },
         nullptr);
 }
-
-/// Where the JSON report goes. Opened before COMMAND starts: a path that cannot be written is an
-/// error before the work and not after it.
-class JsonFile {
-public:
-    JsonFile() = default;
-    /// A file that was made and not written is removed.
-    ~JsonFile() {
-        if (descriptor_ >= 0) {
-            ::close(descriptor_);
-        }
-        if (is_new_) {
-            ::unlink(path_.c_str());
-        }
-    }
-    JsonFile(const JsonFile&) = delete;
-    JsonFile& operator=(const JsonFile&) = delete;
-
-    Result<void> open(const std::string& path) {
-        path_ = path;
-        if (path.empty() || path == "-") {
-            return {};
-        }
-        descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        is_new_ = descriptor_ >= 0;
-        if (descriptor_ < 0 && errno == EEXIST) {
-            descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-        }
-        if (descriptor_ < 0) {
-            return Error{last_errc(), fmt::format("--json={}: {}", path, std::strerror(errno))};
-        }
-        return {};
-    }
-    [[nodiscard]] bool is_wanted() const { return !path_.empty(); }
-    Result<void> write(const std::string& text) {
-        const int fd = path_ == "-" ? STDOUT_FILENO : descriptor_;
-        bool failed = path_ != "-" && ::ftruncate(fd, 0) != 0 && errno != EINVAL;  // EINVAL: a pipe
-        for (std::size_t at = 0; !failed && at < text.size();) {
-            const ssize_t written = ::write(fd, text.data() + at, text.size() - at);
-            failed = written < 0 && errno != EINTR;
-            at += static_cast<std::size_t>(written > 0 ? written : 0);
-        }
-        if (failed || (path_ != "-" && ::close(std::exchange(descriptor_, -1)) != 0)) {
-            return Error{last_errc(), fmt::format("--json={}: {}", path_, std::strerror(errno))};
-        }
-        is_new_ = false;
-        return {};
-    }
-
-private:
-    std::string path_;
-    int descriptor_ = -1;
-    bool is_new_ = false;
-};
 
 /// COMMAND found, looked at, and ready to be started.
 struct Command {

@@ -12,7 +12,11 @@
 //     report.hpp       what is told at the end: report_text.cpp, report_json.cpp
 //     btf_value.hpp    bytes and a type make a value
 //     latency.hpp      schedule-to-callback times
+//   verify.hpp       taskwork verify: each program of an object, loaded alone
+//     verify_load.hpp    one program through the verifier, its log taken apart
+//     verify_tags.hpp    what an object itself expects of its programs
 //   doctor.hpp       taskwork doctor
+//   object_file.hpp, json_file.hpp   for both: OBJECT read, --json=FILE written
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -20,6 +24,7 @@
 #include "cli/doctor.hpp"
 #include "cli/options.hpp"
 #include "cli/run.hpp"
+#include "cli/verify.hpp"
 
 int main(int argument_count, char** arguments) {
     using namespace taskwork::cli;
@@ -28,6 +33,8 @@ int main(int argument_count, char** arguments) {
         switch (options.action) {
         case Action::run:
             return run(options.run);
+        case Action::verify:
+            return verify(options.verify);
         case Action::doctor:
             return doctor();
         case Action::leave:

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `taskwork verify`: a line a program, exit statuses, JSON, and what is wrong with its input. What
+// the verifier says of which program is tests/verifier.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/program/cli_command.hpp"
+
+namespace taskwork::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+Outcome verify(std::vector<std::string> words) {
+    words.insert(words.begin(), "verify");
+    return taskwork(std::move(words));
+}
+
+TEST(Verify, says_of_an_accepted_program_what_it_took) {
+    const Outcome outcome = verify({"--prog", "shortest", object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_THAT(outcome.out, AllOf(StartsWith("accepted  shortest"), HasSubstr("perf_event"),
+                                   HasSubstr(" insns, states "), HasSubstr(" us\n"),
+                                   HasSubstr("1 program: 1 accepted, 0 rejected\n")));
+    EXPECT_EQ(outcome.error, "");
+}
+
+TEST(Verify, ends_with_1_where_a_program_is_rejected_and_says_why) {
+    const Outcome outcome = verify(
+        {"--prog", "shortest", "--prog", "unknown_opcode", object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 1) << outcome.error;
+    EXPECT_THAT(outcome.out,
+                AllOf(HasSubstr("accepted  shortest"), HasSubstr("rejected  unknown_opcode"),
+                      HasSubstr("unknown opcode ff\n"),
+                      HasSubstr("2 programs: 1 accepted, 1 rejected\n")));
+}
+
+TEST(Verify, with_expectations_ends_with_0_where_a_rejection_was_expected) {
+    const Outcome outcome = verify({"--expect", "--prog", "shortest", "--prog", "unknown_opcode",
+                                    object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 0) << outcome.out;
+    EXPECT_THAT(outcome.out,
+                AllOf(HasSubstr("rejected  unknown_opcode"), Not(HasSubstr("NOT AS EXPECTED")),
+                      HasSubstr("1 accepted, 1 rejected; all as expected\n")));
+}
+
+TEST(Verify, with_expectations_ends_with_1_where_an_expectation_is_not_met) {
+    const Outcome outcome =
+        verify({"--expect", "--prog", "wrongly_tagged", object_path("wrongly_tagged")});
+    EXPECT_EQ(outcome.exit_status, 1) << outcome.out;
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("NOT AS EXPECTED: accepted, failure was expected"),
+                                   HasSubstr("; 1 not as expected\n")));
+}
+
+TEST(Verify, writes_one_json_document_with_a_member_for_each_program) {
+    const std::string object = object_path("verifier_structure");
+    const Outcome outcome =
+        verify({"--expect", "--json=-", "--prog", "shortest", "--prog", "unknown_opcode", object});
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_THAT(outcome.error, HasSubstr("all as expected"));
+    const nlohmann::json document = nlohmann::json::parse(outcome.out, nullptr, false);
+    ASSERT_TRUE(document["programs"].is_array()) << outcome.out;
+    ASSERT_EQ(document["programs"].size(), 2u);
+    const nlohmann::json& good = document["programs"][0];
+    EXPECT_EQ(good["object"], object);
+    EXPECT_EQ(good["name"], "shortest");
+    EXPECT_EQ(good["section"], "perf_event");
+    EXPECT_EQ(good["verdict"], "accepted");
+    EXPECT_EQ(good["expected"], "accepted");
+    EXPECT_TRUE(good["reason"].is_null());
+    for (const char* number : {"insns_processed", "states_peak", "states_total", "time_us"}) {
+        EXPECT_TRUE(good[number].is_number_unsigned()) << number;
+    }
+    const nlohmann::json& bad = document["programs"][1];
+    EXPECT_EQ(bad["verdict"], "rejected");
+    EXPECT_EQ(bad["expected"], "rejected");
+    EXPECT_THAT(bad["reason"].get<std::string>(), HasSubstr("unknown opcode ff"));
+}
+
+TEST(Verify, without_expectations_knows_of_none) {
+    const TemporaryFolder folder;
+    const std::string file = folder.file("verdicts.json");
+    const Outcome outcome =
+        verify({"--json=" + file, "--prog", "shortest", object_path("verifier_structure")});
+    ASSERT_EQ(outcome.exit_status, 0) << outcome.error;
+    std::ifstream in(file);
+    const nlohmann::json document = nlohmann::json::parse(in, nullptr, false);
+    EXPECT_TRUE(document["programs"][0]["expected"].is_null());
+}
+
+TEST(Verify, of_several_objects_names_each) {
+    const std::string first = object_path("verifier_structure");
+    const std::string second = object_path("wrongly_tagged");
+    const Outcome outcome =
+        verify({"--prog", "shortest", "--prog", "wrongly_tagged", first, second});
+    EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr(first + "\n"), HasSubstr(second + "\n")));
+}
+
+TEST(Verify, ends_with_2_and_a_line_for_each_object_that_cannot_be_loaded) {
+    const TemporaryFolder folder;
+    const std::string text = folder.file("text.bpf.o");
+    std::ofstream(text) << "no object\n";
+    const Outcome outcome = verify(
+        {"--prog", "shortest", text, "/nonexistent.bpf.o", object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_EQ(outcome.error, "taskwork: " + text +
+                                 ": not an ELF file\n"
+                                 "taskwork: /nonexistent.bpf.o: No such file or directory\n");
+    EXPECT_THAT(outcome.out, HasSubstr("accepted  shortest"));
+}
+
+TEST(Verify, ends_with_2_where_a_map_cannot_be_made) {
+    const Outcome outcome = verify({object_path("fail_unknown_map_user_ringbuf")});
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("rejected "), HasSubstr("not loaded: "),
+                                   HasSubstr("(user_ringbuf)")));
+}
+
+TEST(Verify, names_a_program_that_no_object_has) {
+    const std::string object = object_path("verifier_structure");
+    const Outcome outcome = verify({"--prog", "nobody", object});
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_EQ(outcome.error, "taskwork: --prog nobody: no such program in " + object + "\n");
+    EXPECT_EQ(outcome.out, "");
+}
+
+TEST(Verify, says_before_it_begins_that_a_report_cannot_be_written) {
+    const Outcome outcome =
+        verify({"--json=/nonexistent/x.json", object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 125);
+    EXPECT_THAT(outcome.error, StartsWith("taskwork: --json=/nonexistent/x.json: "));
+    EXPECT_EQ(outcome.out, "");
+}
+
+TEST(Verify, prints_the_whole_log_where_that_is_asked_for) {
+    const Outcome outcome =
+        verify({"--log", "2", "--prog", "unknown_opcode", object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 1);
+    EXPECT_THAT(outcome.out, HasSubstr("unknown opcode ff\n"));
+}
+
+}  // namespace
+}  // namespace taskwork::test

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loops: with a bound that is found by walking them, without one, and by helpers and iterators.
+#include "verifier.bpf.h"
+
+ARRAY_OF(array, 1, struct words);
+HASH_OF(hash, 8, struct words);
+
+ACCEPTED
+PROGRAM(ten_times, "perf_event",
+        "r6 = 10; loop_%=: r6 += -1; if r6 != 0 goto loop_%=; r0 = 0; exit;")
+
+ACCEPTED
+PROGRAM(a_thousand_times, "perf_event",
+        "r6 = 0; loop_%=: r6 += 1; if r6 < 1000 goto loop_%=; r0 = 0; exit;")
+
+ACCEPTED
+PROGRAM(bounded_by_a_number_of_the_event, "perf_event",
+        "r7 = *(u64*)(r1 + 168); if r7 > 100 goto out_%=; r6 = 0; "
+        "loop_%=: if r6 >= r7 goto out_%=; r6 += 1; goto loop_%=; " OUT)
+
+ACCEPTED
+PROGRAM(left_after_some, "perf_event",
+        "r7 = *(u64*)(r1 + 168); r6 = 0; "
+        "loop_%=: if r6 == r7 goto out_%=; r6 += 1; if r6 < 20 goto loop_%=; " OUT)
+
+ACCEPTED
+PROGRAM(one_in_another, "perf_event",
+        "r6 = 0; outer_%=: r7 = 0; inner_%=: r7 += 1; if r7 < 8 goto inner_%=; r6 += 1; "
+        "if r6 < 8 goto outer_%=; r0 = 0; exit;")
+
+REJECTED("infinite loop detected")
+PROGRAM(for_ever, "perf_event", "r6 = 0; loop_%=: r6 = 0; if r6 == 0 goto loop_%=; r0 = 0; exit;")
+
+REJECTED("infinite loop detected")
+PROGRAM(for_ever_as_far_as_known, "perf_event",
+        "r6 = *(u64*)(r1 + 168); loop_%=: if r6 != 0 goto loop_%=; r0 = 0; exit;")
+
+REJECTED("infinite loop detected")
+PROGRAM(waits_for_memory, "perf_event",
+        ELEMENT(array) "r6 = r0; loop_%=: r1 = *(u64*)(r6 + 0); if r1 == 0 goto loop_%=; " OUT,
+        LOOKS_UP(array))
+
+REJECTED("BPF program is too large. Processed 1000001 insn")
+PROGRAM(ten_million_times, "perf_event",
+        "r6 = 0; loop_%=: r6 += 1; if r6 < 10000000 goto loop_%=; r0 = 0; exit;")
+
+ACCEPTED
+PROGRAM(
+    walk_over_a_value, "perf_event",
+    ELEMENT(array) "r6 = 0; r7 = r0; "
+                   "loop_%=: r0 = *(u64*)(r7 + 0); r7 += 8; r6 += 1; if r6 < 6 goto loop_%=; " OUT,
+    LOOKS_UP(array))
+
+REJECTED("invalid access to map value, value_size=48 off=48 size=8")
+PROGRAM(
+    walk_beyond_a_value, "perf_event",
+    ELEMENT(array) "r6 = 0; r7 = r0; "
+                   "loop_%=: r0 = *(u64*)(r7 + 0); r7 += 8; r6 += 1; if r6 < 7 goto loop_%=; " OUT,
+    LOOKS_UP(array))
+
+// ---- bpf_loop and bpf_for_each_map_elem ---------------------------------------------------------
+
+static __noinline int step(__u32 index, void* data) {
+    ++*(__u64*)data;
+    return index > 3;
+}
+
+ACCEPTED
+SEC("?perf_event")
+int loop_helper(void* context) {
+    __u64 count = 0;
+    bpf_loop(100, step, &count, 0);
+    return (int)count;
+}
+
+static __noinline int never_ready(__u32 index, void* data) { return 0; }
+
+ACCEPTED
+SEC("?perf_event")
+int eight_million_turns(void* context) { return (int)bpf_loop(1 << 23, never_ready, NULL, 0); }
+
+static __noinline int step_returns_two(__u32 index, void* data) { return 2; }
+
+REJECTED("should have been in [0, 1]")
+SEC("?perf_event")
+int step_that_returns_two(void* context) { return (int)bpf_loop(10, step_returns_two, NULL, 0); }
+
+static __noinline int step_without_bounds(__u32 index, void* data) {
+    return (int)*((char*)data + index);
+}
+
+REJECTED("unbounded")
+SEC("?perf_event")
+int step_index_is_any(void* context) {
+    char bytes[16] = {};
+    return (int)bpf_loop(10, step_without_bounds, bytes, 0);
+}
+
+static __noinline int step_follows(__u32 index, void* data) { return *(int*)data != 0; }
+
+REJECTED("R2 invalid mem access 'scalar'")
+SEC("?perf_event")
+int step_gets_null(void* context) { return (int)bpf_loop(10, step_follows, NULL, 0); }
+
+REJECTED("R2 type=scalar expected=func")
+PROGRAM(number_as_step, "perf_event",
+        "r1 = 10; r2 = 0; r3 = 0; r4 = 0; call %[loop]; r0 = 0; exit;", HELPER(loop))
+
+static __noinline long each(struct bpf_map* map, const void* key, void* value, void* data) {
+    *(__u64*)data += ((struct words*)value)->word[5];
+    return 0;
+}
+
+ACCEPTED
+SEC("?perf_event")
+int for_each_element(void* context) {
+    __u64 sum = 0;
+    bpf_for_each_map_elem(&hash, each, &sum, 0);
+    return (int)sum;
+}
+
+static __noinline long each_writes_its_key(struct bpf_map* map, void* key, void* value,
+                                           void* data) {
+    *(__u32*)key = 0;
+    return 0;
+}
+
+REJECTED("write to change key R2 not allowed")
+SEC("?perf_event")
+int for_each_writes_a_key(void* context) {
+    return (int)bpf_for_each_map_elem(&hash, each_writes_its_key, NULL, 0);
+}
+
+static __noinline long each_reads_too_far(struct bpf_map* map, const void* key, void* value,
+                                          void* data) {
+    return ((struct words*)value)[1].word[0] == 0;
+}
+
+REJECTED("invalid access to map value, value_size=48 off=48 size=")
+SEC("?perf_event")
+int for_each_reads_too_far(void* context) {
+    return (int)bpf_for_each_map_elem(&hash, each_reads_too_far, NULL, 0);
+}
+
+// ---- Numeric iterators --------------------------------------------------------------------------
+
+struct bpf_iter_num {
+    __u64 __opaque[1];
+} __attribute__((aligned(8)));
+extern int bpf_iter_num_new(struct bpf_iter_num* it, int start, int end) __ksym __weak;
+extern int* bpf_iter_num_next(struct bpf_iter_num* it) __ksym __weak;
+extern void bpf_iter_num_destroy(struct bpf_iter_num* it) __ksym __weak;
+
+ACCEPTED
+SEC("?perf_event")
+int iterated(void* context) {
+    struct bpf_iter_num it;
+    int sum = 0;
+    int* next;
+    bpf_iter_num_new(&it, 0, 1000000);
+    while ((next = bpf_iter_num_next(&it))) {
+        sum += *next;
+    }
+    bpf_iter_num_destroy(&it);
+    return sum;
+}
+
+REJECTED("Unreleased reference id=")
+SEC("?perf_event")
+int iterator_kept(void* context) {
+    struct bpf_iter_num it;
+    bpf_iter_num_new(&it, 0, 10);
+    bpf_iter_num_next(&it);
+    return 0;
+}
+
+REJECTED("expected an initialized iter_num as arg")
+SEC("?perf_event")
+int iterator_not_made(void* context) {
+    struct bpf_iter_num it;
+    UNKNOWN(context);
+    bpf_iter_num_next(&it);
+    bpf_iter_num_destroy(&it);
+    return 0;
+}
+
+REJECTED("expected an initialized iter_num as arg")
+SEC("?perf_event")
+int iterator_used_behind_its_end(void* context) {
+    struct bpf_iter_num it;
+    bpf_iter_num_new(&it, 0, 10);
+    bpf_iter_num_destroy(&it);
+    bpf_iter_num_next(&it);
+    return 0;
+}
+
+REJECTED("expected uninitialized iter_num as arg")
+SEC("?perf_event")
+int iterator_made_twice(void* context) {
+    struct bpf_iter_num it;
+    bpf_iter_num_new(&it, 0, 10);
+    bpf_iter_num_new(&it, 0, 10);
+    bpf_iter_num_destroy(&it);
+    return 0;
+}
+
+REJECTED("R0 invalid mem access 'scalar'")
+SEC("?perf_event")
+int iterated_number_not_checked(void* context) {
+    struct bpf_iter_num it;
+    bpf_iter_num_new(&it, 0, 10);
+    int number = *bpf_iter_num_next(&it);
+    bpf_iter_num_destroy(&it);
+    return number;
+}
+
+// ---- may_goto -----------------------------------------------------------------------------------
+
+ACCEPTED
+PROGRAM(may_goto, "perf_event", "r6 = 0; loop_%=: may_goto out_%=; r6 += 1; goto loop_%=; " OUT)
+
+REJECTED("infinite loop detected")
+PROGRAM(goto_behind_may_goto, "perf_event", "loop_%=: may_goto out_%=; stay_%=: goto stay_%=; " OUT)

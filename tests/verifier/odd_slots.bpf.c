@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Slots that are none: K81, two in one value; K82, one that is not aligned.
+#include "verifier.bpf.h"
+
+struct two {
+    struct bpf_task_work first;
+    struct bpf_task_work second;
+};
+ARRAY_OF(twos, 1, struct two);
+
+static int later(struct bpf_map* map, void* key, void* value) { return 0; }
+
+REJECTED("map 'twos' has no valid bpf_task_work")
+SEC("?perf_event")
+int K81_two_slots(void* context) {
+    __u32 key = 0;
+    struct two* two = bpf_map_lookup_elem(&twos, &key);
+    if (!two) {
+        return 0;
+    }
+    return taskwork_schedule_signal((struct task_struct*)bpf_get_current_task_btf(), &two->first,
+                                    &twos, later);
+}
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct words);
+} counters SEC(".maps");
+
+REJECTED("map 'counters' has no valid bpf_task_work")
+SEC("?perf_event")
+int K80_value_of_a_processor(void* context) {
+    __u32 key = 0;
+    struct bpf_task_work* slot = bpf_map_lookup_elem(&counters, &key);
+    if (!slot) {
+        return 0;
+    }
+    return taskwork_schedule_signal((struct task_struct*)bpf_get_current_task_btf(), slot,
+                                    &counters, later);
+}
