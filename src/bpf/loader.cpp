@@ -17,6 +17,7 @@
 #include "bpf/isa.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"
+#include "bpf/verification.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::bpf {
@@ -79,7 +80,7 @@ class Loader {
 public:
     Loader(const LoadSpec& spec, std::string& log)
         : spec_(spec), log_(log), insns_(spec.insns, spec.insns + spec.insn_count),
-          is_second_half_(spec.insn_count), starts_function_(spec.insn_count),
+          is_second_half_(spec.insn_count), starts_function_(spec.insn_count), verified_(insns_),
           gpl_(is_gpl_compatible(spec.license)) {}
 
     Result<Program*> load();
@@ -101,6 +102,7 @@ private:
     Check find_function(std::uint32_t index, std::int64_t target);
     Check find_functions();
     Check check_flow();
+    Check check_values();
     Check check_sleeping();
     Check rewrite();
     Check rewrite_wide_immediate(std::uint32_t index);
@@ -129,6 +131,7 @@ private:
     std::vector<bool> is_second_half_;  ///< Of an LDDW.
     std::vector<bool> starts_function_;
     std::vector<map::Map*> maps_;
+    std::vector<bpf_insn> verified_;  ///< As verifier::Input has them.
     std::uint32_t program_id_ = 0;
     const bool gpl_;
 };
@@ -256,6 +259,14 @@ Loader::Check Loader::check_sleeping() {
     return {};
 }
 
+/// What a value may be, with the verifier; what may sleep, without.
+Loader::Check Loader::check_values() {
+    if (!spec_.verify || spec_.probe) {
+        return check_sleeping();
+    }
+    return verify_program(spec_, verified_, maps_, log_);
+}
+
 // ---- Rewriting ----------------------------------------------------------------------------------
 
 Loader::Check Loader::rewrite() {
@@ -338,6 +349,8 @@ Loader::Check Loader::rewrite_map(std::uint32_t index, Pseudo pseudo) {
     if (!map) {
         return map.error();
     }
+    verified_[index].imm =
+        static_cast<std::int32_t>(std::find(maps_.begin(), maps_.end(), *map) - maps_.begin());
     if (pseudo == Pseudo::map_fd) {
         if (insns_[index + 1].imm != 0) {
             return refuse(index, "unrecognized bpf_ld_imm64 insn");
@@ -364,6 +377,7 @@ Loader::Check Loader::rewrite_helper_call(std::uint32_t index) {
     bpf_insn& insn = insns_[index];
     if (insn.imm == kPoisonedCall) {
         insn.imm = kCallNowhere;
+        verified_[index].imm = kCallNowhere;
         return {};
     }
     const Helper& wanted = helper(insn.imm);
@@ -382,6 +396,7 @@ Loader::Check Loader::rewrite_kfunc_call(std::uint32_t index) {
     if (insn.imm == 0 && insn.off == 0) {
         // Weak and not found by the loader: legal while it is never reached.
         insn.imm = kCallNowhere;
+        verified_[index].imm = kCallNowhere;
         return {};
     }
     if (!gpl_) {
@@ -399,6 +414,7 @@ Loader::Check Loader::rewrite_kfunc_call(std::uint32_t index) {
                           " is not available: taskwork does not have this kfunc");
     }
     insn.imm = number;
+    verified_[index].imm = number;
     return {};
 }
 
@@ -424,8 +440,8 @@ Result<Program*> Loader::load() {
         }
     }
     program_id_ = ProgramTable::get().next_id.fetch_add(1, std::memory_order_relaxed);
-    for (Check (Loader::*step)() : {&Loader::find_functions, &Loader::check_flow, &Loader::rewrite,
-                                    &Loader::check_sleeping}) {
+    for (Check (Loader::*step)() :
+         {&Loader::find_functions, &Loader::check_flow, &Loader::rewrite, &Loader::check_values}) {
         if (Check done = (this->*step)(); !done) {
             return done.error();
         }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "bpf/verifier/verifier.hpp"
 #include "map/map.hpp"
 #include "sync/pool.hpp"
 #include "task/task.hpp"
@@ -123,6 +124,12 @@ struct LoadSpec {
     /// Accept any program type: for loaders that probe what the kernel can do by loading programs
     /// of two instructions. Such a program must not be attached.
     bool probe = false;
+    /// Prove that the program is allowed what it does (bpf/verifier/verifier.hpp). Not for probes.
+    /// Without it only its structure is checked: for tests of the interpreter.
+    bool verify = false;
+    std::uint32_t log_level = 0;                    ///< As BPF_PROG_LOAD has it.
+    std::vector<verifier::FunctionInfo> functions;  ///< From the program's BTF, sorted by insn;
+    std::vector<verifier::LineInfo> lines;          ///< may be empty.
 };
 
 /// Whether a program with this licence may call what is for GPL-compatible ones: the kernel's list.

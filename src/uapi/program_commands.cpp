@@ -14,6 +14,7 @@
 #include "uapi/command.hpp"
 #include "uapi/descriptors.hpp"
 #include "uapi/perf_event.hpp"
+#include "uapi/program_types.hpp"
 #include "uapi/registry.hpp"
 #include "uapi/thread.hpp"
 #include "uapi/verifier_log.hpp"
@@ -131,6 +132,13 @@ long prog_load(const Command& command) {
     spec.name = attr.prog_name;  // checked: it is terminated
     spec.license = std::move(license);
     spec.probe = is_probe(attr);
+    spec.verify = true;
+    spec.log_level = attr.log_level;
+    if (btf != nullptr) {
+        if (const int error = describe_program(attr, *btf, spec); error != 0) {
+            return error;
+        }
+    }
     // The maps found stay while the program takes references of its own.
     std::vector<std::shared_ptr<MapObject>> maps;
     spec.map_by_fd = [&maps](int descriptor) -> map::Map* {

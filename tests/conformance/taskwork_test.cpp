@@ -7,7 +7,6 @@
 #include <ostream>
 
 #include "../bpf/conformance.hpp"
-#include "bpf/program.hpp"
 #include "event/event.hpp"
 #include "task/test_domain.hpp"
 #include "uapi/thread.hpp"
@@ -47,45 +46,7 @@ const int backend::stale_schedule_error = -ENOENT;
 
 namespace {
 
-// ---- What the kernel's verifier refuses, taskwork ends when it happens
-// -----------------------------
-
-class Faults : public testing::TestWithParam<const char*> {};
-
-TEST_P(Faults, end_the_program_and_are_counted_while_the_thread_goes_on) {
-    SKIP_IF_UNAVAILABLE();
-    on_check_thread([](const check_input& facts) {
-        CheckObject object(GetParam());
-        ASSERT_EQ(object.load_error(), 0) << CheckObject::log();
-        object.set_input(facts);
-        bpf::Program* program = uapi::program_of(object.program_fd("in_nmi"));
-        ASSERT_NE(program, nullptr);
-        ThreadEvent event;
-        object.attach("in_nmi", event);
-        ASSERT_TRUE(object.compute_until([&] { return object.result().events >= 3; }));
-        object.detach();
-        EXPECT_EQ(program->faults.load(std::memory_order_relaxed), object.result().events);
-        // `after`, and `zero`.
-        struct Variables {
-            std::uint64_t both[2];
-        };
-        const Variables variables = object.read<Variables>(".bss");
-        EXPECT_EQ(variables.both[0] + variables.both[1], 0u);
-    });
-}
-
-INSTANTIATE_TEST_SUITE_P(Objects, Faults,
-                         testing::Values("fault_below_stack", "fault_endless_loop",
-                                         "fault_endless_recursion", "fault_helper_argument",
-                                         "fault_null_value", "fault_read_outside_value",
-                                         "fault_slot_access", "fault_user_pointer",
-                                         "fault_wild_pointer", "fault_write_constant",
-                                         "fault_write_context", "fault_write_outside_value",
-                                         "fault_write_task"),
-                         [](const auto& parameter) { return std::string(parameter.param); });
-
-// ---- What taskwork does not have is refused by name
-// ------------------------------------------------
+// ---- Refused: what taskwork does not have, what a program may not do ---------------------------
 
 struct Refusal {
     const char* object;
@@ -110,7 +71,22 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Refusal{"fail_unknown_helper", "send_signal"},
                     Refusal{"fail_unknown_kfunc", "bpf_taskwork_test_no_such_kfunc"},
                     Refusal{"fail_unknown_map_user_ringbuf", "(user_ringbuf)"},
-                    Refusal{"fail_unknown_program_xdp", "XDP"}, Refusal{"fail_not_gpl", "GPL"}),
+                    Refusal{"fail_unknown_program_xdp", "XDP"}, Refusal{"fail_not_gpl", "GPL"},
+                    Refusal{"fault_below_stack", "math between fp pointer and register with "
+                                                 "unbounded min value is not allowed"},
+                    Refusal{"fault_endless_loop", "infinite loop detected at insn"},
+                    Refusal{"fault_endless_recursion", "the call stack of 9 frames is too deep"},
+                    Refusal{"fault_helper_argument", "R2 unbounded memory access"},
+                    Refusal{"fault_null_value", "R0 invalid mem access 'map_value_or_null'"},
+                    Refusal{"fault_read_outside_value", "math between map_value pointer"},
+                    Refusal{"fault_slot_access",
+                            "bpf_task_work cannot be accessed directly by load/store"},
+                    Refusal{"fault_user_pointer", "R1 invalid mem access 'scalar'"},
+                    Refusal{"fault_wild_pointer", "R1 invalid mem access 'scalar'"},
+                    Refusal{"fault_write_constant", "write into map forbidden"},
+                    Refusal{"fault_write_context", "invalid bpf_context access off=128 size=8"},
+                    Refusal{"fault_write_outside_value", "math between map_value pointer"},
+                    Refusal{"fault_write_task", "only read is supported"}),
     [](const auto& parameter) { return std::string(parameter.param.object); });
 
 }  // namespace

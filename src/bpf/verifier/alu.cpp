@@ -157,7 +157,9 @@ bool Walk::check_offset(const Register& number, const Register& pointer) {
     if (pointer.offset >= kOffsetMax || pointer.offset <= -kOffsetMax) {
         return refuse(EINVAL, "%s pointer offset %d is not allowed", type.c_str(), pointer.offset);
     }
-    if (min == INT64_MIN) {
+    // What the kernel does not follow as far is unbounded to it, and better called so.
+    constexpr std::int64_t far = -(std::int64_t{1} << 33);
+    if (!value.is_constant() && min < far) {
         return refuse(
             EINVAL, "math between %s pointer and register with unbounded min value is not allowed",
             type.c_str());

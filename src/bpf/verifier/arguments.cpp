@@ -197,6 +197,10 @@ bool Walk::check_memory_argument(unsigned number, std::uint32_t bytes, Access ac
     if (given.is_scalar()) {
         return refuse(EACCES, "R%u type=scalar expected=%s", number, kMemoryTypes);
     }
+    if (given.type == Type::kernel_struct && access == Access::write) {
+        return refuse(EACCES, "%s() may write into memory pointed by R%u type=%s",
+                      call_name_.c_str(), number, type_name(given).c_str());
+    }
     if (given.type != Type::stack) {
         if (given.type == Type::context) {
             return bytes == 0 || check_access(given, number, static_cast<std::int32_t>(bytes) - 1,
@@ -254,7 +258,7 @@ bool Walk::check_string(unsigned number) {
         return refuse(EACCES, "no direct value access support for this map type");
     }
     if (given.offset < 0 || static_cast<std::uint32_t>(given.offset) >= given.map->value_size) {
-        return check_map_value(given, number, 0, 1, Access::read, false, true);
+        return check_map_value(given, number, 0, 1, Access::read, false);
     }
     if (std::memchr(static_cast<const char*>(base) + given.offset, 0,
                     given.map->value_size - static_cast<std::uint32_t>(given.offset)) == nullptr) {

@@ -142,7 +142,7 @@ bool Walk::call_global(std::uint32_t number) {
         case ArgumentInfo::Kind::memory: {
             if (wanted.non_null && (argument.or_null || argument.is_null())) {
                 fails();
-                return refuse(EINVAL, "R%u may be NULL", number_of);
+                return refuse(EINVAL, "arg#%u is expected to be non-NULL", i);
             }
             if (argument.is_null()) {
                 break;
@@ -196,6 +196,7 @@ bool Walk::call_helper(std::int32_t id) {
     }
     Call call;
     call.name = name.c_str();
+    call_name_ = name.substr(0, name.find('#'));
     writes_.clear();
     for (unsigned i = 0; i < 5 && prototype.arguments[i] != Argument::none; ++i) {
         if (!check_argument(prototype, i, id, call)) {

@@ -45,7 +45,7 @@ constexpr Field kTaskFields[] = {
 bool Walk::check_context(const Register& reg_of, unsigned number, std::int32_t offset,
                          std::uint32_t bytes, Access access) {
     const bool is_syscall = input_.type == BPF_PROG_TYPE_SYSCALL;
-    if (!is_syscall && !check_fixed(reg_of, number, false)) {
+    if (!check_fixed(reg_of, number, false)) {
         return false;
     }
     const std::int64_t fixed = std::int64_t{reg_of.offset} + offset;
@@ -77,8 +77,8 @@ bool Walk::load_field(const Register& reg_of, unsigned number, std::int32_t offs
                       static_cast<long long>(at));
     }
     if (!reg_of.value.is_constant()) {
-        return refuse(EACCES, "R%u is ptr_%s invalid variable offset: off=%d", number, name,
-                      offset);
+        return refuse(EACCES, "R%u is ptr_%s invalid variable offset: off=%d, var_off=%s", number,
+                      name, offset, describe(reg_of.value.bits).c_str());
     }
     result = Register::number(Scalar::loaded(bytes, sign_extended));
     const bool is_task = reg_of.structure == Struct::task;

@@ -35,6 +35,7 @@ bool Walk::call_kfunc(std::int32_t number) {
     }
     Call call;
     call.name = prototype->name;
+    call_name_ = prototype->name;
     writes_.clear();
     for (unsigned i = 0; i < 5 && prototype->arguments[i] != KfuncArgument::none; ++i) {
         if (!kfunc_argument(*prototype, i, call)) {
@@ -152,10 +153,6 @@ bool Walk::kfunc_task(const KfuncPrototype& prototype, unsigned number, const Re
     const unsigned index = number - BPF_REG_1;
     const KfuncArgument argument = prototype.arguments[index];
     if (given.type != Type::kernel_struct) {
-        if (argument == KfuncArgument::task_owned) {
-            return refuse(EINVAL, "release kernel function %s expects refcounted PTR_TO_BTF_ID",
-                          prototype.name);
-        }
         return refuse(EINVAL,
                       "arg#%u pointer type STRUCT task_struct must point to scalar, or struct with "
                       "scalar",

@@ -28,6 +28,11 @@ const char* name_of(Struct structure) {
     return structure == Struct::task ? "task_struct" : "mm_struct";
 }
 
+std::string describe(Tnum bits) {
+    return bits.is_constant() ? std::to_string(static_cast<std::int64_t>(bits.value))
+                              : text_of("(0x%" PRIx64 "; 0x%" PRIx64 ")", bits.value, bits.mask);
+}
+
 std::string type_name(const Register& reg) {
     const std::string suffix = reg.or_null ? "_or_null" : "";
     switch (reg.type) {
@@ -103,7 +108,7 @@ void add_ranges(std::string& list, const Scalar& v) {
         add(list, "umax32=" + of_unsigned(v.u32.max));
     }
     if (!v.bits.is_unknown()) {
-        add(list, text_of("var_off=(0x%" PRIx64 "; 0x%" PRIx64 ")", v.bits.value, v.bits.mask));
+        add(list, "var_off=" + describe(v.bits));
     }
 }
 

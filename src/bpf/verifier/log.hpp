@@ -21,6 +21,8 @@ std::string text_of(const char* format, std::va_list arguments);
 /// "map_value_or_null", "scalar", "trusted_ptr_": as messages name it.
 std::string type_name(const Register& reg);
 const char* name_of(Struct structure);
+/// A number, or "(0x0; 0xff)".
+std::string describe(Tnum bits);
 /// "R1=map_value(map=counts,ks=4,vs=8)" without the "R1=".
 std::string describe(const Register& reg);
 /// Registers and stack of the innermost frame, each with a blank before it; of the registers only

@@ -80,12 +80,13 @@ bool Walk::atomic() {
         return false;
     }
     const Register& place = reg(pointer);
-    if (place.type == Type::context || place.type == Type::kernel_struct) {
-        return refuse(
-            EACCES, "BPF_ATOMIC %s R%u %s is not allowed",
-            at.imm == kAtomicLoadAcquire ? "loads from" : "stores into", pointer,
-            (type_name(place) + (place.type == Type::kernel_struct ? name_of(place.structure) : ""))
-                .c_str());
+    if (place.type == Type::context) {
+        return refuse(EACCES, "BPF_ATOMIC %s R%u %s is not allowed",
+                      at.imm == kAtomicLoadAcquire ? "loads from" : "stores into", pointer,
+                      type_name(place).c_str());
+    }
+    if (place.type == Type::kernel_struct && !place.or_null && at.imm != kAtomicLoadAcquire) {
+        return refuse(EACCES, "only read is supported");
     }
     Register loaded;
     if (at.imm == kAtomicLoadAcquire) {
@@ -125,9 +126,9 @@ bool Walk::check_alignment(const Register& reg_of, std::int32_t offset, unsigned
                        : reg_of.type == Type::map_value ? "value "
                        : reg_of.type == Type::context   ? "context "
                                                         : "";
-    return refuse(EACCES, "misaligned %saccess off (0x%" PRIx64 "; 0x%" PRIx64 ")+%d+%d size %u",
-                  kind, reg_of.value.bits.value, reg_of.value.bits.mask, reg_of.offset, offset,
-                  bytes);
+    // Of numbers all is the offset.
+    return refuse(EACCES, "misaligned %saccess off %s+%d+%d size %u", kind,
+                  describe(reg_of.value.bits).c_str(), reg_of.offset, offset, bytes);
 }
 
 bool Walk::load(unsigned number, std::int32_t offset, unsigned bytes, bool sign_extended,
@@ -199,9 +200,8 @@ bool Walk::check_fixed(const Register& reg_of, unsigned number, bool offset_allo
                       reg_of.offset);
     }
     if (!reg_of.value.is_constant()) {
-        return refuse(EACCES,
-                      "variable %s access var_off=(0x%" PRIx64 "; 0x%" PRIx64 ") disallowed",
-                      type.c_str(), reg_of.value.bits.value, reg_of.value.bits.mask);
+        return refuse(EACCES, "variable %s access var_off=%s disallowed", type.c_str(),
+                      describe(reg_of.value.bits).c_str());
     }
     return true;
 }
@@ -254,7 +254,7 @@ bool Walk::check_region(const Register& reg_of, unsigned number, std::int32_t of
 }
 
 bool Walk::check_map_value(const Register& reg_of, unsigned number, std::int32_t offset,
-                           std::uint32_t bytes, Access access, bool zero_allowed, bool by_helper) {
+                           std::uint32_t bytes, Access access, bool zero_allowed) {
     const MapInfo& map = *reg_of.map;
     const std::uint32_t forbidden = access == Access::write ? BPF_F_RDONLY_PROG : BPF_F_WRONLY_PROG;
     if ((map.flags & forbidden) != 0) {
@@ -276,8 +276,7 @@ bool Walk::check_map_value(const Register& reg_of, unsigned number, std::int32_t
                         : overlaps(map.res_spin_lock_offset, 4) ? "bpf_res_spin_lock"
                                                                 : nullptr;
     if (field != nullptr) {
-        return refuse(EACCES, "%s cannot be accessed directly by %s", field,
-                      by_helper ? "helper" : "load/store");
+        return refuse(EACCES, "%s cannot be accessed directly by load/store", field);
     }
     return true;
 }
@@ -292,7 +291,7 @@ bool Walk::check_access(const Register& reg_of, unsigned number, std::int32_t of
     case Type::context:
         return check_context(reg_of, number, offset, bytes, access);
     case Type::map_value:
-        return check_map_value(reg_of, number, offset, bytes, access, zero_allowed, by_helper);
+        return check_map_value(reg_of, number, offset, bytes, access, zero_allowed);
     case Type::map_key:
         if (writes) {
             return refuse(EACCES,
@@ -316,6 +315,17 @@ bool Walk::check_access(const Register& reg_of, unsigned number, std::int32_t of
             Register ignored;
             return load_field(reg_of, number, offset, bytes, false, ignored);
         }
+    case Type::map_pointer:
+        // Our maps are opaque: there is nothing that could be read.
+        if (writes) {
+            return refuse(EACCES, "only read from bpf_map is supported");
+        }
+        if (reg_of.offset + offset < 0) {
+            return refuse(EACCES, "R%u is bpf_map invalid negative access: off=%d", number,
+                          reg_of.offset + offset);
+        }
+        return refuse(EACCES, "access beyond struct bpf_map at off %d size %u",
+                      reg_of.offset + offset, bytes);
     default:
         return refuse(EACCES, "R%u invalid mem access '%s'", number, type_name(reg_of).c_str());
     }

@@ -49,7 +49,8 @@ bool Walk::is_known(bool& known) {
     const std::uint32_t jumps = jumps_ - jumps_at_checkpoint_;
     const bool comes_round = structure_.calls_back[insn_];
     bool add = comes_round || (jumps >= 2 && insns >= 8);
-    for (std::size_t i = 0; i < list.size();) {
+    // The latest first: in a loop that is the round before, which decides whether to add.
+    for (std::size_t i = list.size(); i-- > 0;) {
         Checkpoint& old = *list[i];
         if (old.branches != 0) {
             if (comes_round) {
@@ -77,11 +78,8 @@ bool Walk::is_known(bool& known) {
         }
         const std::uint32_t patience = comes_round ? 64 : 3;
         if (old.misses > old.hits * patience + patience) {
-            list[i] = list.back();
-            list.pop_back();
+            list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
             --states_;
-        } else {
-            ++i;
         }
     }
     return !add || add_checkpoint();

@@ -51,10 +51,8 @@ bool Walk::stack_range(const Register& reg_of, unsigned number, std::int32_t off
             return refuse(EACCES, "invalid %s stack R%u off=%" PRId64 " size=%u", how, number, min,
                           bytes);
         }
-        return refuse(EACCES,
-                      "invalid variable-offset %s stack R%u var_off=(0x%" PRIx64 "; 0x%" PRIx64
-                      ") off=%d size=%u",
-                      how, number, value.bits.value, value.bits.mask, offset, bytes);
+        return refuse(EACCES, "invalid variable-offset %s stack R%u var_off=%s off=%d size=%u", how,
+                      number, describe(value.bits).c_str(), offset, bytes);
     }
     range = {static_cast<std::int32_t>(min), static_cast<std::int32_t>(max)};
     const State& state = state_;
@@ -155,6 +153,12 @@ bool Walk::store_stack(const Register& reg_of, unsigned number, std::int32_t off
     StackRange range{};
     if (!stack_range(reg_of, number, offset, bytes, Access::write, range)) {
         return false;
+    }
+    if (value != nullptr && value->is_pointer() && bytes != 8) {
+        return refuse(EACCES, "invalid size of register spill");
+    }
+    if (value != nullptr && value->type == Type::stack && reg_of.frame != state_.depth()) {
+        return refuse(EINVAL, "cannot spill pointers to stack into stack frame of the caller");
     }
     if (!range.is_fixed()) {
         scribble(reg_of.frame, range.min,

@@ -141,9 +141,7 @@ bool Structure::find_reachable(const Input& input, std::uint32_t& insn, std::str
         }
         if (is_jump(input.insns[at])) {
             prune_point[next[0]] = true;
-            if (following == 2) {
-                prune_point[next[1]] = true;
-            }
+            prune_point[at] = prune_point[at] || following == 2;
         }
         if (is_call(input.insns[at], CallKind::subprogram)) {
             prune_point[at + 1] = true;

@@ -100,7 +100,7 @@ private:
     bool check_bounds(const Register& reg, std::int64_t offset, std::uint32_t bytes,
                       std::uint32_t region, bool zero_allowed);
     bool check_map_value(const Register& reg, unsigned number, std::int32_t offset,
-                         std::uint32_t bytes, Access access, bool zero_allowed, bool by_helper);
+                         std::uint32_t bytes, Access access, bool zero_allowed);
     bool check_alignment(const Register& reg, std::int32_t offset, unsigned bytes);
     bool check_fixed(const Register& reg, unsigned number, bool offset_allowed);
     bool fold_constant(const Register& reg, std::int32_t offset, unsigned bytes, bool sign_extended,
@@ -222,7 +222,8 @@ private:
         unsigned number;
         std::uint32_t bytes;
     };
-    std::vector<MemoryWrite> writes_;  ///< Of the call at hand.
+    std::vector<MemoryWrite> writes_;  ///< Of the call at hand,
+    std::string call_name_;            ///< whose name, without a number, is this.
 };
 
 }  // namespace taskwork::bpf::verifier

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/verification.hpp"
+
+#include <deque>
+
+#include "bpf/verifier/verifier.hpp"
+
+namespace taskwork::bpf {
+
+namespace {
+
+verifier::MapInfo describe(const map::Map& map) {
+    verifier::MapInfo info;
+    info.name = map.name;
+    info.type = map.type;
+    info.key_size = map.key_size;
+    info.value_size = map.value_size;
+    info.max_entries = map.max_entries;
+    info.flags = map.flags;
+    info.task_work_offset = map.task_work_offset;
+    info.spin_lock_offset = map.spin_lock_offset;
+    info.res_spin_lock_offset = map.res_spin_lock_offset;
+    info.has_types = map.btf_value_type_id != 0;
+    info.map = &map;
+    return info;
+}
+
+verifier::MapInfo describe_inner(const map::Map& outer) {
+    const map::InnerShape& shape = outer.inner;
+    verifier::MapInfo info;
+    info.name = outer.name;
+    info.type = shape.type;
+    info.key_size = shape.key_size;
+    info.value_size = shape.value_size;
+    info.max_entries = shape.max_entries;
+    info.flags = shape.flags;
+    info.task_work_offset = shape.task_work_offset;
+    info.spin_lock_offset = shape.spin_lock_offset;
+    info.res_spin_lock_offset = shape.res_spin_lock_offset;
+    info.has_types = map::has_special_fields(shape);
+    return info;
+}
+
+}  // namespace
+
+Result<void> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& insns,
+                            const std::vector<map::Map*>& maps, std::string& log) {
+    std::deque<verifier::MapInfo> infos;
+    verifier::Input input{.insns = insns,
+                          .type = spec.type,
+                          .sleepable = (spec.flags & BPF_F_SLEEPABLE) != 0,
+                          .maps = {},
+                          .functions = spec.functions,
+                          .lines = spec.lines,
+                          .log_level = spec.log_level};
+    for (const map::Map* map : maps) {
+        infos.push_back(describe(*map));
+        verifier::MapInfo& info = infos.back();
+        input.maps.push_back(&info);
+        if (map->inner.type != 0) {
+            infos.push_back(describe_inner(*map));
+            info.inner = &infos.back();
+        }
+    }
+    const verifier::Verdict verdict = verifier::verify(input, log);
+    if (verdict.error == 0) {
+        return {};
+    }
+    return Error{static_cast<std::errc>(verdict.error),
+                 "program '" + spec.name + "', instruction " + std::to_string(verdict.insn) + ": " +
+                     verdict.reason};
+}
+
+}  // namespace taskwork::bpf
