@@ -13,6 +13,7 @@
 #include "bpf/program.hpp"
 #include "cli/btf_value.hpp"
 #include "cli/host.hpp"
+#include "cli/memory_watch.hpp"
 #include "cli/processes.hpp"
 #include "defer/task_work.hpp"
 #include "event/event.hpp"
@@ -46,6 +47,7 @@ struct MapReport {
     std::string name;
     std::string type;
     Json elements = Json::array();  ///< {"key":, "value":} each.
+    std::uint64_t refused = 0;      ///< Updates that found no memory.
     std::optional<RingReport> ring;
 };
 
@@ -68,6 +70,7 @@ struct Report {
     std::vector<MapReport> maps;
     std::vector<ProcessReport> processes;
     std::vector<NotEntered> not_entered;
+    std::vector<HeldBack> held_back;  ///< Threads that grace periods had to wait for.
 };
 
 /// The report as `run` prints it to standard error, ending with a newline.

@@ -54,6 +54,25 @@ Json rings_json(const Report& report) {
     return rings;
 }
 
+Json refused_json(const Report& report) {
+    Json refused = Json::object();
+    for (const MapReport& map : report.maps) {
+        if (map.refused != 0) {
+            refused[map.name] = map.refused;
+        }
+    }
+    return refused;
+}
+
+Json held_back_json(const Report& report) {
+    Json list = Json::array();
+    for (const HeldBack& held : report.held_back) {
+        list.push_back(
+            {{"pid", held.pid}, {"tid", held.tid}, {"command", held.command}, {"ns", held.ns}});
+    }
+    return list;
+}
+
 Json counters_json(const Report& report) {
     event::EventCounts events;
     for (const ProgramReport& program : report.programs) {
@@ -127,6 +146,8 @@ std::string report_json(const Report& report) {
           {"max", latency.max_ns}}},
         {"maps", maps_json(report)},
         {"ring_buffers", rings_json(report)},
+        {"maps_refused", refused_json(report)},
+        {"held_back", held_back_json(report)},
         {"processes", processes_json(report)},
         {"not_entered", not_entered_json(report)},
     };

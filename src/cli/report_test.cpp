@@ -41,6 +41,8 @@ Report example() {
     report.maps.push_back(ring);
     report.processes.push_back({77, "xz -T2", {{0x1000, 0x2000, 0x40, "/usr/bin/xz"}}});
     report.not_entered.push_back({78, "busybox", "statically linked"});
+    report.maps.front().refused = 1234;
+    report.held_back.push_back({77, 79, "xz-2", 2'500'000'000});
     return report;
 }
 
@@ -55,7 +57,10 @@ TEST(Report, text_says_everything_that_was_counted) {
     EXPECT_THAT(text, HasSubstr("max 1.50 us"));
     EXPECT_THAT(text, HasSubstr("not entered: 1 process\n"));
     EXPECT_THAT(text, HasSubstr("busybox: statically linked"));
-    EXPECT_THAT(text, HasSubstr("map values (hash): 1 element\n[{\n        \"key\": 1,\n"));
+    EXPECT_THAT(text, HasSubstr("map values (hash): 1 element, 1,234 updates found no memory\n"
+                                "[{\n        \"key\": 1,\n"));
+    EXPECT_THAT(text, HasSubstr("memory held back: by thread 79 of process 77 (xz-2), in one "
+                                "section for 2.50 s at least\n"));
     EXPECT_THAT(text, HasSubstr("map records (ringbuf): 4 records, 64 bytes, 2 dropped"));
 }
 
@@ -67,6 +72,7 @@ TEST(Report, text_leaves_out_what_there_is_none_of) {
     EXPECT_THAT(text, Not(HasSubstr("not entered")));
     EXPECT_THAT(text, Not(HasSubstr("in flight")));
     EXPECT_THAT(text, Not(HasSubstr("note:")));
+    EXPECT_THAT(text, Not(HasSubstr("held back")));
 }
 
 TEST(Report, json_is_one_document_with_the_promised_members) {
@@ -87,6 +93,9 @@ TEST(Report, json_is_one_document_with_the_promised_members) {
     EXPECT_EQ(document["latency_ns"]["max"], 1500);
     EXPECT_EQ(document["processes"][0]["modules"][0]["path"], "/usr/bin/xz");
     EXPECT_EQ(document["not_entered"][0]["reason"], "statically linked");
+    EXPECT_EQ(document["maps_refused"], Json::parse(R"({"values":1234})"));
+    EXPECT_EQ(document["held_back"], Json::parse(R"([{"pid":77,"tid":79,"command":"xz-2",
+                                                      "ns":2500000000}])"));
 }
 
 TEST(Report, numbers_and_durations_are_readable) {

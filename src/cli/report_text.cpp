@@ -63,6 +63,14 @@ void add_not_entered(std::string& text, const Report& report) {
     }
 }
 
+void add_held_back(std::string& text, const Report& report) {
+    for (const HeldBack& held : report.held_back) {
+        text += fmt::format("memory held back: by thread {} of process {} ({}), in one section "
+                            "for {} at least\n",
+                            held.tid, held.pid, held.command, duration_text(held.ns));
+    }
+}
+
 void add_maps(std::string& text, const Report& report) {
     for (const MapReport& map : report.maps) {
         if (map.ring) {
@@ -71,8 +79,12 @@ void add_maps(std::string& text, const Report& report) {
                                 with_commas(map.ring->bytes), with_commas(map.ring->dropped));
             continue;
         }
-        text += fmt::format("map {} ({}): {} element{}\n", map.name, map.type,
+        text += fmt::format("map {} ({}): {} element{}", map.name, map.type,
                             with_commas(map.elements.size()), map.elements.size() == 1 ? "" : "s");
+        text += map.refused == 0
+                    ? "\n"
+                    : fmt::format(", {} update{} found no memory\n", with_commas(map.refused),
+                                  map.refused == 1 ? "" : "s");
         if (!map.elements.empty()) {
             text += to_bpftool_text(map.elements) + "\n";
         }
@@ -143,6 +155,7 @@ std::string report_text(const Report& report) {
                               duration_text(latency.percentile_ns(0.99)),
                               duration_text(latency.max_ns));
     add_not_entered(text, report);
+    add_held_back(text, report);
     add_maps(text, report);
     return text;
 }

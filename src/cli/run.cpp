@@ -21,6 +21,7 @@
 #include "cli/descriptor_limit.hpp"
 #include "cli/host.hpp"
 #include "cli/json_file.hpp"
+#include "cli/memory_watch.hpp"
 #include "cli/object.hpp"
 #include "cli/processes.hpp"
 #include "cli/report.hpp"
@@ -42,6 +43,8 @@ constexpr std::uint64_t kScanShare = 50;
 constexpr std::uint64_t kNamesNs = 100 * kMillisecondNs;
 /// Ring buffers are emptied and the trace is printed this often.
 constexpr std::uint64_t kDrainNs = 20 * kMillisecondNs;
+/// Whether memory is held back is looked at this often.
+constexpr std::uint64_t kMemoryNs = 250 * kMillisecondNs;
 /// How long the end waits for the dead to be swept, and for the works of those that live on.
 constexpr std::uint64_t kSweepNs = 5'000 * kMillisecondNs;
 constexpr std::uint64_t kQuiesceNs = 1'000 * kMillisecondNs;
@@ -160,6 +163,7 @@ public:
         report.exit_status = WIFSIGNALED(status_) ? 128 + WTERMSIG(status_) : WEXITSTATUS(status_);
         report.processes = processes_.members();
         report.not_entered = processes_.not_entered();
+        report.held_back = memory_watch_.held_back();
         if (processes_.lost() != 0) {
             report.notes.push_back(
                 fmt::format("{} of the kernel's records of processes did not fit: the lists of "
@@ -171,7 +175,7 @@ public:
 private:
     [[nodiscard]] std::uint64_t next_timeout_ns() const {
         const std::uint64_t now = platform::now_ns();
-        std::uint64_t next = std::min({scan_ns_, drain_ns_, names_ns_});
+        std::uint64_t next = std::min({scan_ns_, drain_ns_, names_ns_, memory_ns_});
         if (sampling_ && options_.duration_ns) {
             next = std::min(next, start_ns_ + *options_.duration_ns);
         }
@@ -202,6 +206,10 @@ private:
             const std::uint64_t begin = platform::now_ns();
             bpf::refresh_tasks();
             names_ns_ = now + std::max(kNamesNs, (platform::now_ns() - begin) * kScanShare);
+        }
+        if (now >= memory_ns_) {
+            memory_ns_ = now + kMemoryNs;
+            memory_watch_.look(now);
         }
         if (status_line_.is_due(now)) {
             status_line_.update(now, event::counts().fired,
@@ -288,12 +296,14 @@ private:
     std::uint64_t scan_ns_ = 0;
     std::uint64_t drain_ns_ = 0;
     std::uint64_t names_ns_ = 0;
+    std::uint64_t memory_ns_ = 0;
     bool sampling_ = true;
     bool ended_ = false;
     int status_ = 0;
     rusage usage_{};
     StatusLine status_line_;
     Processes processes_;
+    MemoryWatch memory_watch_;
 };
 
 void add_notes(Report& report) {

@@ -91,6 +91,8 @@ TEST(CliRun, events_schedule_works_and_each_ends_exactly_once) {
     EXPECT_LE(latency.at("p50"), latency.at("p99"));
     EXPECT_LE(latency.at("p99"), latency.at("max"));
     EXPECT_EQ(report.at("command"), json({"sh", "-c", kSomeTime}));
+    EXPECT_TRUE(report.at("held_back").is_array());
+    EXPECT_EQ(report.at("maps_refused"), json::object());
     // What the callback copied from user memory.
     EXPECT_EQ(report["maps"]["values"][0]["value"]["text"], "sh");
     EXPECT_THAT(outcome.error, HasSubstr("map values (hash)"));
