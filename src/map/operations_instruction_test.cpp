@@ -412,5 +412,34 @@ TEST_F(OperationsUnderEvents, of_a_ring) {
     RecordProperty("points", static_cast<int>(points));
 }
 
+/// Two records: the consumer is past where the interrupted reservation wanted to end.
+void event_submit_and_consume(void* argument) {
+    auto* record = static_cast<Record*>(argument);
+    event_submit(record);
+    event_submit(record);
+    ring_consume(*record->map, [](void*, void*, std::size_t) { return 0L; }, nullptr);
+}
+
+// What a reservation has read of the ring may be old when it comes to decide: the records that
+// others have put behind it meanwhile may even have been consumed.
+TEST_F(OperationsUnderEvents, of_a_ring_whose_consumer_has_passed_find_room) {
+    Map& ring = make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096));
+    for (std::uint64_t at = 1;; ++at) {
+        Record x{&ring, 1000};
+        Record y{&ring, 2000};
+        const std::uint64_t steps =
+            task::single_step(run_reserve, &x, event_submit_and_consume, &y, at, 0);
+        ASSERT_NE(x.data, nullptr) << "after " << at;
+        run_submit(&x);
+        ring_consume(ring, [](void*, void*, std::size_t) { return 0L; }, nullptr);
+        ASSERT_EQ(ring_query(ring, BPF_RB_AVAIL_DATA), 0U);
+        if (steps < at) {
+            break;
+        }
+        ASSERT_NE(y.data, nullptr) << "after " << at;
+    }
+    EXPECT_EQ(ring_dropped(ring), 0U);
+}
+
 }  // namespace
 }  // namespace taskwork::map

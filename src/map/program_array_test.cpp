@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
+#include <vector>
 
 #include "map/array.hpp"
-#include "map/test_map.hpp"
+#include "map/test_steps.hpp"
 
 namespace taskwork::map {
 namespace {
@@ -83,6 +85,100 @@ TEST_F(ProgramArray, lets_go_of_all_programs_when_its_last_user_leaves) {
     put_reference(map);
     task::Worker::synchronize();
     EXPECT_EQ(released[&first_], 1);
+}
+
+// An output is interrupted by one into the same event, and dies, after any of its instructions.
+
+struct PerfOutput {
+    static constexpr std::uint64_t kRecordBytes = 1000;
+    static constexpr std::size_t kRoom = 4;  ///< Records that a ring of a page takes.
+    /// What stands at the indices of the array; the last has no event.
+    enum Index : std::uint32_t { takes, disabled, of_another_processor, none, index_count };
+
+    using Model = std::vector<std::uint64_t>;
+    struct Operation {
+        std::uint64_t number;
+        std::uint32_t index = takes;
+        std::errc outcome = no_error;
+        void run(Map& map) noexcept {
+            std::uint64_t record[kRecordBytes / 8] = {number};
+            const Sections sections;
+            outcome = perf_output(map, index, 0, record, sizeof record, task::current()->process);
+        }
+    };
+    static void specify(Model& model, Operation& operation) {
+        switch (operation.index) {
+        case takes:
+            operation.outcome = model.size() < kRoom ? no_error : std::errc::no_space_on_device;
+            if (model.size() < kRoom) {
+                model.push_back(operation.number);
+            }
+            return;
+        case none:
+            operation.outcome = std::errc::no_such_file_or_directory;
+            return;
+        default:
+            operation.outcome = std::errc::operation_not_supported;
+        }
+    }
+    static void fill(Map& map, const Model& model) {
+        content(map);
+        for (const std::uint64_t number : model) {
+            Operation output{number};
+            output.run(map);
+            ASSERT_EQ(output.outcome, no_error);
+        }
+    }
+    /// Takes the records out: this is what a ring has, and fill() puts them there anew.
+    static Model content(Map&) {
+        Model found;
+        ring_consume(
+            *ring,
+            [](void* list, void* data, std::size_t size) {
+                EXPECT_EQ(size, kRecordBytes);
+                static_cast<Model*>(list)->push_back(*static_cast<const std::uint64_t*>(data));
+                return 0L;
+            },
+            &found);
+        return found;
+    }
+    static inline Map* ring;
+};
+
+class SteppedPerfOutput : public SteppedMap<PerfOutput> {
+protected:
+    /// An array with all that may stand there.
+    Map& events() {
+        set_event_release([](void*) noexcept {});
+        PerfOutput::ring = &make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096));
+        Map& map = make(spec(BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, PerfOutput::index_count));
+        for (std::uint32_t index = 0; index < PerfOutput::none; ++index) {
+            EventOutput& output = outputs_[index];
+            output.takes_records = true;
+            output.processor = index == PerfOutput::of_another_processor ? 1 : -1;
+            output.enabled.store(index == PerfOutput::disabled ? 0 : 1, std::memory_order_relaxed);
+            output.ring.store(PerfOutput::ring, std::memory_order_relaxed);
+            EXPECT_EQ(put_entry(map, &index, {&output, index + 1, 0, &output}), no_error);
+        }
+        return map;
+    }
+    EventOutput outputs_[PerfOutput::none];
+    const std::vector<PerfOutput::Model> starts_ = {{}, {1}, {1, 2, 3}, {1, 2, 3, 4}};
+};
+
+TEST_F(SteppedPerfOutput, and_the_event_happen_one_after_the_other) {
+    Map& map = events();
+    interrupt({&map}, starts_, {{1000}, {1000, PerfOutput::disabled}, {1000, PerfOutput::none}},
+              {{2000}, {2000, PerfOutput::of_another_processor}}, 61);
+    PerfOutput::content(map);
+    EXPECT_EQ(ring_query(*PerfOutput::ring, BPF_RB_AVAIL_DATA), 0U);
+}
+
+TEST_F(SteppedPerfOutput, is_as_before_or_as_after_a_death) {
+    Map& map = events();
+    kill_in(map, starts_, {{1000}}, 211);
+    PerfOutput::content(map);
+    EXPECT_EQ(ring_query(*PerfOutput::ring, BPF_RB_AVAIL_DATA), 0U);
 }
 
 }  // namespace

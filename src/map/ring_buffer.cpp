@@ -194,6 +194,9 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
         // The kernel's rule, which leaves at least 8 bytes free.
         if (length > kRecordBytesMax || mine.end() - consumed() > mask_ ||
             reservation(number).load().low > produced()) {
+            if (state_.load_low(std::memory_order_acquire) != last.end()) {
+                continue;  // What was read is of different times.
+            }
             refuse();
             return nullptr;
         }

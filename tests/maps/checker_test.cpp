@@ -14,6 +14,8 @@ using History = std::vector<Event<Operation>>;
 
 constexpr std::errc kNone = std::errc::no_such_file_or_directory;
 constexpr std::errc kFull = std::errc::argument_list_too_long;
+constexpr std::errc kNoMemory = std::errc::not_enough_memory;
+constexpr std::errc kNoRoom = std::errc::resource_unavailable_try_again;
 
 Event<Operation> event(std::uint64_t begin, std::uint64_t end, Kind kind, std::uint8_t key,
                        std::uint64_t value, std::errc result = no_error) {
@@ -28,6 +30,7 @@ const HashModel kHash(2);
 const HashModel kLru(2, true);
 const SequenceModel kQueue(2, false);
 const SequenceModel kStack(2, true);
+const RingModel kRing(2);
 
 TEST(Linearizability, overlapping_operations_may_have_come_in_either_order) {
     EXPECT_TRUE(
@@ -78,15 +81,82 @@ TEST(Linearizability, one_element_is_taken_once) {
                                 event(3, 4, Kind::remove, 0, 0)}));
 }
 
-TEST(Linearizability, a_map_that_forgets_may_forget_but_not_invent) {
-    EXPECT_TRUE(is_linearizable(
+TEST(Linearizability, a_full_map_that_evicts_loses_one_key_for_each_insertion) {
+    const auto then = [](std::uint64_t first, std::uint64_t second) -> History {
+        return {event(0, 1, Kind::update, 0, 7), event(2, 3, Kind::update, 1, 8),
+                event(4, 7, Kind::update, 2, 9),
+                event(8, 9, Kind::lookup, 0, first, first == 0 ? kNone : no_error),
+                event(10, 11, Kind::lookup, 1, second, second == 0 ? kNone : no_error)};
+    };
+    EXPECT_TRUE(is_linearizable(kLru, then(7, 0)));
+    EXPECT_TRUE(is_linearizable(kLru, then(0, 8)));
+    EXPECT_FALSE(is_linearizable(kLru, then(7, 8))) << "three in a map of two";
+    History history = then(7, 0);
+    history.push_back(event(12, 13, Kind::lookup, 2, 0, kNone));
+    EXPECT_FALSE(is_linearizable(kLru, history)) << "what was put there has gone";
+    history = then(0, 8);
+    // It has gone before the other one is there.
+    history.push_back(event(5, 6, Kind::lookup, 0, 0, kNone));
+    EXPECT_TRUE(is_linearizable(kLru, history));
+    history.push_back(event(5, 6, Kind::lookup, 2, 0, kNone));
+    EXPECT_TRUE(is_linearizable(kLru, history));
+    history.back().operation = {Kind::lookup, 1, 0, kNone};
+    EXPECT_FALSE(is_linearizable(kLru, history)) << "and is found again later";
+}
+
+TEST(Linearizability, a_map_that_evicts_loses_nothing_unless_it_is_full) {
+    EXPECT_FALSE(is_linearizable(
         kLru, {event(0, 1, Kind::update, 0, 7), event(2, 3, Kind::lookup, 0, 0, kNone)}));
-    EXPECT_FALSE(is_linearizable(kLru, {event(0, 1, Kind::update, 0, 7),
-                                        event(2, 3, Kind::lookup, 0, 0, kNone),
-                                        event(4, 5, Kind::lookup, 0, 7)}));
-    EXPECT_FALSE(
-        is_linearizable(kLru, {event(0, 1, Kind::update, 0, 7), event(2, 3, Kind::update, 0, 8),
-                               event(4, 5, Kind::lookup, 0, 7)}));
+    History history = {event(0, 1, Kind::update, 0, 7), event(2, 5, Kind::update, 1, 8),
+                       event(6, 7, Kind::lookup, 0, 0, kNone)};
+    EXPECT_FALSE(is_linearizable(kLru, history)) << "a place was free";
+    history[1].operation.rivals = 1;
+    EXPECT_TRUE(is_linearizable(kLru, history)) << "somebody may have held it";
+    history.push_back(event(8, 9, Kind::lookup, 0, 7));
+    EXPECT_FALSE(is_linearizable(kLru, history)) << "nothing comes back";
+}
+
+TEST(Linearizability, a_map_that_evicts_refuses_only_if_others_hold_all_places) {
+    History history = {event(0, 1, Kind::update, 0, 7), event(2, 3, Kind::update, 1, 8, kNoMemory)};
+    EXPECT_FALSE(is_linearizable(kLru, history));
+    history[1].operation.rivals = 2;
+    EXPECT_TRUE(is_linearizable(kLru, history));
+    history[1].operation.result = kFull;
+    EXPECT_FALSE(is_linearizable(kLru, history));
+}
+
+TEST(Linearizability, records_leave_a_ring_in_the_order_of_reservation) {
+    const auto consumed = [](std::uint64_t first, std::uint64_t second) -> History {
+        return {event(0, 1, Kind::reserve, 0, 7),       event(2, 3, Kind::reserve, 0, 8),
+                event(4, 5, Kind::submit, 0, 8),        event(6, 7, Kind::consume, 0, 0, kNone),
+                event(8, 9, Kind::submit, 0, 7),        event(10, 11, Kind::consume, 0, first),
+                event(12, 13, Kind::consume, 0, second)};
+    };
+    EXPECT_TRUE(is_linearizable(kRing, consumed(7, 8)));
+    EXPECT_FALSE(is_linearizable(kRing, consumed(8, 7)));
+    EXPECT_FALSE(is_linearizable(kRing, consumed(7, 7)));
+    History history = consumed(7, 8);
+    history[3].operation = {Kind::consume, 0, 8, no_error};
+    EXPECT_FALSE(is_linearizable(kRing, history)) << "the one before it was not finished";
+}
+
+TEST(Linearizability, discarded_records_are_passed_by_the_consumer_and_take_room_until_then) {
+    const History history = {
+        event(0, 1, Kind::reserve, 0, 7),        event(2, 3, Kind::reserve, 0, 8),
+        event(4, 5, Kind::discard, 0, 7),        event(6, 7, Kind::reserve, 0, 9, kNoRoom),
+        event(8, 9, Kind::consume, 0, 0, kNone), event(10, 11, Kind::reserve, 0, 9)};
+    EXPECT_TRUE(is_linearizable(kRing, history));
+    History changed = history;
+    changed[4].operation = {Kind::consume, 0, 7, no_error};
+    EXPECT_FALSE(is_linearizable(kRing, changed)) << "a discarded record is not seen";
+    changed = history;
+    changed[4] = event(8, 9, Kind::submit, 0, 8);
+    EXPECT_FALSE(is_linearizable(kRing, changed)) << "nobody has passed it";
+    changed = history;
+    changed[3].operation.result = no_error;
+    EXPECT_FALSE(is_linearizable(kRing, changed)) << "three in a ring of two";
+    changed = {event(0, 1, Kind::reserve, 0, 7), event(2, 3, Kind::reserve, 0, 8, kNoRoom)};
+    EXPECT_FALSE(is_linearizable(kRing, changed)) << "there was room";
 }
 
 TEST(Linearizability, queues_and_stacks_have_an_order) {

@@ -10,7 +10,11 @@
 //     template <class Visit>  // bool visit(const State&): true ends the walk
 //     bool next(const State&, const Operation&, Visit visit) const;
 // which visits every state that the operation, with the result that it had, can lead to from one;
-// none: the result is impossible there. It returns whether a visit did.
+// none: the result is impossible there. It returns whether a visit did. A model in which more
+// happens than results say has, of the same form,
+//     bool meanwhile(const State&, const Operation& open, Visit visit) const;
+// for what an operation that has begun and not come to its place may do to the state before. It
+// has to come to an end.
 #pragma once
 
 #include <algorithm>
@@ -77,6 +81,12 @@ private:
             };
             if (model_.next(state, history_[i].operation, go_on)) {
                 return true;
+            }
+            const auto stay = [&](const typename Model::State& next) { return search(done, next); };
+            if constexpr (requires { model_.meanwhile(state, history_[i].operation, stay); }) {
+                if (model_.meanwhile(state, history_[i].operation, stay)) {
+                    return true;
+                }
             }
         }
         return false;

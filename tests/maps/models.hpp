@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "base/errc.hpp"
@@ -24,41 +25,66 @@ struct Operation {
         push_over,  ///< BPF_EXIST
         pop,
         peek,
+        reserve,  ///< Of a ring; `value` is the record's number.
+        submit,
+        discard,
+        consume,  ///< One record, `value`.
     };
+    static constexpr std::array kNames = {"update",  "insert", "replace",   "remove", "lookup",
+                                          "take",    "push",   "push_over", "pop",    "peek",
+                                          "reserve", "submit", "discard",   "consume"};
     /// Whether it may need a place in the map.
     [[nodiscard]] bool inserts() const { return kind == Kind::update || kind == Kind::insert; }
+    /// Whether it may hold a place on its way, or give one back.
+    [[nodiscard]] bool changes() const { return kind != Kind::lookup; }
 
     Kind kind = Kind::lookup;
     std::uint8_t key = 0;
     std::uint64_t value = 0;  ///< Written, or found.
     std::errc result = no_error;
-    /// Insertions that overlapped with this operation; each may have held a place meanwhile.
+    /// Operations that overlapped with this one and may each have held a place meanwhile.
     std::uint8_t rivals = 0;
 };
 
 /// Keys from 0 to kKeys - 1, at most `capacity` of them at a time. Full is a map also to who comes
 /// while an insertion holds the last place, whatever becomes of that one: so it is in the kernel,
 /// where the count is raised first, and a handler finds the list of free elements locked.
+///
+/// Evicting (LRU), it refuses no insertion for want of a place but takes another key out: any, at
+/// any moment between the beginning of the insertion and its place, so never the one that it puts
+/// there; and only if the map is full, or would be if rivals held a place each. A rival may be a
+/// deletion, whose place comes back late, and an insertion that then finds its key has evicted in
+/// vain. Where rivals hold all places there is nothing to evict: -ENOMEM.
 class HashModel {
 public:
     static constexpr std::size_t kKeys = 4;
     using State = std::array<std::uint64_t, kKeys>;  ///< 0: not there.
 
-    /// `forgets`: any element may have been evicted at any time (LRU), so the map is never full.
-    explicit HashModel(std::size_t capacity, bool forgets = false)
-        : capacity_(capacity), forgets_(forgets) {}
+    explicit HashModel(std::size_t capacity, bool evicts = false)
+        : capacity_(capacity), evicts_(evicts) {}
 
     template <class Visit>
     bool next(const State& state, const Operation& operation, Visit visit) const {
-        if (State after = state; apply(after, operation) && visit(after)) {
-            return true;
-        }
-        if (!forgets_ || state[operation.key] == 0) {
+        State after = state;
+        return apply(after, operation) && visit(after);
+    }
+    template <class Visit>
+    bool meanwhile(const State& state, const Operation& open, Visit visit) const {
+        if (!evicts_ || !open.inserts() || count_of(state) + open.rivals < capacity_) {
             return false;
         }
-        State after = state;
-        after[operation.key] = 0;
-        return apply(after, operation) && visit(after);
+        for (std::size_t key = 0; key < kKeys; ++key) {
+            State after = state;
+            after[key] = 0;
+            if (state[key] != 0 && visit(after)) {
+                return true;
+            }
+        }
+        return false;
+    }
+    /// Whether what `other` does counts among the rivals of an operation that it overlaps with.
+    [[nodiscard]] bool is_rival(const Operation& other) const {
+        return evicts_ ? other.changes() : other.inserts();
     }
 
 private:
@@ -96,9 +122,12 @@ private:
         default:
             return false;
         }
-        if (!there && !forgets_) {
+        if (!there) {
             const std::size_t count = count_of(state);
-            if (operation.result == std::errc::argument_list_too_long) {
+            if (evicts_ && operation.result == std::errc::not_enough_memory) {
+                return operation.rivals >= capacity_;
+            }
+            if (!evicts_ && operation.result == std::errc::argument_list_too_long) {
                 return count + operation.rivals >= capacity_;
             }
             if (count >= capacity_) {
@@ -117,7 +146,7 @@ private:
     }
 
     std::size_t capacity_;
-    bool forgets_;
+    bool evicts_;
 };
 
 /// A queue, or a stack, of at most `capacity` values.
@@ -132,6 +161,8 @@ public:
         State after = state;
         return apply(after, operation) && visit(after);
     }
+
+    [[nodiscard]] static bool is_rival(const Operation&) { return false; }
 
 private:
     bool apply(State& state, const Operation& operation) const {
@@ -168,6 +199,66 @@ private:
 
     std::size_t capacity_;
     bool is_stack_;
+};
+
+/// A ring with room for `capacity` records of one size. They leave in the order in which they were
+/// reserved; one that is not finished holds back those behind it. The consumer passes discarded
+/// ones on its way to what it takes, or to the one that it has to wait for.
+class RingModel {
+public:
+    enum class Mark : std::uint8_t { busy, submitted, discarded };
+    using State = std::vector<std::pair<std::uint64_t, Mark>>;  ///< Oldest first.
+
+    explicit RingModel(std::size_t capacity) : capacity_(capacity) {}
+
+    template <class Visit>
+    bool next(const State& state, const Operation& operation, Visit visit) const {
+        State after = state;
+        return apply(after, operation) && visit(after);
+    }
+    template <class Visit>
+    bool meanwhile(const State& state, const Operation& open, Visit visit) const {
+        return open.kind == Operation::Kind::consume && !state.empty() &&
+               state.front().second == Mark::discarded &&
+               visit(State(state.begin() + 1, state.end()));
+    }
+    [[nodiscard]] static bool is_rival(const Operation&) { return false; }
+
+private:
+    bool apply(State& state, const Operation& operation) const {
+        using Kind = Operation::Kind;
+        const bool done = operation.result == no_error;
+        switch (operation.kind) {
+        case Kind::reserve:
+            if (done && state.size() < capacity_) {
+                state.emplace_back(operation.value, Mark::busy);
+                return true;
+            }
+            return !done && state.size() == capacity_;
+        case Kind::submit:
+        case Kind::discard:
+            for (auto& [number, mark] : state) {
+                if (number == operation.value && mark == Mark::busy) {
+                    mark = operation.kind == Kind::submit ? Mark::submitted : Mark::discarded;
+                    return true;
+                }
+            }
+            return false;
+        case Kind::consume:
+            if (!done) {
+                return state.empty() || state.front().second == Mark::busy;
+            }
+            if (state.empty() || state.front() != std::pair(operation.value, Mark::submitted)) {
+                return false;
+            }
+            state.erase(state.begin());
+            return true;
+        default:
+            return false;
+        }
+    }
+
+    std::size_t capacity_;
 };
 
 }  // namespace taskwork::maps

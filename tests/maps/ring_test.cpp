@@ -2,10 +2,11 @@
 //
 // A ring buffer with four producers in handlers (and their threads, interrupted by these) and a
 // consumer that is slower than they: every record is consumed once, whole, in order of reservation,
-// and every refused reservation is counted.
+// and every refused reservation is counted. The same of a perf event, whose records go by a ring;
+// these are copied, and do not know when they were reserved.
 //
-//   TASKWORK_SEED    the sequence of random numbers
-//   TASKWORK_PROVE   a minute (else a second)
+//   TASKWORK_SEED           the sequence of random numbers
+//   TASKWORK_MAP_SECONDS    how long (1; 60 with TASKWORK_PROVE)
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,14 +16,18 @@
 #include <vector>
 
 #include "base/sanitizers.hpp"
+#include "map/program_array.hpp"
 #include "map/test_map.hpp"
 #include "task/test_events.hpp"
-#include "tests/maps/random.hpp"
+#include "tests/random.hpp"
 
 namespace taskwork::maps {
 namespace {
 
 using map::Map;
+using test::choose_seed;
+using test::is_long;
+using test::Random;
 
 constexpr unsigned kProducers = 4;
 constexpr std::uint64_t kEventUs = 100;
@@ -41,6 +46,7 @@ constexpr std::size_t kHeadBytes = offsetof(Record, fill);
 /// What producers share; handlers find it here.
 struct Stage {
     Map* ring = nullptr;
+    Map* events_array = nullptr;  ///< Of perf events; records go through it if there is one.
     std::atomic<std::uint64_t> clock{1};
     std::atomic<std::uint64_t> next_number{0};
     std::atomic<std::uint64_t> submitted{0};
@@ -60,6 +66,16 @@ void fill(Record& record, std::uint64_t words) noexcept {
     }
 }
 
+void output_copy(task::Task& self, std::uint64_t words, std::uint64_t size) noexcept {
+    Record record{};
+    fill(record, words);
+    record.end = UINT64_MAX;  // Never too late.
+    const std::errc result =
+        map::perf_output(*stage->events_array, 0, 0, &record, size, self.process);
+    (result == no_error ? stage->submitted : stage->refused)
+        .fetch_add(1, std::memory_order_relaxed);
+}
+
 /// Reserve, fill, submit or discard; or output of a copy. Context: any.
 void produce(Random& random) noexcept {
     task::Task* const self = task::current();
@@ -67,6 +83,10 @@ void produce(Random& random) noexcept {
     const task::ReadSection keep(*self, sync::Flavour::sleepable);
     const std::uint64_t words = random.below(24);
     const std::uint64_t size = kHeadBytes + words * 8;
+    if (stage->events_array != nullptr) {
+        output_copy(*self, words, size);
+        return;
+    }
     const std::uint64_t begin = stage->clock.fetch_add(1, std::memory_order_seq_cst);
     auto* record = static_cast<Record*>(map::ring_reserve(*stage->ring, size, 0, self->process));
     if (record == nullptr) {
@@ -123,16 +143,32 @@ struct Seen {
     }
 };
 
-class RingOf : public map::MapTest, public testing::WithParamInterface<bool> {
+struct Producers {
+    const char* name;
+    bool are_threads_too;
+    bool use_perf_event = false;
+};
+
+class RingOf : public map::MapTest, public testing::WithParamInterface<Producers> {
 protected:
     ~RingOf() override { task::set_event_hook(nullptr, nullptr); }
 };
 
 TEST_P(RingOf, four_producers_is_consumed_once_and_in_order_of_reservation) {
-    const bool threads_produce = GetParam();
+    const bool threads_produce = GetParam().are_threads_too;
     const std::uint64_t seed = choose_seed();
     Stage shared;
     shared.ring = &make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, kRingBytes));
+    map::EventOutput event;
+    if (GetParam().use_perf_event) {
+        event.takes_records = true;
+        event.enabled.store(1, std::memory_order_relaxed);
+        event.ring.store(shared.ring, std::memory_order_relaxed);
+        shared.events_array = &make(spec(BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 1));
+        map::set_event_release([](void*) noexcept {});
+        const std::uint32_t index = 0;
+        ASSERT_EQ(put_entry(*shared.events_array, &index, {&event, 1, 0, &event}), no_error);
+    }
     stage = &shared;
     task::set_event_hook(task::is_timer_event, on_event);
     std::vector<std::thread> threads;
@@ -156,7 +192,9 @@ TEST_P(RingOf, four_producers_is_consumed_once_and_in_order_of_reservation) {
         }));
     }
     Seen seen;
-    const std::uint64_t end = platform::now_ns() + (is_long() ? 60U : 1U) * 1'000'000'000U;
+    const std::uint64_t end =
+        platform::now_ns() +
+        test::setting("TASKWORK_MAP_SECONDS", is_long() ? 60 : 1) * 1'000'000'000U;
     const std::uint64_t patience = end + 60'000'000'000U;
     const auto is_done = [&] {
         return platform::now_ns() >= end && shared.refused.load() > 10 && seen.count > 1000;
@@ -183,9 +221,11 @@ TEST_P(RingOf, four_producers_is_consumed_once_and_in_order_of_reservation) {
     stage = nullptr;
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, RingOf, testing::Bool(), [](const auto& instance) {
-    return std::string(instance.param ? "handlers_and_threads" : "handlers");
-});
+INSTANTIATE_TEST_SUITE_P(Of, RingOf,
+                         testing::Values(Producers{"handlers", false},
+                                         Producers{"handlers_and_threads", true},
+                                         Producers{"perf_event", true, true}),
+                         [](const auto& instance) { return std::string(instance.param.name); });
 
 }  // namespace
 }  // namespace taskwork::maps

@@ -3,26 +3,33 @@
 // One map of each kind under eight threads, each with an event of 10 kHz on top, all doing all that
 // the kind has. Values are whole, counts are exact, all memory comes back, everybody gets on.
 //
-//   TASKWORK_SEED    the sequence of random numbers
-//   TASKWORK_PROVE   a minute for each kind (else a second)
+//   TASKWORK_SEED           the sequence of random numbers
+//   TASKWORK_MAP_SECONDS    how long, each kind (1; 60 with TASKWORK_PROVE)
 #include <gtest/gtest.h>
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/sanitizers.hpp"
+#include "map/map_in_map.hpp"
+#include "map/stack_trace.hpp"
 #include "map/test_map.hpp"
+#include "map/value.hpp"
 #include "task/test_events.hpp"
-#include "tests/maps/random.hpp"
+#include "tests/random.hpp"
 
 namespace taskwork::maps {
 namespace {
 
 using map::Map;
+using test::choose_seed;
+using test::is_long;
+using test::Random;
 
 constexpr unsigned kThreads = 8;
 constexpr std::uint64_t kEventUs = 100;
@@ -41,12 +48,15 @@ struct Subject {
     std::uint32_t flags = 0;
     /// Elements are replaced, never written in place: no copy of one can be torn.
     bool is_replaced = false;
+    /// Elements go without being asked to: results do not say how many there are.
+    bool evicts = false;
 };
 
 /// What the threads share; handlers find it here.
 struct Stage {
     Map* map = nullptr;
     const Subject* subject = nullptr;
+    std::array<Map*, 4> inner{};  ///< What a map of maps may hold.
     std::atomic<std::uint64_t> next_number{1};
     std::atomic<std::uint64_t> torn{0};
     std::atomic<std::uint64_t> events{0};
@@ -166,12 +176,56 @@ void act_on_elements(Map& map, Random& random) noexcept {
     }
 }
 
+void act_on_stacks(Map& map, Random& random, std::uint16_t owner) noexcept {
+    // Few stacks: the same ones come again and again.
+    Value stack = value_of(1 + random.below(kKeys));
+    auto id = static_cast<std::uint32_t>(random.below(kEntries));
+    const std::uint64_t kind = random.below(4);
+    if (kind < 2) {
+        std::uint64_t* const room = map::stack_claim(map, owner);
+        if (room == nullptr) {
+            return;  // Many of us are interrupted.
+        }
+        map::copy_bytes(room, stack.data(), sizeof stack);
+        const long result = map::stack_store(map, room, static_cast<std::uint32_t>(stack.size()),
+                                             kind == 0 ? std::uint64_t{BPF_F_REUSE_STACKID} : 0);
+        expect(result < 0 ? static_cast<std::errc>(-result) : no_error,
+               {no_error, std::errc::file_exists});
+    } else if (kind == 2) {
+        expect(map::remove(map, &id), {no_error, kNone});
+    } else if (map::lookup_copy(map, &id, &stack, 0) == no_error) {
+        check_whole(stack);
+    }
+}
+
+/// Outer maps are changed by threads; handlers find what is in them.
+void act_on_maps(Map& outer, Random& random, bool is_handler) noexcept {
+    const std::uint64_t key = random.below(kKeys);
+    const std::uint64_t kind = is_handler ? 4 : random.below(8);
+    if (kind < 3) {
+        expect(map::put_inner(outer, &key, *stage->inner[random.below(stage->inner.size())],
+                              kind == 0 ? BPF_ANY : BPF_NOEXIST),
+               {no_error, std::errc::file_exists, kFull, kNoMemory, std::errc::invalid_argument});
+    } else if (kind == 3) {
+        expect(map::remove(outer, &key), {no_error, kNone, kFull});
+    } else if (Map* const inner = map::find_inner(outer, &key); inner != nullptr) {
+        const std::uint32_t index = 0;
+        Value value{};
+        expect(map::lookup_copy(*inner, &index, &value, 0), {no_error});
+        check_whole(value);
+    }
+}
+
 /// Context: any.
-void act(Random& random) noexcept {
+void act(Random& random, bool is_handler) noexcept {
     task::Task* const self = task::current();
     const task::Section section(self);
     const task::ReadSection keep(*self, sync::Flavour::sleepable);
-    if (map::has_keys(*stage->map)) {
+    if (map::is_outer(*stage->map)) {
+        act_on_maps(*stage->map, random, is_handler);
+    } else if (stage->map->type == BPF_MAP_TYPE_STACK_TRACE) {
+        act_on_stacks(*stage->map, random, self->process);
+    } else if (map::has_keys(*stage->map)) {
         act_on_elements(*stage->map, random);
     } else {
         act_on_sequence(*stage->map, random);
@@ -181,7 +235,7 @@ void act(Random& random) noexcept {
 bool on_event(task::Task&, const siginfo_t&, void*, task::Dropped dropped) noexcept {
     if (dropped == task::Dropped::no && own_random != nullptr) {
         stage->events.fetch_add(1, std::memory_order_relaxed);
-        act(*own_random);
+        act(*own_random, true);
     }
     return true;
 }
@@ -189,6 +243,29 @@ bool on_event(task::Task&, const siginfo_t&, void*, task::Dropped dropped) noexc
 class MapStress : public map::MapTest, public testing::WithParamInterface<Subject> {
 protected:
     ~MapStress() override { task::set_event_hook(nullptr, nullptr); }
+
+    /// Arrays of one whole value.
+    static void make_inner(Stage& shared) {
+        for (Map*& inner : shared.inner) {
+            inner = &make(array(1, sizeof(Value)));
+            const std::uint32_t index = 0;
+            const Value value = value_of(7);
+            const map::Sections sections;
+            ASSERT_EQ(map::update(*inner, &index, &value, BPF_ANY), no_error);
+        }
+    }
+    static Map& make_subject(const Subject& subject, Stage& shared) {
+        const bool holds_maps =
+            subject.type == BPF_MAP_TYPE_HASH_OF_MAPS || subject.type == BPF_MAP_TYPE_ARRAY_OF_MAPS;
+        map::MapSpec of =
+            spec(subject.type, subject.key_size, holds_maps ? sizeof(std::uint32_t) : sizeof(Value),
+                 kEntries, subject.flags);
+        if (holds_maps) {
+            make_inner(shared);
+            of.inner = shared.inner[0];
+        }
+        return make(of);
+    }
 };
 
 TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
@@ -196,8 +273,7 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
     const std::uint64_t seed = choose_seed();
     Stage shared;
     shared.subject = &subject;
-    shared.map =
-        &make(spec(subject.type, subject.key_size, sizeof(Value), kEntries, subject.flags));
+    shared.map = &make_subject(subject, shared);
     Map& map = *shared.map;
     stage = &shared;
     task::set_event_hook(task::is_timer_event, on_event);
@@ -210,7 +286,7 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
             task::EventTimer events(kEventUs);
             events.start(random.below(UINT32_MAX));
             while (!shared.stop.load(std::memory_order_acquire)) {
-                act(random);
+                act(random, false);
                 turns[i].fetch_add(1, std::memory_order_relaxed);
             }
             events.stop();
@@ -218,7 +294,9 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
         }));
     }
     // So long, and until everybody has had turns and there were events.
-    const std::uint64_t end = platform::now_ns() + (is_long() ? 60U : 1U) * 1'000'000'000U;
+    const std::uint64_t end =
+        platform::now_ns() +
+        test::setting("TASKWORK_MAP_SECONDS", is_long() ? 60 : 1) * 1'000'000'000U;
     const auto is_done = [&] {
         bool all = platform::now_ns() >= end && shared.events.load() > 100;
         for (const std::atomic<std::uint64_t>& one : turns) {
@@ -240,10 +318,13 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
     std::cout << sum << " turns of threads, " << shared.events.load() << " events" << std::endl;
     EXPECT_EQ(shared.torn.load(), 0U);
     EXPECT_EQ(shared.unexpected.load(), 0);
-    if (subject.is_replaced) {
+    if (subject.is_replaced && !subject.evicts) {
         EXPECT_EQ(static_cast<std::int64_t>(map::usage(map).elements), shared.balance.load());
-        EXPECT_LE(map::usage(map).elements, kEntries);
     }
+    // Stacks have a bucket each, to the next power of two.
+    EXPECT_LE(map::usage(map).elements, subject.type == BPF_MAP_TYPE_STACK_TRACE
+                                            ? std::bit_ceil(map.max_entries)
+                                            : map.max_entries);
     task::wait_until([&] { return map::usage(map).waiting == 0; });
     stage = nullptr;
 }
@@ -253,6 +334,13 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Subject{"array", BPF_MAP_TYPE_ARRAY, 4},
                     Subject{"hash", BPF_MAP_TYPE_HASH, 8, 0, true},
                     Subject{"hash_on_demand", BPF_MAP_TYPE_HASH, 8, BPF_F_NO_PREALLOC, true},
+                    Subject{"lru_hash", BPF_MAP_TYPE_LRU_HASH, 8, 0, true, true},
+                    Subject{"lru_hash_own_lists", BPF_MAP_TYPE_LRU_HASH, 8, BPF_F_NO_COMMON_LRU,
+                            true, true},
+                    Subject{"lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 8, 0, false, true},
+                    Subject{"array_of_maps", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 0, true, true},
+                    Subject{"hash_of_maps", BPF_MAP_TYPE_HASH_OF_MAPS, 8, 0, true, true},
+                    Subject{"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 0, true, true},
                     Subject{"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4},
                     Subject{"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 8},
                     Subject{"lpm_trie", BPF_MAP_TYPE_LPM_TRIE, 8, BPF_F_NO_PREALLOC, true},

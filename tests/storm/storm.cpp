@@ -5,8 +5,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <iostream>
 #include <new>
 #include <sstream>
 
@@ -153,28 +151,6 @@ void claim_and_release(Scene& scene, Task& self, Books& books) noexcept {
 
 }  // namespace
 
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
-
-bool is_long() { return std::getenv("TASKWORK_PROVE") != nullptr; }
-
-std::uint64_t seed() {
-    const std::uint64_t chosen = setting("TASKWORK_SEED", platform::now_ns() % 1'000'000'007);
-    std::cout << "seed " << chosen << " (TASKWORK_SEED)" << std::endl;
-    return chosen;
-}
-
-std::uint64_t Random::draw() noexcept {
-    // Steele and Lea's SplitMix: a counter, scrambled, so that two who share it draw each their
-    // own.
-    std::uint64_t x = state_.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed);
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31);
-}
-
 void act(Scene& scene) noexcept {
     Task* self = current();
     if (self == nullptr) {
@@ -203,7 +179,7 @@ void act(Scene& scene) noexcept {
 }
 
 void Storm::SetUp() {
-    seed_ = seed();
+    seed_ = test::choose_seed();
     ASSERT_EQ(WorkTable::create(kContexts), no_error);
     ASSERT_EQ(map::MapTable::create(), no_error);
     void* memory = sync::Arena::allocate(sizeof(Scene), 64);

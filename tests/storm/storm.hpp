@@ -3,9 +3,6 @@
 // What the storms share: a scene in the arena that every process of the domain works on, one random
 // action (legal in every context, events included), and the books that are compared when all is
 // quiet.
-//
-// A random sequence is named by its seed, which is printed; TASKWORK_SEED gives one. Which thread
-// runs when is the kernel's affair: a seed repeats what is done, not how it interleaves.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,6 +16,7 @@
 #include "sync/pool.hpp"
 #include "task/test_domain.hpp"
 #include "task/test_events.hpp"
+#include "tests/random.hpp"
 
 namespace taskwork::storm {
 
@@ -29,25 +27,9 @@ inline constexpr std::uint32_t kKeys = 16;
 inline constexpr std::uint32_t kContexts = 1024;
 inline constexpr std::uint32_t kScratch = 192;
 
-/// The environment's number, or what is given.
-std::uint64_t setting(const char* name, std::uint64_t otherwise);
-/// Whether the long form is asked for (TASKWORK_PROVE).
-bool is_long();
-/// TASKWORK_SEED, or one from the clock. Prints it.
-std::uint64_t seed();
-
-/// A sequence of random numbers that a thread and its handlers share: each draws its own.
-class Random {
-public:
-    /// Context: any.
-    void start(std::uint64_t seed) noexcept { state_.store(seed, std::memory_order_relaxed); }
-    /// Context: any.
-    std::uint64_t draw() noexcept;
-    std::uint64_t below(std::uint64_t limit) noexcept { return draw() % limit; }
-
-private:
-    platform::Atomic<std::uint64_t> state_;
-};
+using test::is_long;
+using test::Random;
+using test::setting;
 
 struct alignas(64) Value {
     defer::Slot slot;
