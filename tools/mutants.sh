@@ -64,22 +64,19 @@ try_one() {
     local changed
     changed=$(sed -n 's|^+++ b/\([^ \t]*\).*|\1|p' "$file")
     # The objects whose sources include the file, by the build's own records.
-    local link object target scenarios
+    local link object source target scenarios
     scenarios=$(head_of "$name" Run | sed 's/\([^ ]*\).*/"\1"/')
     link=$(tail -n 1 "$work/commands")
     for object in $(awk -v file="$root/$changed" '/^[^ ]/ { sub(/:.*/, ""); object = $0 }
                         $1 == file && object ~ /explore\.dir/ { print object }' "$work/deps"); do
         # Of scenarios only those that run. The others are not linked either: they would bring inline
         # functions without the fault, and the linker takes the first it finds.
-        case $object in
-        */scenarios/core.cpp.o) ;;
-        */scenarios/*)
-            if ! grep -qF "$scenarios" "$root/tests/explore/scenarios/$(basename "$object" .o)"; then
-                link=${link/ $object / }
-                continue
-            fi
-            ;;
-        esac
+        source=$root/tests/explore/scenarios/$(basename "$object" .o)
+        if [[ $object = */scenarios/* ]] && grep -q '^const Registered' "$source" &&
+            ! grep -qF "$scenarios" "$source"; then
+            link=${link/ $object / }
+            continue
+        fi
         target=$place/objects/$(echo "$object" | tr / _)
         # The same command, with the copy's files and no warnings: faults leave things unused.
         grep -F -- " -o $object " "$work/commands" | head -n 1 |

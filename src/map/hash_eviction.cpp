@@ -70,6 +70,9 @@ Ticket* HashTable::evict(std::uint16_t owner) noexcept {
             return static_cast<Ticket*>(ticket);
         }
     }
+    if (Ticket* const free = claim_unhinted(owner)) {
+        return free;
+    }
     refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
     return nullptr;
 }

@@ -369,6 +369,10 @@ Ticket* HashTable::claim_ticket(std::uint16_t owner) noexcept {
             release_ticket(element);
         }
     }
+    return claim_unhinted(owner);
+}
+
+Ticket* HashTable::claim_unhinted(std::uint16_t owner) noexcept {
     for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
         sync::Word word = sync::Pool::load(tickets_.at(i));
         if (word.state() == sync::kStateFree &&

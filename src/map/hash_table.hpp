@@ -209,6 +209,8 @@ private:
     void finish(Element* element, std::uint32_t hash) noexcept;
     void release_ticket(Element* element) noexcept;
     Ticket* claim_ticket(std::uint16_t owner) noexcept;
+    /// Looks at every ticket: whoever has released one may not have come to its hint yet.
+    Ticket* claim_unhinted(std::uint16_t owner) noexcept;
     Ticket* evict(std::uint16_t owner) noexcept;
     bool take_out(Element* element) noexcept;
     [[nodiscard]] std::uint32_t own_list() const noexcept;

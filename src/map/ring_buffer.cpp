@@ -218,12 +218,13 @@ void Ring::commit(void* record, std::uint32_t outcome, std::uint64_t flags) noex
     auto* const header = static_cast<std::byte*>(record) - kHeaderBytes;
     auto& length = *reinterpret_cast<Length*>(header);
     const std::uint32_t busy = length.load(std::memory_order_relaxed);
-    // A full fence between this and the look at the consumer's position: it either sees the record
-    // finished or is seen waiting for it. Pairs with the acquire in consume.
+    // seq_cst, as the look at the consumer's position: it either sees the record finished or is
+    // seen waiting for it. Pairs with what consume does, in the other order.
     length.exchange((busy & ~BPF_RINGBUF_BUSY_BIT) | outcome, std::memory_order_seq_cst);
     const auto offset = static_cast<std::uint64_t>(header - window_->data());
     if ((flags & BPF_RB_FORCE_WAKEUP) != 0 ||
-        ((flags & BPF_RB_NO_WAKEUP) == 0 && (consumed() & mask_) == offset)) {
+        ((flags & BPF_RB_NO_WAKEUP) == 0 &&
+         (window_->consumer.position.load(std::memory_order_seq_cst) & mask_) == offset)) {
         sync::DeferralQueue::get().queue(wake_item_);
     }
 }
@@ -274,10 +275,11 @@ void Ring::sweep(std::uint16_t dead_owner) noexcept {
 long Ring::consume(long (*function)(void*, void*, std::size_t), void* argument) {
     long records = 0;
     std::uint64_t position = window_->consumer.position.load(std::memory_order_relaxed);
-    while (position < produced()) {
-        // Acquire: pairs with the exchange in commit; the record's content is seen.
+    // seq_cst: each look comes after the store of the position before it, see commit. A length that
+    // is found also brings the record's content with it.
+    while (position < window_->producer.position.load_low(std::memory_order_seq_cst)) {
         const std::uint32_t length =
-            reinterpret_cast<Length*>(at(position))->load(std::memory_order_acquire);
+            reinterpret_cast<Length*>(at(position))->load(std::memory_order_seq_cst);
         if ((length & BPF_RINGBUF_BUSY_BIT) != 0) {
             break;
         }
@@ -288,7 +290,6 @@ long Ring::consume(long (*function)(void*, void*, std::size_t), void* argument) 
             ++records;
         }
         position += record_bytes(size);
-        // seq_cst: before the next look at a header, see commit.
         window_->consumer.position.store(position, std::memory_order_seq_cst);
         if (result < 0) {
             return result;

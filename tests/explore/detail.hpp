@@ -49,8 +49,11 @@ constexpr std::uint64_t mask_of(unsigned size) {
 }
 
 /// What an update leaves in memory.
-constexpr std::uint64_t updated(Kind kind, std::uint64_t old, std::uint64_t operand) {
+constexpr std::uint64_t updated(Kind kind, std::uint64_t old, std::uint64_t operand,
+                                std::uint64_t expected) {
     switch (kind) {
+    case Kind::exchange_part:
+        return (old & ~expected) | operand;
     case Kind::add:
         return old + operand;
     case Kind::sub:

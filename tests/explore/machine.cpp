@@ -72,6 +72,7 @@ void Machine::reset() {
     watched_.clear();
     section_places_ = {};
     names_.clear();
+    words_.clear();
     HeapOf::reset();
     begun_ = false;
     base_valid_ = false;
@@ -137,6 +138,11 @@ void Machine::watch(const void* object, const void* fields, std::size_t size,
     places_.push_back(Place{});  // Its life.
 }
 
+void Machine::words(const void* memory, std::size_t size) {
+    const HeapOf own(false);
+    words_.emplace_back(reinterpret_cast<std::uintptr_t>(memory), size);
+}
+
 void Machine::watch_section(unsigned thread, const void* word) {
     section_places_[thread] = place_of(word, 8);
 }
@@ -166,6 +172,9 @@ void Machine::begin_pass() {
     for (Place& place : places_) {
         const unsigned all = place.threads_reading | place.threads_writing;
         place.shared = std::popcount(all) > 1 && place.threads_writing != 0 && place.address != 0;
+    }
+    for (Place& place : places_) {
+        place.shared = place.shared || (place.pair != kNowhere && places_[place.pair].shared);
         place.messages = place.shared ? messages++ : static_cast<std::int16_t>(-1);
         place.guard = place.shared && place.plain ? guards++ : static_cast<std::int16_t>(-1);
         place.quiet_all = 0;
@@ -272,6 +281,12 @@ void contended_lock() noexcept {
 std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,
                    std::uint64_t operand, std::uint64_t expected) noexcept {
     return Machine::get().step(kind, address, size, order, operand, expected);
+}
+
+std::uint64_t step_pair(const void* address, std::uint64_t operand, std::uint64_t expected,
+                        HighWord& high) noexcept {
+    return Machine::get().step(Kind::compare_exchange_pair, address, 8, std::memory_order_seq_cst,
+                               operand, expected, &high);
 }
 
 }  // namespace explore

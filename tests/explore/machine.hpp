@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "sync/platform.hpp"
@@ -48,6 +49,9 @@ struct Request {
     PlaceId place = kNowhere;
     std::uint64_t operand = 0;
     std::uint64_t expected = 0;
+    PlaceId high = kNowhere;  ///< Of a pair: the second word, and the same of it.
+    std::uint64_t high_operand = 0;
+    std::uint64_t high_expected = 0;
 };
 
 /// A memory location, or something of the system that steps touch (a thread's life, its signal).
@@ -63,6 +67,7 @@ struct Place {
     bool is_word = false;        ///< The word of that object.
     std::int16_t messages = -1;  ///< Index into the lists of the release/acquire model.
     std::int16_t guard = -1;     ///< Of plain data: index into its knowledge of who has read.
+    PlaceId pair = kNowhere;     ///< The other word of a pair.
     std::uint32_t readers = 0;
     std::uint32_t writers = 0;
     std::uint32_t quiet_readers = 0;  ///< Who was taken never to write it.
@@ -97,6 +102,7 @@ struct Actor {
     std::uint64_t history = 0;  ///< Hash of all that its future depends on but for memory.
     Request request;
     std::uint64_t result = 0;
+    std::uint64_t high_result = 0;
     PlaceId waits_on = kNowhere;
 };
 
@@ -220,6 +226,8 @@ public:
     }
     /// The memory is part of every snapshot though no step may touch it.
     void keep(const void* memory, std::size_t size);
+    /// Atomics of 4 bytes in this memory are parts of words that are also used whole.
+    void words(const void* memory, std::size_t size);
     /// Accesses of the object are checked against its life: its first word says whether it is free.
     /// `fields`: what may be touched of it only then.
     void watch(const void* object, const void* fields, std::size_t size,
@@ -267,8 +275,9 @@ public:
     [[nodiscard]] std::string untracked() const;
 
     // --- For the seam and the scenarios ---
+    /// `high`: of a step on two words.
     std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,
-                       std::uint64_t operand, std::uint64_t expected);
+                       std::uint64_t operand, std::uint64_t expected, HighWord* high = nullptr);
     [[nodiscard]] bool in_fiber() const { return current_ >= 0; }
     [[nodiscard]] unsigned thread_now() const;
     [[nodiscard]] unsigned process_now() const { return world_.threads[thread_now()].process; }
@@ -310,6 +319,14 @@ private:
     [[nodiscard]] static PlaceId thing(Thing kind, unsigned index);
     std::uint64_t step_at_once(Kind kind, void* address, unsigned size, std::uint64_t operand,
                                std::uint64_t expected);
+    std::uint64_t pair_at_once(std::uint64_t* words, std::uint64_t operand, std::uint64_t expected,
+                               HighWord& high);
+    std::uint64_t step_outside(Kind kind, void* address, unsigned size, std::uint64_t operand,
+                               std::uint64_t expected);
+    std::uint64_t step_of_part(Kind kind, std::uintptr_t address, unsigned size,
+                               std::memory_order order, std::uint64_t operand);
+    [[nodiscard]] bool is_modelled(std::uintptr_t address) const;
+    [[nodiscard]] bool is_part(std::uintptr_t address, unsigned size) const;
     void park(Actor& actor);
     [[nodiscard]] std::uint64_t stack_hash(unsigned index) const;
     void add_line(std::uintptr_t address);
@@ -334,6 +351,7 @@ private:
 
     std::uint64_t execute(unsigned actor, const Request& request, unsigned variant);
     std::uint64_t execute_memory(unsigned actor, const Request& request, unsigned variant);
+    std::uint64_t execute_pair(unsigned actor, const Request& request, bool direct);
     [[nodiscard]] std::uint64_t read(PlaceId place) const;
     void write(PlaceId place, std::uint64_t value, int thread);
     void check_access(unsigned actor, const Request& request);
@@ -352,6 +370,7 @@ private:
     void ra_reset();
     unsigned ra_variants(unsigned thread, const Request& request) const;
     std::uint64_t ra_execute(unsigned thread, const Request& request, unsigned variant);
+    void ra_pair(unsigned thread, const Request& request, bool exchanges);
     void ra_fence(unsigned thread);
     void ra_membarrier();
     /// An access to a field of a watched object, or a read of plain data.
@@ -421,6 +440,7 @@ private:
         std::string text;
     };
     std::vector<Name> names_;
+    std::vector<std::pair<std::uintptr_t, std::size_t>> words_;
 
     friend struct RaMemory;
 };

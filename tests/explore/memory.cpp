@@ -139,6 +139,9 @@ std::uint64_t Machine::execute_memory(unsigned actor, const Request& request, un
     check_access(actor, request);
     const unsigned thread = world_.actors[actor].thread;
     const bool direct = model_ == Model::sc || variant == kDirect;
+    if (request.high != kNowhere) {
+        return execute_pair(actor, request, direct);
+    }
     if (!direct && model_ == Model::ra) {
         return ra_execute(thread, request, variant);
     }
@@ -162,12 +165,28 @@ std::uint64_t Machine::execute_memory(unsigned actor, const Request& request, un
         (request.kind == Kind::compare_exchange && old != request.expected)) {
         return old;
     }
-    const std::uint64_t value = updated(request.kind, old, request.operand);
+    const std::uint64_t value = updated(request.kind, old, request.operand, request.expected);
     if (model_ == Model::ra && ends_life(request.place, old, value)) {
         ra_settle(thread, places_[request.place].object, true, request.place);
     }
     write(request.place, value, static_cast<int>(thread));
     return stores ? 0 : old;
+}
+
+std::uint64_t Machine::execute_pair(unsigned actor, const Request& request, bool direct) {
+    // No store of the thread to them is under way: see needs_drained.
+    const std::uint64_t low = read(request.place);
+    const std::uint64_t high = read(request.high);
+    const bool exchanges = low == request.expected && high == request.high_expected;
+    const unsigned thread = world_.actors[actor].thread;
+    if (!direct && model_ == Model::ra) {
+        ra_pair(thread, request, exchanges);
+    } else if (exchanges) {
+        write(request.place, request.operand, static_cast<int>(thread));
+        write(request.high, request.high_operand, static_cast<int>(thread));
+    }
+    world_.actors[actor].high_result = high;
+    return low;
 }
 
 bool Machine::ends_life(PlaceId id, std::uint64_t old, std::uint64_t value) const {

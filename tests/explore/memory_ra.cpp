@@ -204,7 +204,8 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
         }
         return result;
     }
-    if (ends_life(request.place, current, updated(request.kind, current, request.operand))) {
+    if (ends_life(request.place, current,
+                  updated(request.kind, current, request.operand, request.expected))) {
         ra_settle(thread, where.object, true, request.place);
         if (world_.failed) {
             return 0;
@@ -223,9 +224,26 @@ std::uint64_t Machine::ra_execute(unsigned thread, const Request& request, unsig
     if (total) {
         state.order.seen[place] = fresh.number;
     }
-    write(request.place, updated(request.kind, current, request.operand), static_cast<int>(thread));
+    write(request.place, updated(request.kind, current, request.operand, request.expected),
+          static_cast<int>(thread));
     fresh.value = read(request.place);
     return updates ? current : 0;
+}
+
+/// Two words that change together are seen together: what the one carries, the other does.
+void Machine::ra_pair(unsigned thread, const Request& request, bool exchanges) {
+    ra_fence(thread);  // As the seam says of it.
+    Request one = request;
+    one.high = kNowhere;
+    one.kind = exchanges ? Kind::exchange : Kind::load;
+    ra_execute(thread, one, 0);
+    one.place = request.high;
+    one.operand = request.high_operand;
+    ra_execute(thread, one, 0);
+    if (exchanges && !world_.failed) {
+        state.messages[state.count - 2].view.join(state.messages[state.count - 1].view);
+    }
+    ra_fence(thread);
 }
 
 void Machine::ra_fence(unsigned thread) {

@@ -23,6 +23,24 @@ PlaceId Machine::thing(Thing kind, unsigned index) {
     return static_cast<unsigned>(kind) * kThings + index;
 }
 
+bool Machine::is_modelled(std::uintptr_t at) const {
+    return at - reinterpret_cast<std::uintptr_t>(statics_) < sizeof(Statics) ||
+           at - reinterpret_cast<std::uintptr_t>(HeapOf::begin()) < HeapOf::size() ||
+           (Arena::present() && at >= kArenaBase && at - kArenaBase < Arena::header().size);
+}
+
+bool Machine::is_part(std::uintptr_t at, unsigned size) const {
+    if (size != 4) {
+        return false;
+    }
+    for (const auto& [begin, bytes] : words_) {
+        if (at - begin < bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
 PlaceId Machine::place_of(const void* address, unsigned size) {
     const HeapOf own(false);
     const auto at = reinterpret_cast<std::uintptr_t>(address);
@@ -129,8 +147,11 @@ std::uint32_t Machine::conflicts(PlaceId id, bool writes, std::uint32_t self) {
 std::uint32_t Machine::contenders(unsigned index, const Request& request) {
     const bool writes = writes_now(request);
     std::uint32_t found = conflicts(request.place, writes, bit(index));
+    if (request.high != kNowhere) {
+        found |= conflicts(request.high, writes, bit(index));
+    }
     if (const PlaceId second = second_place(request); second != kNowhere) {
-        found |= conflicts(second, false, bit(index));
+        found |= conflicts(second, request.high != kNowhere, bit(index));
     }
     if (feels_barrier(request)) {
         found |= conflicts(thing(Thing::barrier, 0), false, bit(index));
@@ -171,13 +192,17 @@ bool Machine::writes_now(const Request& request) const {
         return false;
     case Kind::compare_exchange:
         return model_ == Model::ra || read(request.place) == request.expected;
+    case Kind::compare_exchange_pair:
+        return model_ == Model::ra || (read(request.place) == request.expected &&
+                                       read(request.high) == request.high_expected);
     default:
         return true;
     }
 }
 
 PlaceId Machine::second_place(const Request& request) const {
-    // Sequentially consistent accesses take part in the one order that fences make.
+    // Sequentially consistent accesses take part in the one order that fences make; those of two
+    // words are fences.
     if (model_ == Model::ra && request.order == std::memory_order_seq_cst &&
         is_memory(request.kind)) {
         return thing(Thing::order, 0);

@@ -47,8 +47,10 @@ const char* verb(Kind kind) {
     case Kind::plain_store:
         return "write";
     case Kind::exchange:
+    case Kind::exchange_part:
         return "swap";
     case Kind::compare_exchange:
+    case Kind::compare_exchange_pair:
         return "cas";
     case Kind::add:
         return "add";
@@ -116,10 +118,12 @@ std::string describe(const Event& event, const Machine& machine) {
     case Kind::plain_store:
         return text + " = " + hex(request.operand);
     case Kind::compare_exchange:
+    case Kind::compare_exchange_pair:
         return text + (event.result == request.expected
                            ? " " + hex(request.expected) + " => " + hex(request.operand)
                            : " fails: " + hex(event.result));
     case Kind::exchange:
+    case Kind::exchange_part:
     case Kind::add:
     case Kind::sub:
     case Kind::bit_or:

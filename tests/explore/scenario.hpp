@@ -52,6 +52,8 @@ public:
     std::vector<std::function<void()>> end_checks;
 };
 
+inline const std::vector<Model> kAllModels{Model::sc, Model::tso, Model::ra};
+
 struct Scenario {
     std::string name;   ///< group.name
     std::string about;  ///< Threads, nesting, death.

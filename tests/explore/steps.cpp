@@ -2,9 +2,11 @@
 //
 // A step: how it comes from explored code, and what it does once it is chosen.
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 
 #include "tests/explore/detail.hpp"
+#include "tests/explore/fiber.hpp"
 #include "tests/explore/heap.hpp"
 #include "tests/explore/machine.hpp"
 
@@ -19,10 +21,19 @@ constexpr std::uint32_t kHandlerStepsMax = 2'000;
 }  // namespace
 
 std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::memory_order order,
-                            std::uint64_t operand, std::uint64_t expected) {
+                            std::uint64_t operand, std::uint64_t expected, HighWord* high) {
     const HeapOf own(false);
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    if (address != nullptr && !is_modelled(at)) {
+        return step_outside(kind, const_cast<void*>(address), size, operand, expected);
+    }
+    if (address != nullptr && is_part(at, size)) {
+        return step_of_part(kind, at, size, order, operand);
+    }
     if (current_ < 0) {
-        return step_at_once(kind, const_cast<void*>(address), size, operand, expected);
+        return high != nullptr
+                   ? pair_at_once(reinterpret_cast<std::uint64_t*>(at), operand, expected, *high)
+                   : step_at_once(kind, const_cast<void*>(address), size, operand, expected);
     }
     const auto index = static_cast<unsigned>(current_);
     Actor& self = world_.actors[index];
@@ -39,6 +50,14 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
     request.expected = expected;
     if (address != nullptr) {
         request.place = place_of(address, size);
+        if (high != nullptr) {
+            request.high = place_of(reinterpret_cast<const void*>(at + size), size);
+            request.high_operand = high->operand;
+            request.high_expected = high->expected;
+            places_[request.place].pair = request.high;
+            places_[request.high].pair = request.place;
+            note_access(request.high, index, true);
+        }
     } else if (kind == Kind::notify && operand != 0) {
         request.place = thing(Thing::signal, static_cast<unsigned>(operand - 1));
     } else if (model_ == Model::ra && kind == Kind::fence) {
@@ -60,7 +79,7 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
             note_access(life.place, index, life.changes);
         }
         if (const PlaceId second = second_place(request); second != kNowhere) {
-            note_access(second, index, false);
+            note_access(second, index, request.high != kNowhere);
         }
         if (feels_barrier(request)) {
             note_access(thing(Thing::barrier, 0), index, false);
@@ -94,11 +113,65 @@ std::uint64_t Machine::step(Kind kind, const void* address, unsigned size, std::
         if (recording) {
             events.back().result = result;
         }
+        if (high != nullptr) {
+            high->found = self.high_result;
+        }
         return result;
     }
     self.request = request;
     park(self);
+    if (high != nullptr) {
+        high->found = self.high_result;
+    }
     return self.result;
+}
+
+/// What is no part of the model: stacks, each its actor's own, and what nobody writes.
+std::uint64_t Machine::step_outside(Kind kind, void* address, unsigned size, std::uint64_t operand,
+                                    std::uint64_t expected) {
+    const std::uint64_t old = read_raw(address, size);
+    const bool reads = kind == Kind::load || kind == Kind::plain_load ||
+                       (kind == Kind::compare_exchange && old != expected);
+    if (begun_) {
+        const std::size_t offset =
+            reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(stacks_);
+        const bool on_stack = offset < (kActorsMax + 1) * kStackBytes;
+        const unsigned own = current_ >= 0 ? static_cast<unsigned>(current_) : kActorsMax;
+        if (on_stack ? offset / kStackBytes != own : !reads) {
+            explore::fail("explorer", "a step touches memory that is not modelled");
+            std::abort();
+        }
+    }
+    if (!reads) {
+        write_raw(address, size, updated(kind, old, operand, expected));
+    }
+    return old;
+}
+
+std::uint64_t Machine::step_of_part(Kind kind, std::uintptr_t address, unsigned size,
+                                    std::memory_order order, std::uint64_t operand) {
+    const auto* const word = reinterpret_cast<const void*>(address & ~std::uintptr_t{7});
+    const unsigned shift = 8 * (address & 7);
+    std::uint64_t old = 0;
+    if (kind == Kind::load) {
+        old = step(kind, word, 8, order, 0, 0);
+    } else if (kind == Kind::exchange) {
+        old = step(Kind::exchange_part, word, 8, order, operand << shift, mask_of(size) << shift);
+    } else {
+        explore::fail("explorer", "a part of a word is used as no model has it");
+    }
+    return old >> shift & mask_of(size);
+}
+
+std::uint64_t Machine::pair_at_once(std::uint64_t* words, std::uint64_t operand,
+                                    std::uint64_t expected, HighWord& high) {
+    const std::uint64_t low = step_at_once(Kind::load, &words[0], 8, 0, 0);
+    high.found = step_at_once(Kind::load, &words[1], 8, 0, 0);
+    if (low == expected && high.found == high.expected) {
+        step_at_once(Kind::store, &words[0], 8, operand, 0);
+        step_at_once(Kind::store, &words[1], 8, high.operand, 0);
+    }
+    return low;
 }
 
 std::uint64_t Machine::step_at_once(Kind kind, void* address, unsigned size, std::uint64_t operand,
@@ -118,11 +191,11 @@ std::uint64_t Machine::step_at_once(Kind kind, void* address, unsigned size, std
         (kind == Kind::compare_exchange && old != expected)) {
         return old;
     }
-    write_raw(address, size, updated(kind, old, operand));
+    write_raw(address, size, updated(kind, old, operand, expected));
     if (begun_) {
         const Place& place = places_[place_of(address, size)];
         if (place.is_word) {
-            check_edge(place, old, updated(kind, old, operand));
+            check_edge(place, old, updated(kind, old, operand, expected));
         }
     }
     return old;
@@ -191,6 +264,9 @@ void Machine::perform(Transition transition) {
                 transition.variant = kDirect;
             } else if (model_ == Model::ra) {
                 places_[request.place].shared = true;
+                if (request.high != kNowhere) {
+                    places_[request.high].shared = true;
+                }
             }
         }
         const std::uint64_t before = recording ? read(request.place) : 0;

@@ -20,6 +20,8 @@ enum class Kind : std::uint8_t {
     sub,
     bit_or,
     bit_and,
+    exchange_part,  ///< Of some bytes of a word: those that `expected` has set.
+    compare_exchange_pair,
     plain_load,
     plain_store,
     // Of the machine and the system.
@@ -40,6 +42,16 @@ enum class Kind : std::uint8_t {
 /// Outside explored code (set-up, checks at the end) it happens at once.
 std::uint64_t step(Kind kind, const void* address, unsigned size, std::memory_order order,
                    std::uint64_t operand = 0, std::uint64_t expected = 0) noexcept;
+
+/// The second word of a step on two neighbouring ones.
+struct HighWord {
+    std::uint64_t operand;
+    std::uint64_t expected;
+    std::uint64_t found;
+};
+/// A compare-exchange of the two words at `address`, in one step. Returns the first word found.
+std::uint64_t step_pair(const void* address, std::uint64_t operand, std::uint64_t expected,
+                        HighWord& high) noexcept;
 
 /// A lock of the host is wanted while another actor has it.
 void contended_lock() noexcept;

@@ -6,6 +6,8 @@
 #include <cstdlib>
 
 #include "sync/platform.hpp"
+#include "task/reclaim.hpp"
+#include "task/worker.hpp"
 #include "tests/explore/machine.hpp"
 
 namespace taskwork::platform {
@@ -117,6 +119,17 @@ bool fork_cookie_renew() noexcept {
 void fork_cookie_clear() noexcept { cookie().store(0, std::memory_order_relaxed); }
 
 }  // namespace taskwork::platform
+
+namespace taskwork::task {
+
+/// Whoever destroys a map is the worker here.
+void Worker::disown_pool(sync::Pool& pool) noexcept {
+    if (Reclaim::get().disown(pool)) {
+        Reclaim::get().forget(pool);
+    }
+}
+
+}  // namespace taskwork::task
 
 namespace taskwork {
 

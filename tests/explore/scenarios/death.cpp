@@ -25,13 +25,6 @@ unsigned host_target(Core& core) {
     });
 }
 
-void standby(Core& core, defer::Slot& slot) {
-    Setup::machine().as_thread(0, [&] {
-        schedule(kIdsMax - 1, slot, core.task(0));
-        task::safe_point();
-    });
-}
-
 const Registered kScheduler{
     {.name = "death.scheduler",
      .about = "scheduler of an empty slot that dies, target, sweep",
@@ -50,7 +43,7 @@ const Registered kSchedulers{
          [](Setup& setup) {
              auto core = make_core(setup);
              defer::Slot& slot = core->slot("slot");
-             standby(*core, slot);
+             make_standby(*core, slot);
              const unsigned target = host_target(*core);
              const unsigned mortal = core->process(true);
              core->thread(mortal, "mortal", [=, &slot] { schedule(1, slot, core->task(target)); });
@@ -67,9 +60,7 @@ const Registered kCanceller{{.name = "death.canceller",
                                      task::safe_point();
                                      exit_task();
                                  });
-                                 Setup::machine().as_thread(0, [&] {
-                                     schedule(1, slot, core->task(target), task::Notify::none);
-                                 });
+                                 make_scheduled(*core, 1, slot, target);
                                  const unsigned mortal = core->process(true);
                                  core->thread(mortal, "canceller",
                                               [=, &slot] { defer::cancel(slot); });
@@ -102,10 +93,8 @@ const Registered kTargetAlone{{.name = "death.target_alone",
                                        task::safe_point();
                                        exit_task();
                                    });
-                                   Setup::machine().as_thread(0, [&] {
-                                       schedule(1, one, core->task(target), task::Notify::none);
-                                       schedule(2, two, core->task(target), task::Notify::none);
-                                   });
+                                   make_scheduled(*core, 1, one, target);
+                                   make_scheduled(*core, 2, two, target);
                                    core->callback([&two](unsigned id) {
                                        if (id == 2) {
                                            defer::cancel(two);
@@ -133,7 +122,7 @@ const Registered kSweep{{.name = "death.sweep",
                              [](Setup& setup) {
                                  auto core = make_core(setup);
                                  defer::Slot& slot = core->slot("slot");
-                                 standby(*core, slot);
+                                 make_standby(*core, slot);
                                  const unsigned target = core->thread(0, "target", [] {
                                      task::safe_point();
                                      await_rest();
@@ -148,18 +137,17 @@ const Registered kSweep{{.name = "death.sweep",
                              },
                          .large = true}};
 
-const Registered kRetirer{
-    {.name = "death.retirer",
-     .about = "deleter of an element that dies, sweep; nothing leaks",
-     .lay_out = [](Setup& setup) {
-         auto core = make_core(setup, {.contexts = 2, .elements = 1});
-         Element& element = core->element("element");
-         const unsigned target = core->target(0);
-         Setup::machine().as_thread(
-             0, [&] { schedule(1, element.slot, core->task(target), task::Notify::none); });
-         const unsigned mortal = core->process(true);
-         core->thread(mortal, "deleter", [=, &element] { remove(core->elements(), element); });
-     }}};
+const Registered kRetirer{{.name = "death.retirer",
+                           .about = "deleter of an element that dies, sweep; nothing leaks",
+                           .lay_out = [](Setup& setup) {
+                               auto core = make_core(setup, {.contexts = 2, .elements = 1});
+                               Element& element = core->element("element");
+                               const unsigned target = core->target(0);
+                               make_scheduled(*core, 1, element.slot, target);
+                               const unsigned mortal = core->process(true);
+                               core->thread(mortal, "deleter",
+                                            [=, &element] { remove(core->elements(), element); });
+                           }}};
 
 }  // namespace
 

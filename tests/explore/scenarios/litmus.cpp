@@ -15,8 +15,6 @@ constexpr auto release = std::memory_order_release;
 constexpr auto acq_rel = std::memory_order_acq_rel;
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
-
 /// What runs must show, by model; everything else must not be seen.
 auto shows(std::set<std::string> sc, std::set<std::string> tso, std::set<std::string> ra) {
     return [=](Model model, const std::set<std::string>& seen) -> std::string {
@@ -71,21 +69,21 @@ void store_buffering(Setup& setup, std::memory_order store, std::memory_order lo
 const Registered kSb{{.name = "litmus.store_buffering",
                       .about = "2 threads",
                       .lay_out = [](Setup& setup) { store_buffering(setup, release, acquire, 0); },
-                      .models = kAll,
+                      .models = kAllModels,
                       .judge = shows(kNotBothZero, kAnything, kAnything)}};
 
 const Registered kSbSc{
     {.name = "litmus.store_buffering_seq_cst",
      .about = "2 threads",
      .lay_out = [](Setup& setup) { store_buffering(setup, seq_cst, seq_cst, 0); },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows(kNotBothZero, kNotBothZero, kNotBothZero)}};
 
 const Registered kSbFence{
     {.name = "litmus.store_buffering_fences",
      .about = "2 threads",
      .lay_out = [](Setup& setup) { store_buffering(setup, relaxed, relaxed, true); },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows(kNotBothZero, kNotBothZero, kNotBothZero)}};
 
 /// One side fences for both, as the worker does for readers.
@@ -107,7 +105,7 @@ const Registered kSbMembarrier{{.name = "litmus.store_buffering_membarrier",
                                         });
                                         setup.at_end([] { report(2); });
                                     },
-                                .models = kAll,
+                                .models = kAllModels,
                                 .judge = shows(kNotBothZero, kNotBothZero, kNotBothZero)}};
 
 void message_passing(Setup& setup, std::memory_order store, std::memory_order load) {
@@ -130,14 +128,14 @@ const std::set<std::string> kInOrder{"00", "01", "11"};
 const Registered kMp{{.name = "litmus.message_passing",
                       .about = "2 threads",
                       .lay_out = [](Setup& setup) { message_passing(setup, release, acquire); },
-                      .models = kAll,
+                      .models = kAllModels,
                       .judge = shows(kInOrder, kInOrder, kInOrder)}};
 
 const Registered kMpRelaxed{
     {.name = "litmus.message_passing_relaxed",
      .about = "2 threads",
      .lay_out = [](Setup& setup) { message_passing(setup, relaxed, acquire); },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows(kInOrder, kInOrder, kAnything)}};
 
 /// A read-modify-write by a third thread continues the release of the first.
@@ -163,7 +161,7 @@ const Registered kReleaseSequence{{.name = "litmus.release_sequence",
                                            });
                                            setup.at_end([] { report(1); });
                                        },
-                                   .models = kAll,
+                                   .models = kAllModels,
                                    .judge = shows({"1", "7"}, {"1", "7"}, {"1", "7"})}};
 
 /// Two readers must agree on the order of independent writes only where all is seq_cst, or where
@@ -189,14 +187,14 @@ void independent_reads(Setup& setup, std::memory_order store, std::memory_order 
 const Registered kIriw{{.name = "litmus.independent_reads",
                         .about = "4 threads",
                         .lay_out = [](Setup& setup) { independent_reads(setup, release, acquire); },
-                        .models = kAll,
+                        .models = kAllModels,
                         .judge = shows({"agree"}, {"agree"}, {"agree", "disagree"})}};
 
 const Registered kIriwSc{
     {.name = "litmus.independent_reads_seq_cst",
      .about = "4 threads",
      .lay_out = [](Setup& setup) { independent_reads(setup, seq_cst, seq_cst); },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows({"agree"}, {"agree"}, {"agree"})}};
 
 /// Hardware of other kinds may show 11; the release/acquire model here does not (docs/explorer.md).
@@ -218,7 +216,7 @@ const Registered kLoadBuffering{
              });
              setup.at_end([] { report(2); });
          },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows({"00", "01", "10"}, {"00", "01", "10"}, {"00", "01", "10"})}};
 
 /// One location is always in order: a reader never sees it go back.
@@ -237,7 +235,7 @@ const Registered kCoherence{{.name = "litmus.coherence",
                                          outcome(x.load(relaxed) < first ? "back" : "forth");
                                      });
                                  },
-                             .models = kAll,
+                             .models = kAllModels,
                              .judge = shows({"forth"}, {"forth"}, {"forth"})}};
 
 void two_increments(Setup& setup, bool atomic) {
@@ -258,13 +256,13 @@ void two_increments(Setup& setup, bool atomic) {
 const Registered kLostUpdate{{.name = "litmus.lost_update",
                               .about = "2 threads, seeded fault",
                               .lay_out = [](Setup& setup) { two_increments(setup, false); },
-                              .models = kAll,
+                              .models = kAllModels,
                               .expected_oracle = "lost-update"}};
 
 const Registered kUpdates{{.name = "litmus.updates",
                            .about = "2 threads",
                            .lay_out = [](Setup& setup) { two_increments(setup, true); },
-                           .models = kAll}};
+                           .models = kAllModels}};
 
 /// The increment of a thread that its own handler also makes.
 void handler_increments(Setup& setup, bool atomic) {
@@ -290,13 +288,13 @@ void handler_increments(Setup& setup, bool atomic) {
 const Registered kHandlerLost{{.name = "litmus.handler_lost_update",
                                .about = "1 thread, 1 nmi, seeded fault",
                                .lay_out = [](Setup& setup) { handler_increments(setup, false); },
-                               .models = kAll,
+                               .models = kAllModels,
                                .expected_oracle = "lost-update"}};
 
 const Registered kHandler{{.name = "litmus.handler_updates",
                            .about = "1 thread, 1 nmi",
                            .lay_out = [](Setup& setup) { handler_increments(setup, true); },
-                           .models = kAll,
+                           .models = kAllModels,
                            .judge = shows({"1", "11"}, {"1", "11"}, {"1", "11"})}};
 
 /// A plain variable that nothing orders.
@@ -309,7 +307,7 @@ const Registered kRace{{.name = "litmus.race",
                                 setup.thread(process, "writer", [&] { data.set(1); });
                                 setup.thread(process, "reader", [&] { note(0, data.get()); });
                             },
-                        .models = kAll,
+                        .models = kAllModels,
                         .expected_oracle = "race"}};
 
 /// One that a relaxed flag seems to order: only release and acquire do.
@@ -337,7 +335,7 @@ const Registered kRelaxedFlag{{.name = "litmus.race_relaxed_flag",
 const Registered kReleaseFlag{{.name = "litmus.plain_message",
                                .about = "2 threads",
                                .lay_out = [](Setup& setup) { plain_message(setup, release); },
-                               .models = kAll}};
+                               .models = kAllModels}};
 
 /// The other way round: what has been read is written when a flag says so.
 void plain_reuse(Setup& setup, std::memory_order store) {
@@ -364,7 +362,7 @@ const Registered kRelaxedReuse{{.name = "litmus.reuse_relaxed_flag",
 const Registered kReleaseReuse{{.name = "litmus.reuse",
                                 .about = "2 threads",
                                 .lay_out = [](Setup& setup) { plain_reuse(setup, release); },
-                                .models = kAll}};
+                                .models = kAllModels}};
 
 /// Who has seen what another stored before its fence need not know of what it fenced: the fences
 /// of two threads do not commute with what stands before them.
@@ -387,7 +385,7 @@ const Registered kFenceBetween{{.name = "litmus.fence_after_store",
                                         });
                                         setup.at_end([] { report(2); });
                                     },
-                                .models = kAll,
+                                .models = kAllModels,
                                 .judge = shows(kInOrder, kInOrder, kAnything)}};
 
 /// An invariant that is found broken when all is over is a failure as any other.
@@ -400,7 +398,7 @@ const Registered kBrokenAtEnd{
              setup.thread(setup.process(), "thread", [&] { x.store(1, relaxed); });
              setup.at_end([&] { TW_ASSERT(x.load(relaxed) == 0, "x is left alone"); });
          },
-     .models = kAll,
+     .models = kAllModels,
      .expected_oracle = "assertion"}};
 
 /// Waiting for another in a handler; in a thread it would end.
@@ -419,7 +417,7 @@ const Registered kHandlerWaits{
                  }
              });
          },
-     .models = kAll,
+     .models = kAllModels,
      .expected_oracle = "nmi-wait"}};
 
 /// The flag is looked at, then waited for, with nothing between that a waker could see.
@@ -442,7 +440,7 @@ const Registered kLostWakeup{
                  taskwork::platform::futex_wake(sleepers, 1);
              });
          },
-     .models = kAll,
+     .models = kAllModels,
      .expected_oracle = "lost-wakeup"}};
 
 /// A process that may die at any step leaves what it had done.
@@ -462,7 +460,7 @@ const Registered kDeath{
                  outcome(std::to_string(x.load(relaxed)) + std::to_string(y.load(relaxed)));
              });
          },
-     .models = kAll,
+     .models = kAllModels,
      .judge = shows({"00", "10", "11"}, {"00", "10", "11"}, {"00", "10", "11"})}};
 
 }  // namespace

@@ -23,8 +23,6 @@ constexpr auto acquire = std::memory_order_acquire;
 constexpr auto release_order = std::memory_order_release;
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
-
 void* memory_of(std::size_t size) {
     void* memory = sync::Arena::allocate(size, 64);
     if (memory == nullptr) {
@@ -196,7 +194,7 @@ const Registered kPlainReader{
                  }
              });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 /// Nor is an object of a pool free before all that a reader did with it has happened: its last load
 /// may otherwise find what the next owner writes.
@@ -234,7 +232,7 @@ const Registered kPoolReader{
      .about = "reader of a pool's object, writer that frees it",
      .lay_out =
          [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::exit); },
-     .models = kAll}};
+     .models = kAllModels}};
 const Registered kPoolSleeper{{.name = "mutant.pool_sleeper",
                                .about = "as before, sleepable flavour",
                                .lay_out =
@@ -242,13 +240,13 @@ const Registered kPoolSleeper{{.name = "mutant.pool_sleeper",
                                        pool_reader(setup, sync::Flavour::sleepable,
                                                    &sync::ReaderSlot::exit);
                                    },
-                               .models = kAll}};
+                               .models = kAllModels}};
 const Registered kPoolReset{
     {.name = "mutant.pool_reset",
      .about = "as before, the slot is reset as after a longjmp",
      .lay_out =
          [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::reset); },
-     .models = kAll}};
+     .models = kAllModels}};
 
 /// The worker sleeps when nothing is queued, and only then.
 const Registered kSleep{

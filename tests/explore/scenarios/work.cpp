@@ -19,8 +19,6 @@ using taskwork::no_error;
 
 constexpr auto seq_cst = std::memory_order_seq_cst;
 
-const std::vector<Model> kAll{Model::sc, Model::tso, Model::ra};
-
 /// A target that looks at its list once, without having been told, and then sleeps.
 unsigned looking_target(Core& core, unsigned process) {
     return core.thread(process, "target", [] {
@@ -45,7 +43,7 @@ const Registered kSchedule{
              const unsigned target = looking_target(*core, 0);
              core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 const Registered kScheduleEmpty{
     {.name = "work.schedule_schedule",
@@ -86,7 +84,7 @@ const Registered kTwoSlots{
              core->thread(0, "one", [=, &one] { schedule(1, one, core->task(target)); });
              core->thread(0, "two", [=, &two] { schedule(2, two, core->task(target)); });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 const Registered kResume{
     {.name = "work.resume_and_signal",
@@ -119,7 +117,7 @@ const Registered kSafePoint{{.name = "work.safe_point_list",
                                                   task::List::safe_point);
                                      });
                                  },
-                             .models = kAll}};
+                             .models = kAllModels}};
 
 const Registered kScheduleCancel{
     {.name = "work.schedule_cancel",
@@ -132,7 +130,7 @@ const Registered kScheduleCancel{
              core->thread(0, "scheduler", [=, &slot] { schedule(1, slot, core->task(target)); });
              core->thread(0, "canceller", [=, &slot] { defer::cancel(slot); });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 const Registered kCancelStandby{
     {.name = "work.schedule_cancel_standby",
@@ -175,22 +173,21 @@ const Registered kCancelReturns{
                  }
              });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
-const Registered kCancelCancel{
-    {.name = "work.cancel_cancel",
-     .about = "2 cancellers of a scheduled work, target (R20)",
-     .lay_out =
-         [](Setup& setup) {
-             auto core = make_core(setup);
-             defer::Slot& slot = core->slot("slot");
-             const unsigned target = core->target(0);
-             Setup::machine().as_thread(
-                 0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
-             core->thread(0, "one", [=, &slot] { defer::cancel(slot); });
-             core->thread(0, "two", [=, &slot] { defer::cancel_dead(slot); });
-         },
-     .models = kAll}};
+const Registered kCancelCancel{{.name = "work.cancel_cancel",
+                                .about = "2 cancellers of a scheduled work, target (R20)",
+                                .lay_out =
+                                    [](Setup& setup) {
+                                        auto core = make_core(setup);
+                                        defer::Slot& slot = core->slot("slot");
+                                        const unsigned target = core->target(0);
+                                        make_scheduled(*core, 1, slot, target);
+                                        core->thread(0, "one", [=, &slot] { defer::cancel(slot); });
+                                        core->thread(0, "two",
+                                                     [=, &slot] { defer::cancel_dead(slot); });
+                                    },
+                                .models = kAllModels}};
 
 const Registered kExit{{.name = "work.exit",
                         .about = "scheduler of a used slot, target that ends (R15)",
@@ -203,7 +200,7 @@ const Registered kExit{{.name = "work.exit",
                                 core->thread(0, "scheduler",
                                              [=, &slot] { schedule(1, slot, core->task(target)); });
                             },
-                        .models = kAll}};
+                        .models = kAllModels}};
 
 const Registered kExitedCancel{
     {.name = "work.exited_cancel",
@@ -259,8 +256,7 @@ const Registered kDeleteInCallback{
              task::safe_point();
              exit_task();
          });
-         Setup::machine().as_thread(
-             0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
+         make_scheduled(*core, 1, slot, target);
          core->callback([=, &slot](unsigned id) {
              if (id == 1) {
                  defer::cancel(slot);
@@ -282,8 +278,7 @@ const Registered kAgainInCallback{
                  task::safe_point();
                  exit_task();
              });
-             Setup::machine().as_thread(
-                 0, [&] { schedule(1, slot, core->task(target), task::Notify::none); });
+             make_scheduled(*core, 1, slot, target);
              core->callback([=, &slot](unsigned id) {
                  if (id == 1) {
                      check(schedule(2, slot, core->task(target)) != no_error, "ledger",
@@ -292,7 +287,7 @@ const Registered kAgainInCallback{
              });
              core->thread(0, "scheduler", [=, &slot] { schedule(3, slot, core->task(target)); });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 /// Array update while the callback runs, then a schedule onto another task: two generations.
 const Registered kUpdate{
@@ -305,8 +300,7 @@ const Registered kUpdate{
              make_standby(*core, slot);
              const unsigned first = ending_target(*core, 0);
              const unsigned second = core->thread(0, "second target", [] { exit_task(); });
-             Setup::machine().as_thread(
-                 0, [&] { schedule(1, slot, core->task(first), task::Notify::none); });
+             make_scheduled(*core, 1, slot, first);
              core->thread(0, "updater", [=, &slot] {
                  defer::cancel(slot);
                  schedule(2, slot, core->task(second));
@@ -339,7 +333,7 @@ const Registered kUserCount{
                        "a work was attached after the last user had gone");
              });
          },
-     .models = kAll}};
+     .models = kAllModels}};
 
 /// A context that no slot holds, but a handle of the library does.
 std::errc schedule_handle(unsigned id, defer::WorkContext& context, task::Task& target,
