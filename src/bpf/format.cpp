@@ -125,13 +125,16 @@ void put_integer(Text& text, const Directive& directive, std::uint64_t value, bo
 
 enum class StringKind { any, kernel, user };
 
-void put_string(Machine& machine, Text& text, const Directive& directive, std::uint64_t address,
+void put_string(Machine* machine, Text& text, const Directive& directive, std::uint64_t address,
                 StringKind kind) noexcept {
     char string[kStringMax];
     long length = -EFAULT;
-    const bool in_kernel = machine.may_read(address, 1);
+    if (machine == nullptr) {
+        return;
+    }
+    const bool in_kernel = machine->may_read(address, 1);
     if (kind == StringKind::any || (kind == StringKind::kernel) == in_kernel) {
-        length = read_any_string(machine, string, address, sizeof(string));
+        length = read_any_string(*machine, string, address, sizeof(string));
     }
     // Strings are padded with blanks whatever the flags.
     Directive blanks = directive;
@@ -166,7 +169,7 @@ bool take_flags_and_width(Cursor& at, Directive& directive) noexcept {
 }
 
 /// What follows %p. False: there is no such directive.
-bool put_pointer(Machine& machine, Text& text, const Directive& directive, Cursor& at,
+bool put_pointer(Machine* machine, Text& text, const Directive& directive, Cursor& at,
                  std::uint64_t argument) noexcept {
     if (at.peek() == 'k' || at.peek() == 'u') {
         const StringKind kind = at.take() == 'k' ? StringKind::kernel : StringKind::user;
@@ -184,7 +187,7 @@ bool put_pointer(Machine& machine, Text& text, const Directive& directive, Curso
 }
 
 /// A directive behind its flags and width. False: there is no such directive.
-bool put_directive(Machine& machine, Text& text, const Directive& directive, Cursor& at,
+bool put_directive(Machine* machine, Text& text, const Directive& directive, Cursor& at,
                    std::uint64_t argument) noexcept {
     const bool wide = at.try_take('l');
     if (wide) {
@@ -221,11 +224,9 @@ bool put_directive(Machine& machine, Text& text, const Directive& directive, Cur
     }
 }
 
-}  // namespace
-
-long format_text(Machine& machine, char* out, std::size_t size, const char* format,
-                 std::size_t format_size, const std::uint64_t* arguments,
-                 std::size_t count) noexcept {
+/// `machine` nullptr: only checks, whatever the arguments.
+long write(Machine* machine, char* out, std::size_t size, const char* format,
+           std::size_t format_size, const std::uint64_t* arguments, std::size_t count) noexcept {
     const void* end = format_size == 0 ? nullptr : std::memchr(format, 0, format_size);
     if (end == nullptr) {
         return -EINVAL;
@@ -245,11 +246,25 @@ long format_text(Machine& machine, char* out, std::size_t size, const char* form
         }
         Directive directive;
         if (used == count || !take_flags_and_width(at, directive) ||
-            !put_directive(machine, text, directive, at, arguments[used++])) {
+            !put_directive(machine, text, directive, at,
+                           machine == nullptr ? 0 : arguments[used])) {
             return -EINVAL;
         }
+        ++used;
     }
     return text.finish();
+}
+
+}  // namespace
+
+long format_text(Machine& machine, char* out, std::size_t size, const char* format,
+                 std::size_t format_size, const std::uint64_t* arguments,
+                 std::size_t count) noexcept {
+    return write(&machine, out, size, format, format_size, arguments, count);
+}
+
+bool is_format(const char* format, std::size_t format_size, std::size_t count) noexcept {
+    return write(nullptr, nullptr, 0, format, format_size, nullptr, count) >= 0;
 }
 
 }  // namespace taskwork::bpf

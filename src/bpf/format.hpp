@@ -26,4 +26,8 @@ long format_text(Machine& machine, char* out, std::size_t size, const char* form
                  std::size_t format_size, const std::uint64_t* arguments,
                  std::size_t count) noexcept;
 
+/// Whether format_text() would take it with so many arguments.
+/// Context: any.
+bool is_format(const char* format, std::size_t format_size, std::size_t count) noexcept;
+
 }  // namespace taskwork::bpf

@@ -179,7 +179,7 @@ std::string check_wide_immediate(const bpf_insn& insn, const bpf_insn* second) {
     if (insn.code != kLoadImmediate64) {
         const unsigned mode = BPF_MODE(insn.code);
         if (mode == BPF_ABS || mode == BPF_IND) {
-            return "packet access (BPF_LD_ABS, BPF_LD_IND) is not available";
+            return "BPF_LD_[ABS|IND] instructions not allowed for this program type";
         }
         return unknown_opcode(insn);
     }

@@ -207,7 +207,8 @@ Loader::Check Loader::check_flow() {
                                      std::to_string(target));
             }
             if (is_second_half_[static_cast<std::size_t>(target)]) {
-                return refuse(i, "jump into the middle of ldimm64 insn " + std::to_string(target));
+                return refuse(i,
+                              "jump into the middle of ldimm64 insn " + std::to_string(target - 1));
             }
         }
         const std::uint8_t last = insns_[end - 1].code;
@@ -381,6 +382,9 @@ Loader::Check Loader::rewrite_helper_call(std::uint32_t index) {
         return {};
     }
     const Helper& wanted = helper(insn.imm);
+    if (wanted.function == nullptr && helper_name(insn.imm).starts_with("unknown")) {
+        return refuse(index, "invalid func " + helper_name(insn.imm));
+    }
     if (wanted.function == nullptr) {
         return refuse(index, "unknown func " + helper_name(insn.imm) +
                                  ": taskwork does not have this helper");

@@ -172,7 +172,7 @@ TEST_F(Loader, refuses_constant_divisors_of_zero_and_shifts_beyond_the_width) {
 TEST_F(Loader, keeps_jumps_inside_their_function_and_off_second_halves) {
     expect_refused({jump(1), leave()}, "jump out of range from insn 0 to 2");
     expect_refused({jump(-2), leave()}, "jump out of range from insn 0 to -1");
-    expect_refused({jump(1), wide(R0, 1), leave()}, "jump into the middle of ldimm64 insn 2");
+    expect_refused({jump(1), wide(R0, 1), leave()}, "jump into the middle of ldimm64 insn 1");
     expect_accepted({jump(2), wide(R0, 1), leave()});
     // Functions: 0-1 and 2-3.
     expect_refused({call_function(1), leave(), jump(-2), leave()}, "jump out of range");
@@ -195,7 +195,8 @@ TEST_F(Loader, checks_the_halves_of_wide_immediates) {
                    "invalid bpf_ld_imm64 insn");
     expect_refused({wide(R0, 0, 9), leave()}, "unrecognized bpf_ld_imm64 insn");
     expect_refused({wide(R0, 0, BPF_PSEUDO_MAP_IDX), leave()}, "fd_array");
-    expect_refused({make(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, 0), leave()}, "packet access");
+    expect_refused({make(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, 0), leave()},
+                   "BPF_LD_[ABS|IND] instructions not allowed for this program type");
 }
 
 TEST_F(Loader, refuses_calls_and_references_to_what_is_no_function) {
@@ -209,9 +210,9 @@ TEST_F(Loader, names_a_helper_that_it_does_not_have) {
     expect_refused({call(BPF_FUNC_xdp_output), leave()}, "unknown func bpf_xdp_output#121");
     expect_refused({call(BPF_FUNC_perf_event_read_value), leave()},
                    "unknown func bpf_perf_event_read_value#55");
-    expect_refused({call(99999), leave()}, "unknown func unknown#99999");
-    expect_refused({call(-5), leave()}, "unknown func unknown#-5");
-    expect_refused({call(0), leave()}, "unknown func unknown#0");
+    expect_refused({call(99999), leave()}, "invalid func unknown#99999");
+    expect_refused({call(-5), leave()}, "invalid func unknown#-5");
+    expect_refused({call(0), leave()}, "invalid func unknown#0");
 }
 
 TEST_F(Loader, lets_poisoned_instructions_stand_until_they_are_reached) {

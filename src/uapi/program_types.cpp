@@ -120,7 +120,9 @@ bpf::verifier::FunctionInfo describe_function(const btf* types, const bpf_func_i
         info.is_global = false;
         return info;
     }
-    info.returns_nothing = prototype->type == 0;
+    const btf_type* result = plain(types, prototype->type);
+    info.returns_scalar = prototype->type != 0 && result != nullptr &&
+                          (btf_is_int(result) || btf_is_any_enum(result));
     if (info.is_global) {
         const btf_param* parameters = btf_params(prototype);
         for (int i = 0; i < btf_vlen(prototype); ++i) {

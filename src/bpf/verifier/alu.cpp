@@ -84,10 +84,7 @@ bool Walk::move(const bpf_insn& at, bool wide) {
     }
     Register& src = reg(at.src_reg);
     if (src.is_pointer()) {
-        if (at.off != 0) {
-            return refuse(EACCES, "R%d sign-extension part of pointer", at.src_reg);
-        }
-        dst = wide ? src : Register::unknown();
+        dst = wide && at.off == 0 ? src : Register::unknown();
         return true;
     }
     if (at.off != 0) {
@@ -112,7 +109,16 @@ bool Walk::arithmetic(const bpf_insn& at, bool wide) {
                              : Register::constant(static_cast<std::uint64_t>(std::int64_t{at.imm}));
     const unsigned operation = BPF_OP(at.code);
     if (dst.is_scalar() && src.is_scalar()) {
-        dst = Register::number(apply(operation_of(at), wide, dst.value, src.value));
+        Register result = Register::number(apply(operation_of(at), wide, dst.value, src.value));
+        // A sum with a constant says as much of the other numbers of its id.
+        if (wide && operation == BPF_ADD && BPF_SRC(at.code) == BPF_K && dst.id != 0) {
+            const std::int64_t delta = std::int64_t{dst.delta} + at.imm;
+            if (delta == static_cast<std::int32_t>(delta)) {
+                result.id = dst.id;
+                result.delta = static_cast<std::int32_t>(delta);
+            }
+        }
+        dst = result;
         return true;
     }
     if (!wide) {

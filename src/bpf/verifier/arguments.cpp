@@ -2,10 +2,13 @@
 //
 // Arguments of helpers: what a register must hold, and the memory that is read or written through
 // it.
+#include <linux/bpf.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/format.hpp"
 #include "bpf/verifier/walk.hpp"
 
 namespace taskwork::bpf::verifier {
@@ -86,17 +89,8 @@ bool Walk::check_argument(const Prototype& prototype, unsigned index, std::int32
     if (nullable && given.is_null()) {
         return true;
     }
-    // Null with a size of zero is judged with the size.
-    const bool next_may_be_zero =
-        index + 1 < 5 && prototype.arguments[index + 1] == Argument::size_or_zero;
-    if (is_memory(argument) && given.is_null() && next_may_be_zero &&
-        argument != Argument::map_key) {
-        const Register& size = reg(number + 1);
-        if (size.is_null()) {
-            return true;
-        }
-    }
-    if (!check_type(number, argument, nullable)) {
+    if (!check_type(number, argument, nullable) ||
+        (given.type == Type::context && !check_fixed(given, number, false))) {
         return false;
     }
     switch (argument) {
@@ -145,12 +139,11 @@ bool Walk::check_argument(const Prototype& prototype, unsigned index, std::int32
         call.released = given.reference;
         return true;
     case Argument::string:
-        return check_string(number);
+        return check_string(number) && (id != BPF_FUNC_snprintf || check_format(number));
     case Argument::callback:
         call.function = given.size;
         return true;
     case Argument::spin_lock:
-        static_cast<void>(id);
         return lock_argument(number, false);
     default:
         return true;
@@ -191,7 +184,7 @@ bool Walk::check_memory_argument(unsigned number, std::uint32_t bytes, Access ac
     if (given.is_null() && bytes == 0 && zero_allowed) {
         return true;
     }
-    if (given.type == Type::context && input_.type != BPF_PROG_TYPE_SYSCALL) {
+    if (given.type == Type::context) {
         return refuse(EACCES, "R%u type=ctx expected=fp", number);
     }
     if (given.is_scalar()) {
@@ -202,10 +195,6 @@ bool Walk::check_memory_argument(unsigned number, std::uint32_t bytes, Access ac
                       call_name_.c_str(), number, type_name(given).c_str());
     }
     if (given.type != Type::stack) {
-        if (given.type == Type::context) {
-            return bytes == 0 || check_access(given, number, static_cast<std::int32_t>(bytes) - 1,
-                                              1, access, zero_allowed, true);
-        }
         return check_access(given, number, 0, bytes, access, zero_allowed, true);
     }
     if (bytes == 0 && !zero_allowed) {
@@ -263,6 +252,23 @@ bool Walk::check_string(unsigned number) {
     if (std::memchr(static_cast<const char*>(base) + given.offset, 0,
                     given.map->value_size - static_cast<std::uint32_t>(given.offset)) == nullptr) {
         return refuse(EINVAL, "string is not zero-terminated");
+    }
+    return true;
+}
+
+/// bpf_snprintf: R3 the format, R5 the bytes of its arguments.
+bool Walk::check_format(unsigned number) {
+    const Register& given = reg(number);
+    const Register& bytes = reg(BPF_REG_5);
+    void* base = nullptr;
+    std::size_t size = 0;
+    if (!bytes.is_constant() || map::direct_values(*given.map->map, &base, &size) != no_error) {
+        return true;  // its size is judged in its turn
+    }
+    const auto offset = static_cast<std::uint32_t>(given.offset);
+    if (!is_format(static_cast<const char*>(base) + offset, given.map->value_size - offset,
+                   bytes.value.bits.value / 8)) {
+        return refuse(EINVAL, "Invalid format string");
     }
     return true;
 }

@@ -43,16 +43,26 @@ void Walk::narrow_linked(State& state, const Register& before, const Scalar& now
     if (before.id == 0) {
         return;
     }
+    const auto narrow = [&before, &now](Register& each) {
+        if (!each.is_scalar() || each.id != before.id) {
+            return;
+        }
+        const std::int64_t apart = std::int64_t{each.delta} - before.delta;
+        const Scalar known =
+            apart == 0
+                ? now
+                : apply(Alu::add, true, now, Scalar::constant(static_cast<std::uint64_t>(apart)));
+        if (apart == 0 || each.value.contains(known)) {
+            each.value = known;
+        }
+    };
     Frame& frame = state.frame();
     for (Register& each : frame.registers) {
-        if (each.is_scalar() && each.id == before.id) {
-            each.value = now;
-        }
+        narrow(each);
     }
     for (Slot& slot : frame.stack) {
-        if (slot.is_spilled() && slot.spilled.is_scalar() && slot.spilled.id == before.id &&
-            slot.spilled_bytes() == 8) {
-            slot.spilled.value = now;
+        if (slot.is_spilled() && slot.spilled_bytes() == 8) {
+            narrow(slot.spilled);
         }
     }
 }

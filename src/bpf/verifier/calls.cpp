@@ -116,6 +116,16 @@ bool Walk::call_global(std::uint32_t number) {
                       "global function calls are not allowed while holding a lock, use static "
                       "function instead");
     }
+    if (!function.info->returns_scalar) {
+        return refuse(EINVAL,
+                      "Global function %s() doesn't return scalar. Only those are supported.",
+                      function.name());
+    }
+    if (function.may_sleep &&
+        (!state_.may_sleep || state_.rcu_locks != 0 || state_.holds(HeldKind::irq_flag))) {
+        return refuse(EINVAL,
+                      "global functions that may sleep are not allowed in non-sleepable context");
+    }
     for (unsigned i = 0; i < function.info->arguments.size() && i < 5; ++i) {
         const unsigned number_of = BPF_REG_1 + i;
         const Register& argument = reg(number_of);
@@ -136,7 +146,7 @@ bool Walk::call_global(std::uint32_t number) {
         case ArgumentInfo::Kind::context:
             if (argument.type != Type::context) {
                 fails();
-                return refuse(EINVAL, "R%u expects pointer to ctx", number_of);
+                return refuse(EINVAL, "arg#%u expects pointer to ctx", i);
             }
             break;
         case ArgumentInfo::Kind::memory: {
@@ -167,9 +177,7 @@ bool Walk::call_global(std::uint32_t number) {
     apply_writes();
     function.is_called_global = true;
     forget_arguments();
-    if (!function.info->returns_nothing) {
-        reg(BPF_REG_0) = Register::unknown();
-    }
+    reg(BPF_REG_0) = Register::unknown();
     ++insn_;
     return true;
 }

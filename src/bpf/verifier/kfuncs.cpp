@@ -43,6 +43,9 @@ bool Walk::call_kfunc(std::int32_t number) {
         }
     }
     if (prototype->kind == KfuncKind::rcu_lock) {
+        if (state_.rcu_locks != 0) {
+            return refuse(EINVAL, "nested rcu read lock (kernel function %s)", prototype->name);
+        }
         ++state_.rcu_locks;
     } else if (prototype->kind == KfuncKind::rcu_unlock && !rcu_unlock(prototype->name)) {
         return false;

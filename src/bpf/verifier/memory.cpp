@@ -27,6 +27,37 @@ unsigned bytes_of(unsigned code) {
     }
 }
 
+/// What the kernel has for maps of the type.
+const char* struct_of(const MapInfo& map) {
+    switch (map.type) {
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
+        return "bpf_htab";
+    case BPF_MAP_TYPE_ARRAY:
+    case BPF_MAP_TYPE_PERCPU_ARRAY:
+    case BPF_MAP_TYPE_ARRAY_OF_MAPS:
+    case BPF_MAP_TYPE_PROG_ARRAY:
+    case BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+        return "bpf_array";
+    case BPF_MAP_TYPE_LPM_TRIE:
+        return "lpm_trie";
+    case BPF_MAP_TYPE_QUEUE:
+    case BPF_MAP_TYPE_STACK:
+        return "bpf_queue_stack";
+    case BPF_MAP_TYPE_STACK_TRACE:
+        return "bpf_stack_map";
+    case BPF_MAP_TYPE_RINGBUF:
+        return "bpf_ringbuf_map";
+    case BPF_MAP_TYPE_BLOOM_FILTER:
+        return "bpf_bloom_filter";
+    default:
+        return "bpf_map";
+    }
+}
+
 }  // namespace
 
 // ---- Instructions -------------------------------------------------------------------------------
@@ -318,13 +349,13 @@ bool Walk::check_access(const Register& reg_of, unsigned number, std::int32_t of
     case Type::map_pointer:
         // Our maps are opaque: there is nothing that could be read.
         if (writes) {
-            return refuse(EACCES, "only read from bpf_map is supported");
+            return refuse(EACCES, "only read from %s is supported", struct_of(*reg_of.map));
         }
         if (reg_of.offset + offset < 0) {
-            return refuse(EACCES, "R%u is bpf_map invalid negative access: off=%d", number,
-                          reg_of.offset + offset);
+            return refuse(EACCES, "R%u is %s invalid negative access: off=%d", number,
+                          struct_of(*reg_of.map), reg_of.offset + offset);
         }
-        return refuse(EACCES, "access beyond struct bpf_map at off %d size %u",
+        return refuse(EACCES, "access beyond struct %s at off %d size %u", struct_of(*reg_of.map),
                       reg_of.offset + offset, bytes);
     default:
         return refuse(EACCES, "R%u invalid mem access '%s'", number, type_name(reg_of).c_str());

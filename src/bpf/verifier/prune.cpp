@@ -123,9 +123,10 @@ bool Walk::same_register(const Register& old, const Register& now, Matching matc
     if (matching == Matching::exact) {
         return old.type == now.type && old.value == now.value && old.map == now.map &&
                old.offset == now.offset && old.size == now.size && old.or_null == now.or_null &&
-               old.trust == now.trust && old.structure == now.structure && old.frame == now.frame &&
-               old.read_only == now.read_only && ids.match(old.id, now.id) &&
-               ids.match(old.reference, now.reference) && ids.match(old.map_uid, now.map_uid);
+               old.delta == now.delta && old.trust == now.trust && old.structure == now.structure &&
+               old.frame == now.frame && old.read_only == now.read_only &&
+               ids.match(old.id, now.id) && ids.match(old.reference, now.reference) &&
+               ids.match(old.map_uid, now.map_uid);
     }
     if (old.type == Type::none) {
         return true;
@@ -137,7 +138,8 @@ bool Walk::same_register(const Register& old, const Register& now, Matching matc
         if (matching == Matching::precise && !old.precise) {
             return true;
         }
-        return old.value.contains(now.value) && ids.match_number(old.id, now.id);
+        return old.value.contains(now.value) && ids.match_number(old.id, now.id) &&
+               (old.id == 0 || old.delta == now.delta);
     }
     if (old.map != now.map || old.offset != now.offset || old.size != now.size ||
         old.or_null != now.or_null || old.trust != now.trust || old.structure != now.structure ||

@@ -37,9 +37,10 @@ struct Register {
     Scalar value = Scalar::constant(0);
     const MapInfo* map = nullptr;
     std::int32_t offset = 0;  ///< A pointer's constant offset.
-    /// Scalars: equal numbers have equal ones. Pointers: those that are null together; a value with
-    /// a lock: which value.
+    /// Scalars: equal numbers have equal ones (but for `delta`). Pointers: those that are null
+    /// together; a value with a lock: which value.
     std::uint32_t id = 0;
+    std::int32_t delta = 0;       ///< Scalars: less this they are equal.
     std::uint32_t reference = 0;  ///< What must be released (Held::id).
     std::uint32_t size = 0;       ///< memory, record: bytes. function: its number.
     std::uint32_t map_uid = 0;    ///< Which inner map.

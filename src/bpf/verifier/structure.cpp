@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "bpf/helpers.hpp"
+#include "bpf/kfuncs.hpp"
 #include "bpf/verifier/log.hpp"
 
 namespace taskwork::bpf::verifier {
@@ -163,6 +165,26 @@ bool Structure::find_reachable(const Input& input, std::uint32_t& insn, std::str
     return true;
 }
 
+void Structure::find_sleeping(const Input& input) {
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (Function& function : functions) {
+            for (std::uint32_t i = function.begin; i < function.end && !function.may_sleep;
+                 i += length_of(input.insns[i])) {
+                const bpf_insn& insn = input.insns[i];
+                const bool sleeps =
+                    (is_call(insn, CallKind::helper) && helper(insn.imm).sleepable) ||
+                    (is_call(insn, CallKind::kfunc) && insn.imm >= 0 &&
+                     kfunc(insn.imm).sleepable) ||
+                    (is_call(insn, CallKind::subprogram) &&
+                     functions[function_of[callee_of(insn, i)]].may_sleep);
+                changed = changed || sleeps;
+                function.may_sleep = sleeps;
+            }
+        }
+    }
+}
+
 void Structure::find_live(const Input& input) {
     const auto count = static_cast<std::uint32_t>(input.insns.size());
     live.assign(count, 0);
@@ -193,6 +215,7 @@ bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& re
     if (!find_reachable(input, insn, reason)) {
         return false;
     }
+    find_sleeping(input);
     find_live(input);
     return true;
 }

@@ -20,6 +20,7 @@ struct Function {
     std::uint32_t stack_bytes = 0;  ///< Deepest access found by the walk.
     bool is_async_callback = false;
     bool is_called_global = false;  ///< To be verified by itself.
+    bool may_sleep = false;         ///< It, or what it calls, calls what may.
     [[nodiscard]] bool is_global() const { return info != nullptr && info->is_global; }
     [[nodiscard]] const char* name() const { return info == nullptr ? "" : info->name.c_str(); }
 };
@@ -41,6 +42,7 @@ struct Structure {
 private:
     void find_functions(const Input& input);
     bool find_reachable(const Input& input, std::uint32_t& insn, std::string& reason);
+    void find_sleeping(const Input& input);
     void find_live(const Input& input);
 };
 

@@ -55,7 +55,7 @@ struct FunctionInfo {
     std::uint32_t insn = 0;
     std::string name;
     bool is_global = false;
-    bool returns_nothing = false;
+    bool returns_scalar = true;
     std::vector<ArgumentInfo> arguments;
 };
 struct LineInfo {

@@ -435,9 +435,6 @@ bool Walk::exit(bool& ended) {
     }
     ended = true;
     if (frame.kind == FrameKind::global) {
-        if (structure_.functions[frame.function].info->returns_nothing) {
-            return true;
-        }
         if (!may_read(BPF_REG_0)) {
             return false;
         }

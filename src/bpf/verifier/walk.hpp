@@ -149,6 +149,7 @@ private:
     bool check_type(unsigned number, Argument argument, bool or_null);
     bool check_size(unsigned number, Argument argument, const Prototype& prototype, Call& call);
     bool check_string(unsigned number);
+    bool check_format(unsigned number);
     bool set_result(const Prototype& prototype, std::int32_t id, const Call& call);
     bool release(std::uint32_t reference);
     bool check_leaks(const char* what);
