@@ -2,7 +2,7 @@
 //
 // asio::post to a thread that polls or blocks in its io_context. Compiled where Asio is installed.
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
+#include "report.hpp"
 
 #ifdef TASKWORK_BENCH_ASIO
 #include <asio.hpp>

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "deferral/report.hpp"
+#include "report.hpp"
 
 namespace taskwork::bench {
 

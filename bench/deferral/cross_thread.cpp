@@ -13,8 +13,8 @@
 #include <cstring>
 
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
 #include "event/perf.hpp"
+#include "report.hpp"
 #include "sync/signal.hpp"
 
 namespace taskwork::bench {

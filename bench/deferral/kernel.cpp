@@ -2,20 +2,16 @@
 //
 // The kernel's bpf_task_work doing the same: own maps, own process, all closed at the end. Only as
 // root on a kernel that has it.
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <string>
 
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
-#include "tests/reference/kernel.hpp"
+#include "kernel_object.hpp"
+#include "report.hpp"
 
 namespace taskwork::bench {
 
@@ -30,86 +26,42 @@ struct Shared {
     std::int32_t target_tid;
 };
 
-class Object {
-public:
-    Object() {
-        libbpf_set_print(nullptr);
-        object_ = bpf_object__open_file(TASKWORK_BENCH_OBJECT, nullptr);
-        if (object_ == nullptr || bpf_object__load(object_) != 0) {
-            why_ = "the kernel refuses the object";
-            return;
-        }
-        bpf_map* map = bpf_object__find_map_by_name(object_, ".data.shared");
-        void* memory = map == nullptr ? MAP_FAILED
-                                      : mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED,
-                                             bpf_map__fd(map), 0);
-        if (memory == MAP_FAILED) {
-            why_ = "the object's memory cannot be mapped";
-            return;
-        }
-        shared_ = static_cast<Shared*>(memory);
-    }
-    ~Object() {
-        if (shared_ != nullptr) {
-            munmap(shared_, kPage);
-        }
-        bpf_object__close(object_);
-    }
-    Object(const Object&) = delete;
-    Object& operator=(const Object&) = delete;
+/// How often the callback has run.
+std::uint64_t runs(KernelObject& object) {
+    return __atomic_load_n(&object.shared<Shared>().runs, __ATOMIC_ACQUIRE);
+}
 
-    [[nodiscard]] const std::string& why_not() const { return why_; }
-    [[nodiscard]] int program(const char* name) const {
-        return bpf_program__fd(bpf_object__find_program_by_name(object_, name));
-    }
-    /// 0 or -errno.
-    static int run(int program) {
-        LIBBPF_OPTS(bpf_test_run_opts, options);
-        return bpf_prog_test_run_opts(program, &options);
-    }
-    [[nodiscard]] std::uint64_t runs() const {
-        return __atomic_load_n(&shared_->runs, __ATOMIC_ACQUIRE);
-    }
-    Shared& shared() { return *shared_; }
-
-private:
-    static constexpr std::size_t kPage = 4096;
-    bpf_object* object_ = nullptr;
-    Shared* shared_ = nullptr;
-    std::string why_;
-};
-
-void run_program(benchmark::State& state, Object& object, const char* name, bool schedules) {
+void run_program(benchmark::State& state, KernelObject& object, const char* name, bool schedules) {
     const int program = object.program(name);
-    const std::uint64_t before = object.runs();
+    const std::uint64_t before = runs(object);
     Samples samples;
     std::uint64_t count = 0;
     for (auto _ : state) {
         const std::uint64_t begin = platform::now_ns();
-        Object::run(program);
+        KernelObject::run(program);
         samples.add(state, platform::now_ns() - begin);
         ++count;
     }
     samples.finish(state);
-    if (object.runs() - before != (schedules ? count : 0)) {
+    if (runs(object) - before != (schedules ? count : 0)) {
         state.SkipWithError("not every callback has run");
     }
 }
 
-void refused(benchmark::State& state, Object& object) {
+void refused(benchmark::State& state, KernelObject& object) {
     const int program = object.program("refused");
     Samples samples;
     for (auto _ : state) {
-        if (const int error = Object::run(program); error != 0) {
+        if (const int error = KernelObject::run(program); error != 0) {
             state.SkipWithError(std::strerror(-error));
             return;
         }
-        samples.add(state, object.shared().refused_ns, kAttempts);
+        samples.add(state, object.shared<Shared>().refused_ns, kAttempts);
     }
     samples.finish(state);
 }
 
-void onto_target(benchmark::State& state, Object& object, bool blocks) {
+void onto_target(benchmark::State& state, KernelObject& object, bool blocks) {
     const Poster poster;
     const int doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     const int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -130,22 +82,22 @@ void onto_target(benchmark::State& state, Object& object, bool blocks) {
                 const std::uint64_t one = 1;
                 [[maybe_unused]] const ssize_t written = write(doorbell, &one, sizeof(one));
             });
-        object.shared().target_tid = target.tid();
+        object.shared<Shared>().target_tid = target.tid();
         const int program = object.program("onto_target");
         Samples samples;
         for (auto _ : state) {
             spin_for(blocks ? kSettleNs : kSettleNs / 4);
-            const std::uint64_t before = object.runs();
+            const std::uint64_t before = runs(object);
             const std::uint64_t begin = platform::now_ns();
             // The callback counts before the kernel has ended the work: try again until it has.
             do {
-                Object::run(program);
-            } while (object.shared().error == -EBUSY);
-            if (object.shared().error != 0) {
+                KernelObject::run(program);
+            } while (object.shared<Shared>().error == -EBUSY);
+            if (object.shared<Shared>().error != 0) {
                 state.SkipWithError("the kernel refuses to schedule");
                 break;
             }
-            spin_until([&] { return object.runs() != before; });
+            spin_until([&] { return runs(object) != before; });
             samples.add(state, platform::now_ns() - begin);
         }
         samples.finish(state);
@@ -158,15 +110,10 @@ void onto_target(benchmark::State& state, Object& object, bool blocks) {
 
 void add_kernel(Report& report) {
     report.heading("the kernel's bpf_task_work, the same");
-    std::string why = test::no_reference_because();
-    static Object* object = nullptr;
-    if (why.empty()) {
-        // Closed with the process at the latest; nothing is pinned.
-        object = new Object;
-        why = object->why_not();
-    }
-    if (!why.empty()) {
-        report.skipped("bpf_task_work", why);
+    // Closed with the process at the latest.
+    static auto* const object = new KernelObject(TASKWORK_BENCH_OBJECT);
+    if (!object->why_not().empty()) {
+        report.skipped("bpf_task_work", object->why_not());
         return;
     }
     const auto add = [&](const char* name, auto measure) {

@@ -2,7 +2,7 @@
 //
 // uv_async_send to a thread that polls or blocks in its loop. Compiled where libuv is installed.
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
+#include "report.hpp"
 
 #ifdef TASKWORK_BENCH_LIBUV
 #include <uv.h>

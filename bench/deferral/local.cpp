@@ -12,7 +12,7 @@
 #include "defer/task_work.hpp"
 #include "deferral/atomics.hpp"
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
+#include "report.hpp"
 #include "task/run_point.hpp"
 
 namespace taskwork::bench {

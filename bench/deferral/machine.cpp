@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 namespace taskwork::bench {
 
@@ -102,15 +102,6 @@ Target::~Target() {
         wake_();
     }
     thread_.join();
-}
-
-void Samples::finish(benchmark::State& state) {
-    if (each_.empty()) {
-        return;
-    }
-    std::sort(each_.begin(), each_.end());
-    state.counters[kMedian] = each_[each_.size() / 2];
-    state.counters["p99_ns"] = each_[each_.size() * 99 / 100];
 }
 
 }  // namespace taskwork::bench

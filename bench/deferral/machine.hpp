@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the measurements share: a domain of the process itself, works, a second thread on a
-// processor of its own, samples.
+// processor of its own.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -10,17 +10,24 @@
 #include <atomic>
 #include <functional>
 #include <thread>
-#include <vector>
 
 #include <taskwork/taskwork.hpp>
 
-#include "deferral/report.hpp"
+#include "report.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::bench {
 
 /// How long a thread that is about to block is given for it.
 inline constexpr std::uint64_t kSettleNs = 40'000;
+
+/// Each part registers its benchmarks and its lines. Context: task.
+void add_local(Report& report);
+void add_cross_thread(Report& report);
+void add_throughput(Report& report);
+void add_asio(Report& report);
+void add_libuv(Report& report);
+void add_kernel(Report& report);
 
 /// Makes the process a domain of the library, with the calling thread registered. Exits with a
 /// message on failure.
@@ -89,22 +96,6 @@ private:
     std::atomic<bool> stop_{false};
     std::function<void()> wake_;
     std::thread thread_;
-};
-
-/// Times of single operations, of which the median counts: others use the processors too.
-class Samples {
-public:
-    /// `operations` took `ns`. Context: task.
-    void add(benchmark::State& state, std::uint64_t ns, std::uint64_t operations = 1) {
-        // Never 0: the number of iterations would grow without end.
-        state.SetIterationTime(static_cast<double>(ns == 0 ? 1 : ns) * 1e-9);
-        each_.push_back(static_cast<double>(ns) / static_cast<double>(operations));
-    }
-    /// Context: task.
-    void finish(benchmark::State& state);
-
-private:
-    std::vector<double> each_;
 };
 
 /// Waits, without giving up the processor.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "deferral/machine.hpp"
-#include "deferral/report.hpp"
+#include "report.hpp"
 
 namespace taskwork::bench {
 

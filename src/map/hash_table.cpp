@@ -204,7 +204,7 @@ bool HashTable::replace(const Position& at, std::uint32_t hash, Claims& claims) 
     }
     claims.element = nullptr;
     settle(element);
-    finish(at.current, hash);
+    finish(at.current, hash, at.link);
     return true;
 }
 
@@ -304,7 +304,7 @@ std::errc HashTable::remove(const void* key, void* out,
         }
         releases_ended_.fetch_add(1, std::memory_order_acq_rel);
         if (ours) {
-            finish(at.current, hash);
+            finish(at.current, hash, at.link);
             return no_error;
         }
     }
@@ -314,16 +314,17 @@ std::errc HashTable::remove(const void* key, void* out,
 // began while the element was linked.
 
 void HashTable::settle(Element* element) noexcept {
+    sync::Word own = sync::Pool::load(element);
+    if (own.state() != kElementBuilding) {
+        return;  // and its ticket is held, which came first
+    }
     const std::uint64_t reference = element->ticket.load(std::memory_order_relaxed);
     void* const ticket = tickets_.at(static_cast<std::uint32_t>(reference));
     sync::Word word = sync::Pool::load(ticket);
     if (word.state() == kTicketClaimed && word.round() == reference >> 32) {
         sync::Pool::transition(ticket, word, word.with_state(kTicketHeld));
     }
-    word = sync::Pool::load(element);
-    if (word.state() == kElementBuilding) {
-        sync::Pool::transition(element, word, word.with_state(kElementLive));
-    }
+    sync::Pool::transition(element, own, own.with_state(kElementLive));
 }
 
 void HashTable::release_ticket(Element* element) noexcept {
@@ -340,14 +341,21 @@ void HashTable::release_ticket(Element* element) noexcept {
     }
 }
 
-void HashTable::finish(Element* element, std::uint32_t hash) noexcept {
+void HashTable::finish(Element* element, std::uint32_t hash, Link* link) noexcept {
     if (defer::Slot* slot = task_work_slot(*map_, value_of(element))) {
         defer::cancel_dead(*slot);
     }
     release_ticket(element);
-    // A walk to the end leaves no deleted element in the chain. One that was found unlinked can
-    // never be linked again: the link that led to it has changed.
-    seek(hash, nullptr);
+    // Mostly the link that led to it still does, and its holder is not deleted: then it is unlinked
+    // in one step. Else a walk to the end leaves no deleted element in the chain. One that was
+    // found unlinked can never be linked again: the link that led to it has changed.
+    std::uint64_t expected = address_of(element);
+    const std::uint64_t successor = element->next.load(std::memory_order_acquire) & ~kLinkFlags;
+    // Release: as in seek.
+    if (link == nullptr ||
+        !link->compare_exchange(expected, successor, std::memory_order_acq_rel)) {
+        seek(hash, nullptr);
+    }
     elements_.retire(element);
 }
 

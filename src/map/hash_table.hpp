@@ -46,6 +46,7 @@
 //         interrupts.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -71,13 +72,16 @@ inline constexpr unsigned kListShift = 33;
 inline constexpr std::uint32_t kSparedMax = 1024;
 
 /// Elements beyond max_entries: those that wait for a grace period, and replacements being built.
-/// As many as entries, but 1024 to 8192 (a small map that is updated at 10 kHz lives through a
-/// grace period of 100 ms), and no more than fit 4 MiB, but at least 8.
+/// Half as many as entries, at most 8,192; but 1,024 in small maps (one that is updated at 10 kHz
+/// lives through a grace period of 100 ms), where that is no more than 64 KiB, and 64 in any. No
+/// more than fit 4 MiB, but 8.
 /// Context: any.
 constexpr std::uint32_t spares_of(std::uint32_t max_entries, std::size_t element_bytes) noexcept {
+    const std::size_t fit_small = (std::size_t{64} << 10) / element_bytes;
     const std::size_t fit = (std::size_t{4} << 20) / element_bytes;
-    const std::size_t wanted = max_entries < 1024 ? 1024 : max_entries > 8192 ? 8192 : max_entries;
-    return static_cast<std::uint32_t>(wanted < fit ? wanted : fit < 8 ? 8 : fit);
+    const std::size_t least = std::clamp<std::size_t>(fit_small, 64, 1024);
+    const std::size_t wanted = std::clamp<std::size_t>(max_entries / 2, least, 8192);
+    return static_cast<std::uint32_t>(std::min(wanted, std::max<std::size_t>(fit, 8)));
 }
 
 /// Header of an element; key and value follow, each rounded up to 8 bytes.
@@ -206,7 +210,8 @@ private:
     std::errc overwrite(Element* element, const void* value) noexcept;
 
     void settle(Element* element) noexcept;
-    void finish(Element* element, std::uint32_t hash) noexcept;
+    /// `link`: where it was found, if known.
+    void finish(Element* element, std::uint32_t hash, Link* link = nullptr) noexcept;
     void release_ticket(Element* element) noexcept;
     Ticket* claim_ticket(std::uint16_t owner) noexcept;
     /// Looks at every ticket: whoever has released one may not have come to its hint yet.

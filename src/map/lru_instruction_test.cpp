@@ -150,7 +150,7 @@ protected:
 
 TEST_P(LruEveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_other) {
     using Put = Operation::Kind;
-    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 97 : 601 * kStepFactor;
+    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 97 : 401 * kStepFactor;
     const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}, {}};
     const std::vector<Operation> bodies = {{Put::put, kA, 100},
                                            {Put::put_new, kC, 101},

@@ -14,9 +14,9 @@
 //
 //   producer                                  worker, for a dead producer
 //   state_: {end, length|owner|number}
-//   entry[number] = the same                  the same
+//                                             entry[number] = the same (or the next producer)
 //   header in data = length|BUSY              header = length|DISCARD
-//   entry[number] |= ready                    the same
+//   entry[number] = the same, ready           the same
 //   position -> end, while ready              the same
 //   ... header ^= BUSY                        header = length|DISCARD
 //
@@ -67,6 +67,7 @@ struct Reservation {
     /// The reservations before it, modulo 2^16.
     std::uint16_t number() const noexcept { return static_cast<std::uint16_t>(pair.high >> 48); }
     std::uint64_t start() const noexcept { return end() - record_bytes(length()); }
+    Reservation as_ready() const noexcept { return {{pair.low, pair.high | kReady}}; }
 };
 
 /// What a consumer maps: two pages, then the data; in the arena the data's window follows twice.
@@ -146,7 +147,8 @@ private:
     platform::AtomicPair& reservation(std::uint16_t number) noexcept {
         return reservations_[number % kReservationsMax];
     }
-    void record(Reservation last) noexcept;
+    /// False: it was recorded already.
+    bool record(Reservation one) noexcept;
     void publish() noexcept;
 
     platform::AtomicPair state_;  ///< The last reservation; all zero: none yet.
@@ -158,14 +160,15 @@ private:
     platform::AtomicPair reservations_[kReservationsMax];
 };
 
-void Ring::record(Reservation last) noexcept {
-    platform::AtomicPair& entry = reservation(last.number());
+bool Ring::record(Reservation one) noexcept {
+    platform::AtomicPair& entry = reservation(one.number());
     platform::Pair found = entry.load();
-    while (found.low < last.end()) {
-        if (entry.compare_exchange(found, last.pair)) {
-            return;
+    while (found.low < one.end()) {
+        if (entry.compare_exchange(found, one.pair)) {
+            return true;
         }
     }
+    return false;
 }
 
 void Ring::publish() noexcept {
@@ -204,12 +207,15 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
             break;
         }
     }
-    record(mine);
     header_at(mine.start())
         .store(header_of(mine.start(), length, BPF_RINGBUF_BUSY_BIT, owner),
                std::memory_order_relaxed);
-    // Release: pairs with the acquire of load() in publish; who publishes has seen the header.
-    reservation(mine.number()).set_high(kReady, std::memory_order_acq_rel);
+    // Full fences. Who publishes it has seen the header; and of two that become ready at once, each
+    // looking for the other's in publish, one finds both.
+    if (!record(mine.as_ready())) {
+        platform::Pair recorded = mine.pair;
+        reservation(mine.number()).compare_exchange(recorded, mine.as_ready().pair);
+    }
     publish();
     return at(mine.start()) + kHeaderBytes;
 }

@@ -32,7 +32,10 @@ bool copy_one(std::byte*& to, const std::byte*& from, std::size_t& bytes) noexce
 
 std::uint64_t load_bytes(const std::byte* from, std::size_t bytes) noexcept {
     if (bytes >= 8 && aligned_for<std::uint64_t>(reinterpret_cast<std::uintptr_t>(from))) {
-        return reinterpret_cast<const platform::Atomic<std::uint64_t>*>(from)->load(
+        return detail::load_word(from);
+    }
+    if (bytes == 4 && aligned_for<std::uint32_t>(reinterpret_cast<std::uintptr_t>(from))) {
+        return reinterpret_cast<const platform::Atomic<std::uint32_t>*>(from)->load(
             std::memory_order_relaxed);
     }
     std::uint64_t word = 0;
@@ -47,7 +50,7 @@ std::uint64_t load_bytes(const std::byte* from, std::size_t bytes) noexcept {
 
 }  // namespace
 
-void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept {
+void detail::copy_bytes(void* to, const void* from, std::size_t bytes) noexcept {
     auto* out = static_cast<std::byte*>(to);
     const auto* in = static_cast<const std::byte*>(from);
     while (bytes != 0) {
@@ -75,7 +78,7 @@ void zero_bytes(void* to, std::size_t bytes) noexcept {
     }
 }
 
-bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept {
+bool detail::keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept {
     const auto* left = static_cast<const std::byte*>(stored);
     const auto* right = static_cast<const std::byte*>(key);
     for (std::size_t at = 0; at < bytes; at += 8) {
@@ -87,20 +90,20 @@ bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept
     return true;
 }
 
-std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept {
-    // Multiply by an odd constant and fold: every input bit reaches every bit of the result.
-    constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
+std::uint32_t detail::hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept {
     const auto* in = static_cast<const std::byte*>(key);
-    std::uint64_t state = seed ^ (bytes * kOdd);
-    for (std::size_t at = 0; at < bytes; at += 8) {
-        const std::uint64_t mixed = (state ^ load_bytes(in + at, bytes - at)) * kOdd;
-        state = mixed ^ (mixed >> 29);
+    std::uint64_t state = begin_hash(bytes, seed);
+    for (std::size_t at = 0; at < bytes; at += kWordBytes) {
+        state = mix_hash(state, load_bytes(in + at, bytes - at));
     }
-    state *= kOdd;
-    return static_cast<std::uint32_t>(state ^ (state >> 32));
+    return end_hash(state);
 }
 
 void copy_value_in(const Map& map, void* value, const void* from) noexcept {
+    if (!has_special_fields(map)) {
+        copy_bytes(value, from, map.value_size);
+        return;
+    }
     struct Hole {
         std::size_t start;
         std::size_t end;

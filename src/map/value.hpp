@@ -25,17 +25,63 @@ constexpr std::size_t round_up_8(std::size_t bytes) noexcept {
     return (bytes + 7) & ~std::size_t{7};
 }
 
+namespace detail {
+
+// Of any size, out of line.
+void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept;
+bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept;
+std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept;
+
+/// One word is the common case.
+constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
+inline bool is_word(const void* at, std::size_t bytes) noexcept {
+    return bytes == kWordBytes && reinterpret_cast<std::uintptr_t>(at) % kWordBytes == 0;
+}
+inline std::uint64_t load_word(const void* at) noexcept {
+    return static_cast<const platform::Atomic<std::uint64_t>*>(at)->load(std::memory_order_relaxed);
+}
+
+// Multiply by an odd constant and fold: every input bit reaches every bit of the result.
+inline constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15ULL;
+constexpr std::uint64_t begin_hash(std::size_t bytes, std::uint64_t seed) noexcept {
+    return seed ^ (bytes * kOdd);
+}
+constexpr std::uint64_t mix_hash(std::uint64_t state, std::uint64_t word) noexcept {
+    const std::uint64_t mixed = (state ^ word) * kOdd;
+    return mixed ^ (mixed >> 29);
+}
+constexpr std::uint32_t end_hash(std::uint64_t state) noexcept {
+    state *= kOdd;
+    return static_cast<std::uint32_t>(state ^ (state >> 32));
+}
+
+}  // namespace detail
+
 /// Copies `bytes` bytes; either side may be memory that others touch meanwhile. No alignment asked.
 /// Context: any.
-void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept;
+inline void copy_bytes(void* to, const void* from, std::size_t bytes) noexcept {
+    if (detail::is_word(to, bytes) && detail::is_word(from, bytes)) {
+        static_cast<platform::Atomic<std::uint64_t>*>(to)->store(detail::load_word(from),
+                                                                 std::memory_order_relaxed);
+    } else {
+        detail::copy_bytes(to, from, bytes);
+    }
+}
 /// Context: any.
 void zero_bytes(void* to, std::size_t bytes) noexcept;
 /// Whether the two keys are equal; `stored` is 8-aligned.
 /// Context: any.
-bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept;
+inline bool keys_equal(const void* stored, const void* key, std::size_t bytes) noexcept {
+    return detail::is_word(key, bytes) ? detail::load_word(stored) == detail::load_word(key)
+                                       : detail::keys_equal(stored, key, bytes);
+}
 /// A hash of a key; equal keys of equal size and seed have equal hashes.
 /// Context: any.
-std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept;
+inline std::uint32_t hash_key(const void* key, std::size_t bytes, std::uint64_t seed) noexcept {
+    using namespace detail;
+    return is_word(key, bytes) ? end_hash(mix_hash(begin_hash(kWordBytes, seed), load_word(key)))
+                               : detail::hash_key(key, bytes, seed);
+}
 
 /// Copies a program's or user's value into an element, special fields excepted.
 /// Context: any.

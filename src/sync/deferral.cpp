@@ -66,6 +66,17 @@ void DeferralQueue::queue(std::uint32_t item) noexcept {
     }
 }
 
+void DeferralQueue::queue_lazily(std::uint32_t item) noexcept {
+    if (item == 0) {
+        return;
+    }
+    // seq_cst, here and in set(): either this sees the worker asleep, or its look sees the item.
+    queued_.set(item);
+    if (sleeping_.load(std::memory_order_seq_cst) == kAsleep && !is_quiet()) {
+        wake();
+    }
+}
+
 void DeferralQueue::queue_quietly(std::uint32_t item) noexcept {
     if (item != 0) {
         queued_.set(item);
@@ -123,9 +134,16 @@ std::uint32_t DeferralQueue::wakes() const noexcept {
     return signal_.load(std::memory_order_seq_cst);
 }
 
-void DeferralQueue::wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept {
+void DeferralQueue::wait(std::uint32_t seen, std::uint64_t timeout_ns, bool dozes) noexcept {
+    if (dozes) {
+        // What was queued lazily waits; anything else has changed, or will change, the count.
+        sleeping_.store(kDozing, std::memory_order_seq_cst);
+        platform::futex_wait(signal_, seen, timeout_ns);
+        sleeping_.store(0, std::memory_order_seq_cst);
+        return;
+    }
     // seq_cst: either a waker sees `sleeping_`, or the look below sees its item.
-    sleeping_.store(1, std::memory_order_seq_cst);
+    sleeping_.store(kAsleep, std::memory_order_seq_cst);
     const std::uint32_t ready = queued_.take(0);
     if (ready != HintMap::none) {
         queued_.set(ready);

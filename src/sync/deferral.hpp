@@ -57,6 +57,9 @@ public:
     /// Context: any. At most one system call, and only if the worker sleeps.
     void queue(std::uint32_t item) noexcept;
 
+    /// As queue(), but leaves a worker alone that dozes: it looks again soon by itself. For what
+    /// has time, and comes often. Context: any. At most one system call.
+    void queue_lazily(std::uint32_t item) noexcept;
     /// As queue(), but leaves a sleeping worker asleep: it looks when it wakes for other reasons,
     /// or after the time it gave itself. For a process that is about to end: the filter of a
     /// program that exits may allow nothing but that. Context: any. No system call.
@@ -79,9 +82,10 @@ public:
     /// Context: irq.
     TW_NOT_NMI [[nodiscard]] std::uint32_t wakes() const noexcept;
     /// Sleeps until something is queued or the worker is woken, at most timeout_ns. `seen`: wakes()
-    /// from before the caller's last look at what it is woken for. Worker only.
+    /// from before the caller's last look at what it is woken for. `dozes`: what is queued lazily
+    /// is left for the next look, which is to be soon then. Worker only.
     /// Context: irq.
-    TW_NOT_NMI void wait(std::uint32_t seen, std::uint64_t timeout_ns) noexcept;
+    TW_NOT_NMI void wait(std::uint32_t seen, std::uint64_t timeout_ns, bool dozes = false) noexcept;
     /// Makes a sleeping worker look again.
     /// Context: any.
     void wake() noexcept;
@@ -90,6 +94,9 @@ public:
     TW_NOT_NMI void settle() noexcept;
 
 private:
+    static constexpr std::uint32_t kAsleep = 1;  ///< In sleeping_; 0: awake.
+    static constexpr std::uint32_t kDozing = 2;
+
     struct Item {
         AtomicWord word;  ///< Pool word; state kItemUsed while given out.
         platform::Atomic<std::uint64_t> argument;
@@ -100,7 +107,7 @@ private:
     Pool items_;
     HintMap queued_;
     platform::Atomic<std::uint32_t> signal_;    ///< Raised by each queue(); the futex word.
-    platform::Atomic<std::uint32_t> sleeping_;  ///< 1 while the worker is about to sleep.
+    platform::Atomic<std::uint32_t> sleeping_;  ///< While the worker is about to sleep, which way.
 };
 
 }  // namespace taskwork::sync

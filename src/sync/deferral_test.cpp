@@ -101,7 +101,47 @@ TEST_F(DeferralTest, K118_every_request_of_every_thread_is_preserved) {
     }
 }
 
+/// A worker that sleeps, and would for ever if nobody woke it, until it has found a request.
+std::thread sleeping_worker() {
+    return std::thread([] {
+        for (;;) {
+            const std::uint32_t seen = DeferralQueue::get().wakes();
+            if (DeferralQueue::get().run_pending()) {
+                return;
+            }
+            DeferralQueue::get().wait(seen, 0);
+        }
+    });
+}
+
 TEST_F(DeferralTest, a_sleeping_worker_is_woken_by_a_request) {
+    const std::uint32_t item = queue().add_item(DeferralKind::test, 7);
+    std::thread worker = sleeping_worker();
+    queue().queue(item);
+    worker.join();
+    EXPECT_EQ(ran.size(), 1U);
+}
+
+TEST_F(DeferralTest, a_sleeping_worker_is_woken_by_a_lazy_request) {
+    const std::uint32_t item = queue().add_item(DeferralKind::test, 7);
+    std::thread worker = sleeping_worker();
+    queue().queue_lazily(item);
+    worker.join();
+    EXPECT_EQ(ran.size(), 1U);
+}
+
+// Else each change of a map by a program would make a system call while a grace period runs.
+TEST_F(DeferralTest, a_worker_that_dozes_leaves_lazy_requests_for_its_next_look) {
+    const std::uint32_t item = queue().add_item(DeferralKind::test, 7);
+    const std::uint32_t seen = queue().wakes();
+    queue().queue_lazily(item);
+    EXPECT_EQ(queue().wakes(), seen);
+    queue().wait(seen, 1'000'000, true);
+    EXPECT_TRUE(queue().run_pending());
+    EXPECT_EQ(ran.size(), 1U);
+}
+
+TEST_F(DeferralTest, a_worker_that_dozes_is_woken_by_a_request) {
     const std::uint32_t item = queue().add_item(DeferralKind::test, 7);
     std::thread worker([&] {
         for (;;) {
@@ -109,7 +149,7 @@ TEST_F(DeferralTest, a_sleeping_worker_is_woken_by_a_request) {
             if (queue().run_pending()) {
                 return;
             }
-            queue().wait(seen, 0);  // Without a wake-up this would sleep for ever.
+            queue().wait(seen, 0, true);
         }
     });
     queue().queue(item);

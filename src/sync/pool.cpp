@@ -80,9 +80,8 @@ void HintMap::tidy(std::uint32_t leaf) noexcept {
     flux_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-std::uint32_t HintMap::take_leaf(std::uint32_t leaf) noexcept {
+std::uint32_t HintMap::take_leaf(std::uint32_t leaf, std::uint64_t seen) noexcept {
     auto& word = level_[0][leaf];
-    std::uint64_t seen = word.load(std::memory_order_seq_cst);
     while (seen != 0) {
         const auto at = static_cast<std::uint32_t>(std::countr_zero(seen));
         const std::uint64_t before = word.fetch_and(~bit(at), std::memory_order_seq_cst);
@@ -107,9 +106,12 @@ std::uint32_t HintMap::take(std::uint32_t from) noexcept {
         return none;
     }
     const std::uint32_t first = (from < count_ ? from : 0) / kBits;
-    // The word that `from` lies in first, then the others by their summaries.
-    if (const std::uint32_t found = take_leaf(first); found != none) {
-        return found;
+    // The word that `from` lies in first, then the others by their summaries. (If it is empty, so
+    // is its summary mostly; else it is tidied below.)
+    if (const std::uint64_t seen = level_[0][first].load(std::memory_order_seq_cst); seen != 0) {
+        if (const std::uint32_t found = take_leaf(first, seen); found != none) {
+            return found;
+        }
     }
     for (std::uint32_t step = 0; step < middles; ++step) {
         const std::uint32_t middle = (first / kBits + step) % middles;
@@ -120,7 +122,9 @@ std::uint32_t HintMap::take(std::uint32_t from) noexcept {
         while (candidates != 0) {
             const auto at = static_cast<std::uint32_t>(std::countr_zero(candidates));
             candidates &= candidates - 1;
-            const std::uint32_t found = take_leaf(middle * kBits + at);
+            const std::uint32_t leaf = middle * kBits + at;
+            const std::uint32_t found =
+                take_leaf(leaf, level_[0][leaf].load(std::memory_order_seq_cst));
             if (found != none) {
                 return found;
             }
@@ -130,8 +134,9 @@ std::uint32_t HintMap::take(std::uint32_t from) noexcept {
         return none;
     }
     for (std::uint32_t leaf = 0; leaf < leaves; ++leaf) {
-        if (level_[0][leaf].load(std::memory_order_seq_cst) != 0) {
-            const std::uint32_t found = take_leaf(leaf);
+        const std::uint64_t seen = level_[0][leaf].load(std::memory_order_seq_cst);
+        if (seen != 0) {
+            const std::uint32_t found = take_leaf(leaf, seen);
             if (found != none) {
                 return found;
             }
@@ -204,7 +209,7 @@ void Pool::retire(void* object) noexcept {
     while (word.state() != kStateRetired && word.state() != kStateFree) {
         if (transition(object, word, word.with_state(kStateRetired))) {
             retired_.set(index_of(object));
-            DeferralQueue::get().queue(doorbell_);
+            DeferralQueue::get().queue_lazily(doorbell_);
             return;
         }
     }

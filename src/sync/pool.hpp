@@ -100,7 +100,8 @@ public:
     static constexpr std::uint32_t none = UINT32_MAX;
 
 private:
-    std::uint32_t take_leaf(std::uint32_t leaf) noexcept;
+    /// `seen`: what the leaf held just now.
+    std::uint32_t take_leaf(std::uint32_t leaf, std::uint64_t seen) noexcept;
     void tidy(std::uint32_t leaf) noexcept;
 
     platform::Atomic<std::uint64_t>* level_[3] = {};

@@ -240,8 +240,11 @@ void Worker::run_once(std::uint64_t timeout_ns) noexcept {
         more = s.rounds_wanted != s.rounds_done;
     }
     if (!more) {
+        // While a grace period runs, what is retired waits for the next look: programs that change
+        // maps at a high rate would pay for a wake-up each time.
+        const bool soon = round_wanted_soon();
         sync::DeferralQueue::get().wait(
-            seen, round_wanted_soon() ? std::min(timeout_ns, kGracePollNs) : timeout_ns);
+            seen, soon ? std::min(timeout_ns, kGracePollNs) : timeout_ns, soon);
     }
 }
 

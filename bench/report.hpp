@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The closing table: each measurement beside its floor, with the ratio, the goal, and whether it is
-// reached. Filled by Google Benchmark as the repetitions come in; the least of them counts, for on
-// a shared machine everything else that happens can only add.
+// What the comparisons share: how they are run, and the closing table, with each measurement beside
+// its floor, the ratio, the goal, and whether it is reached. Filled by Google Benchmark as the
+// repetitions come in; the least of them counts, for on a shared machine everything else that
+// happens can only add.
 #pragma once
 
 #include <benchmark/benchmark.h>
 
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,26 @@ namespace taskwork::bench {
 /// Name of the counter by which a benchmark overrides Google Benchmark's mean time: the median of
 /// its own samples, in ns an operation.
 inline constexpr const char* kMedian = "median_ns";
+/// And that by which one says that a repetition could not be measured.
+inline constexpr const char* kUnmeasured = "unmeasured";
+
+/// Times of single operations, of which the median counts: others use the processors too.
+class Samples {
+public:
+    /// `operations` took `ns`. Context: task.
+    void add(benchmark::State& state, std::uint64_t ns, std::uint64_t operations = 1) {
+        // Never 0: the number of iterations would grow without end.
+        state.SetIterationTime(static_cast<double>(ns == 0 ? 1 : ns) * 1e-9);
+        add(static_cast<double>(ns) / static_cast<double>(operations));
+    }
+    /// ns of one operation. Context: task.
+    void add(double ns) { each_.push_back(ns); }
+    /// A repetition without samples is one that does not count. Context: task.
+    void finish(benchmark::State& state);
+
+private:
+    std::vector<double> each_;
+};
 
 /// One line of the table. A limit that is 0 is none.
 struct Row {
@@ -23,6 +46,8 @@ struct Row {
     std::string floor;   ///< Of the benchmark that it is held against; empty: none.
     double ratio_max{};  ///< Goal: at most so many times its floor.
     double ns_max{};     ///< Goal: at most so many ns.
+    bool is_rival{};     ///< The floor is another implementation, which may be slower by far.
+    double bytes{};      ///< Of an operation: what is moved in a second is printed, too.
 };
 
 class Report : public benchmark::BenchmarkReporter {
@@ -56,15 +81,13 @@ private:
     std::vector<Line> lines_;
     std::vector<std::string> notes_;
     std::map<std::string, double> least_ns_;
+    std::set<std::string> unmeasured_;  ///< In one repetition at least.
     std::map<std::string, std::string> errors_;
 };
 
-/// Each part registers its benchmarks and its lines. Context: task.
-void add_local(Report& report);
-void add_cross_thread(Report& report);
-void add_throughput(Report& report);
-void add_asio(Report& report);
-void add_libuv(Report& report);
-void add_kernel(Report& report);
+/// The main function of a comparison: reads the command line (repetitions, at random and for how
+/// long, unless it says otherwise), raises the priority where it may, has `add` register what there
+/// is, measures and prints. Returns the exit status. Context: task.
+int compare(int argc, char** argv, void (*add)(Report& report));
 
 }  // namespace taskwork::bench
