@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -148,6 +150,60 @@ TEST_F(MapsOfMaps, do_not_count_as_users_of_their_inner_maps) {
     }
     EXPECT_EQ(runs(), 1);
     put_user(inner);
+}
+
+// K97, K99, K103: whoever lets go, in whichever order, it is the inner map's last user who cancels.
+TEST_F(MapsOfMaps, and_what_is_in_them_may_be_let_go_of_in_every_order_while_a_work_is_pending) {
+    enum Step { user_of_inner, user_of_outer, program, entry };
+    const std::uint32_t before = maps_free();
+    MapSpec with_slot = hash(4, 16);
+    with_slot.task_work_offset = 8;
+    for (const std::uint32_t type : kBoth) {
+        std::array<Step, 4> order = {user_of_inner, user_of_outer, program, entry};
+        do {
+            Map& inner = make(with_slot);
+            Map& map = make(outer(type, inner));
+            get_reference(inner);
+            get_reference(map);
+            ASSERT_EQ(put_map(map, 1, inner), no_error);
+            ASSERT_EQ(put(inner, 5, 0), no_error);
+            {
+                const Sections sections;
+                const std::uint64_t key = 5;
+                void* const value = lookup(inner, &key);
+                ASSERT_EQ(schedule(inner, value), no_error);
+                bool has_user = true;
+                int holders_of_outer = 2;
+                for (const Step step : order) {
+                    const std::uint64_t place = 1;
+                    switch (step) {
+                    case user_of_inner:
+                        put_user(inner);
+                        has_user = false;
+                        break;
+                    case user_of_outer:
+                        put_user(map);
+                        --holders_of_outer;
+                        break;
+                    case program:
+                        put_reference(inner);
+                        put_reference(map);
+                        --holders_of_outer;
+                        break;
+                    case entry:
+                        if (holders_of_outer != 0) {
+                            ASSERT_EQ(remove(map, &place), no_error);
+                        }
+                        break;
+                    }
+                    ASSERT_EQ(defer::counts(inner.works).in_flight, has_user ? 1U : 0U);
+                    ASSERT_EQ(schedule(inner, value), std::errc::device_or_resource_busy);
+                }
+            }
+        } while (std::next_permutation(order.begin(), order.end()));
+    }
+    EXPECT_EQ(runs(), 0);
+    task::wait_until([&] { return maps_free() == before; });
 }
 
 TEST_F(MapsOfMaps, are_found_whole_while_they_are_replaced) {

@@ -325,9 +325,12 @@ TEST_F(Loading, closing_every_descriptor_cancels_what_is_pending) {
     EXPECT_EQ(domain_counts().ran, before.ran);
 }
 
-// The map's own user count decides, not the program's reference to the map (K11, K103).
+// The map's own user count decides, not the program's reference to the map (K11, K103); a
+// descriptor by id makes a user again (K12).
 TEST_F(Loading, a_schedule_is_refused_once_nobody_holds_the_map) {
     int program = -1;
+    bpf_map_info info{};
+    task::TargetThread target;
     {
         TestObject object("uapi_probe");
         load(object);
@@ -335,15 +338,25 @@ TEST_F(Loading, a_schedule_is_refused_once_nobody_holds_the_map) {
         std::uint32_t key = 1;
         const std::uint64_t value[2] = {};
         ASSERT_EQ(bpf_map_update_elem(object.map_descriptor("values"), &key, value, 0), 0);
+        std::uint32_t size = sizeof info;
+        ASSERT_EQ(bpf_obj_get_info_by_fd(object.map_descriptor("values"), &info, &size), 0);
     }
     Arguments arguments;
-    arguments.target = static_cast<int>(syscall(SYS_gettid));
+    arguments.target = target.task().tid;
     bpf_test_run_opts options{};
     options.sz = sizeof options;
     options.ctx_in = &arguments;
     options.ctx_size_in = sizeof arguments;
     EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
     EXPECT_EQ(arguments.result, -EBUSY);
+    const defer::WorkCounts before = domain_counts();
+    const int again = bpf_map_get_fd_by_id(info.id);
+    ASSERT_GE(again, 0);
+    EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
+    EXPECT_EQ(arguments.result, 0);
+    EXPECT_EQ(domain_counts().in_flight, before.in_flight + 1);
+    close(again);
+    wait_until([&] { return domain_counts().cancelled == before.cancelled + 1; });
     close(program);
 }
 

@@ -56,6 +56,8 @@ protected:
             int ours = -1;
             int kernel = -1;
             ASSERT_NO_FATAL_FAILURE(make(shape, ours, kernel)) << shape.name;
+            our_ids_.push_back(info_of<bpf_map_info>(our_bpf, ours).id);
+            kernel_ids_.push_back(info_of<bpf_map_info>(kernel_bpf, kernel).id);
         }
     }
     /// Descriptor or negative errno of an outer map that is made with map `like` of kInner.
@@ -70,8 +72,8 @@ protected:
     static int descriptor(const std::vector<int>& inner, std::size_t number) {
         return number < kInnerCount ? inner[number] : number == kInnerCount ? STDERR_FILENO : 9999;
     }
-    static Answer ask_with(Bpf bpf, int outer, const std::vector<int>& inner, Request request,
-                           const std::vector<std::size_t>& numbers) {
+    Answer ask_with(Bpf bpf, int outer, const std::vector<int>& inner, Request request,
+                    const std::vector<std::size_t>& numbers) {
         request.value.clear();
         for (const std::size_t number : numbers) {
             const int fd = descriptor(inner, number);
@@ -91,20 +93,21 @@ protected:
         for (std::size_t i = 0; i < found; ++i) {
             std::uint32_t id = 0;
             std::memcpy(&id, answer.value.data() + i * 4, 4);
-            for (std::size_t number = 0; number < kInnerCount; ++number) {
-                if (id == id_of(bpf, inner[number])) {
-                    translated[i] = static_cast<std::uint8_t>(100 + number);
-                }
+            const std::vector<std::uint32_t>& ids = bpf == our_bpf ? our_ids_ : kernel_ids_;
+            const auto known = std::find(ids.begin(), ids.end(), id);
+            if (known != ids.end()) {
+                translated[i] = static_cast<std::uint8_t>(100 + (known - ids.begin()));
             }
         }
         answer.value = translated;
         return answer;
     }
-    static std::uint32_t id_of(Bpf bpf, int map) { return info_of<bpf_map_info>(bpf, map).id; }
     void keep(long ours, long kernel) {
         ours_.push_back(static_cast<int>(ours));
         kernel_.push_back(static_cast<int>(kernel));
     }
+    std::vector<std::uint32_t> our_ids_;
+    std::vector<std::uint32_t> kernel_ids_;
 };
 
 TEST_P(MapsInMaps, take_and_refuse_the_maps_that_the_kernel_does) {

@@ -12,13 +12,14 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/raw_system_call.hpp"
+#include "tests/random.hpp"
 #include "tests/reference/kernel.hpp"
 #include "uapi/test_host.hpp"
 
@@ -78,8 +79,14 @@ struct Request {
     Bytes key;
     Bytes value;
     std::uint64_t flags = 0;
-    std::uint32_t count = 0;  ///< Of batches.
+    std::uint32_t count = 0;        ///< Of batches;
+    std::uint64_t batch_flags = 0;  ///< theirs, where `flags` are the elements';
+    Bytes token;                    ///< and where they go on; empty: from the beginning.
 };
+
+inline bool is_batch(const Request& request) {
+    return request.command >= BPF_MAP_LOOKUP_BATCH && request.command <= BPF_MAP_DELETE_BATCH;
+}
 
 struct Answer {
     long result = 0;
@@ -97,7 +104,8 @@ inline void PrintTo(const Answer& answer, std::ostream* out) {
 
 using Bpf = long (*)(int command, bpf_attr& attr);
 
-inline Answer ask(Bpf bpf, int map, const Request& request) {
+/// `token`: where the token of a batch goes.
+inline Answer ask(Bpf bpf, int map, const Request& request, Bytes* token = nullptr) {
     Answer answer{0, request.key, request.value, request.count};
     bpf_attr attr;
     std::memset(&attr, 0, sizeof attr);
@@ -105,6 +113,7 @@ inline Answer ask(Bpf bpf, int map, const Request& request) {
         return reinterpret_cast<std::uintptr_t>(bytes.data());
     };
     Bytes next(request.key.size() + 8, 0xee);
+    Bytes from = request.token;
     switch (request.command) {
     case BPF_MAP_LOOKUP_BATCH:
     case BPF_MAP_LOOKUP_AND_DELETE_BATCH:
@@ -115,6 +124,8 @@ inline Answer ask(Bpf bpf, int map, const Request& request) {
         attr.batch.values = address(answer.value);
         attr.batch.count = request.count;
         attr.batch.elem_flags = request.flags;
+        attr.batch.flags = request.batch_flags;
+        attr.batch.in_batch = from.empty() ? 0 : address(from);
         attr.batch.out_batch = address(next);
         break;
     case BPF_MAP_GET_NEXT_KEY:
@@ -137,9 +148,11 @@ inline Answer ask(Bpf bpf, int map, const Request& request) {
     if (request.command == BPF_MAP_GET_NEXT_KEY) {
         answer.key = answer.result == 0 ? next : Bytes();
     }
-    if (request.command >= BPF_MAP_LOOKUP_BATCH && request.command <= BPF_MAP_DELETE_BATCH &&
-        request.command != BPF_MAP_FREEZE) {
+    if (is_batch(request)) {
         answer.count = attr.batch.count;
+    }
+    if (token != nullptr) {
+        *token = std::move(next);
     }
     return answer;
 }
@@ -206,14 +219,13 @@ protected:
     std::vector<int> kernel_;
 };
 
-/// How many random scripts a kind gets, and of how many commands.
+/// How many random scripts a kind gets (TASKWORK_SCRIPTS), and of how many commands.
 struct Scripting {
     unsigned count;
     unsigned operations;
 };
-/// A thousand with TASKWORK_PROVE in the environment.
 inline Scripting scripts() {
-    return std::getenv("TASKWORK_PROVE") != nullptr ? Scripting{1000, 1000} : Scripting{4, 10'000};
+    return {static_cast<unsigned>(setting("TASKWORK_SCRIPTS", is_long() ? 1000 : 4)), 10'000};
 }
 
 inline std::string name_of(const testing::TestParamInfo<Shape>& parameter) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <random>
 #include <vector>
 
 #include "tests/conformance/maps.hpp"
@@ -34,49 +33,58 @@ protected:
 
 /// Results, and for lookups the number of the program that has the id: the same on both sides.
 TEST_F(ProgramArrays, give_the_same_answers) {
-    int ours = -1;
-    int kernel = -1;
-    ASSERT_NO_FATAL_FAILURE(make({"", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4}, ours, kernel));
     std::vector<int> our_fds;
     std::vector<int> kernel_fds;
+    std::vector<std::uint32_t> our_ids;
+    std::vector<std::uint32_t> kernel_ids;
     for (const bpf_prog_type type :
          {BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_PERF_EVENT, BPF_PROG_TYPE_SYSCALL}) {
         our_fds.push_back(program(our_bpf, type));
         kernel_fds.push_back(program(kernel_bpf, type));
         ASSERT_GE(our_fds.back(), 0) << uapi::last_diagnosis();
         ASSERT_GE(kernel_fds.back(), 0);
+        our_ids.push_back(id_of(our_bpf, our_fds.back()));
+        kernel_ids.push_back(id_of(kernel_bpf, kernel_fds.back()));
     }
-    // What is no program.
-    our_fds.insert(our_fds.end(), {ours, 9999});
-    kernel_fds.insert(kernel_fds.end(), {kernel, 9999});
-    std::minstd_rand random(11);
-    const auto numbered = [](Bpf bpf, const std::vector<int>& fds, const Answer& answer) {
+    // What is no program: the map, and nothing.
+    our_fds.insert(our_fds.end(), {-1, 9999});
+    kernel_fds.insert(kernel_fds.end(), {-1, 9999});
+    const auto numbered = [](const std::vector<std::uint32_t>& ids, const Answer& answer) {
         std::uint32_t id = 0;
         std::memcpy(&id, answer.value.data(), 4);
-        for (long number = 0; answer.result == 0 && number < 3; ++number) {
-            if (id == id_of(bpf, fds[static_cast<std::size_t>(number)])) {
-                return 100 + number;
-            }
-        }
-        return answer.result;
+        const auto found = std::find(ids.begin(), ids.end(), id);
+        return answer.result != 0 || found == ids.end() ? answer.result
+                                                        : 100 + (found - ids.begin());
     };
-    for (unsigned i = 0; i < 1000; ++i) {
-        const int command =
-            std::array{BPF_MAP_UPDATE_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_LOOKUP_ELEM,
-                       BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_AND_DELETE_ELEM}[random() % 5];
-        const std::uint32_t index = static_cast<std::uint32_t>(random() % 5);
-        const std::size_t number = i == 0 ? 0 : random() % our_fds.size();
-        const std::uint64_t flags = random() % 8 == 0 ? random() % 4 : 0;
-        const Answer expected =
-            ask(kernel_bpf, kernel, on_entry(command, index, kernel_fds[number], flags));
-        const Answer answer = ask(our_bpf, ours, on_entry(command, index, our_fds[number], flags));
-        if (command == BPF_MAP_LOOKUP_ELEM) {
-            ASSERT_EQ(numbered(our_bpf, our_fds, answer),
-                      numbered(kernel_bpf, kernel_fds, expected));
-        } else {
-            ASSERT_EQ(answer.result, expected.result)
-                << "operation " << i << ": command " << command << ", index " << index
-                << ", program " << number << ", flags " << flags;
+    for (unsigned seed = 1; seed <= scripts().count; ++seed) {
+        Random random(seed);
+        close_all();
+        ASSERT_NO_FATAL_FAILURE(
+            make({"", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4}, our_fds[3], kernel_fds[3]));
+        const int ours = our_fds[3];
+        const int kernel = kernel_fds[3];
+        for (unsigned i = 0; i < scripts().operations; ++i) {
+            const int command = std::array{BPF_MAP_UPDATE_ELEM,
+                                           BPF_MAP_UPDATE_ELEM,
+                                           BPF_MAP_LOOKUP_ELEM,
+                                           BPF_MAP_DELETE_ELEM,
+                                           BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+                                           BPF_MAP_GET_NEXT_KEY}[random.below(6)];
+            const auto index = static_cast<std::uint32_t>(random.below(5));
+            const std::size_t number = random.below(our_fds.size());
+            const std::uint64_t flags = random.below(8) == 0 ? random.below(4) : 0;
+            const Answer expected =
+                ask(kernel_bpf, kernel, on_entry(command, index, kernel_fds[number], flags));
+            const Answer answer =
+                ask(our_bpf, ours, on_entry(command, index, our_fds[number], flags));
+            const bool same =
+                command == BPF_MAP_LOOKUP_ELEM
+                    ? numbered(our_ids, answer) == numbered(kernel_ids, expected)
+                    : answer.result == expected.result &&
+                          (command != BPF_MAP_GET_NEXT_KEY || answer.key == expected.key);
+            ASSERT_TRUE(same) << "seed " << seed << ", operation " << i << ": command " << command
+                              << ", index " << index << ", program " << number << ", flags "
+                              << flags << ": " << answer.result << ", not " << expected.result;
         }
     }
     for (std::size_t i = 0; i < 3; ++i) {

@@ -2,23 +2,20 @@
 //
 // The programs of tests/bpf/spin_locks.bpf.c here: those that the kernel accepts do the same; the
 // others are refused in the same words. And values with locks of
-// either kind beside the kernel's: what BTF, map creation and every command say.
+// either kind and with slots for works beside the kernel's: what BTF, map creation and every
+// command say.
 
 #include "tests/bpf/spin_locks.hpp"
 
 #include <bpf/btf.h>
 #include <gtest/gtest.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <initializer_list>
 #include <string>
 #include <vector>
 
-#include "base/raw_system_call.hpp"
-#include "tests/reference/kernel.hpp"
-#include "uapi/test_host.hpp"
+#include "tests/conformance/maps.hpp"
 #include "uapi/uapi.hpp"
 
 namespace taskwork::test {
@@ -50,17 +47,6 @@ INSTANTIATE_TEST_SUITE_P(Programs, SpinLocksHere, testing::ValuesIn(kLockProgram
                          [](const auto& parameter) { return std::string(parameter.param.name); });
 
 // ---- Values beside the kernel's -----------------------------------------------------------------
-
-using Bpf = long (*)(int command, bpf_attr& attr);
-
-/// Neither side's C library is between: the one is answered by the kernel, the other in process.
-long kernel_bpf(int command, bpf_attr& attr) {
-    return raw_system_call(__NR_bpf, command, reinterpret_cast<long>(&attr), sizeof attr);
-}
-long our_bpf(int command, bpf_attr& attr) {
-    const long result = syscall(__NR_bpf, command, &attr, sizeof attr);
-    return result < 0 ? -errno : result;
-}
 
 std::uint64_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
@@ -101,7 +87,7 @@ struct ValueType {
 
 void PrintTo(const ValueType& value, std::ostream* out) { *out << value.name; }
 
-class LockedValues : public uapi::HostTest, public testing::WithParamInterface<ValueType> {
+class SpecialValues : public uapi::HostTest, public testing::WithParamInterface<ValueType> {
 protected:
     void SetUp() override {
         HostTest::SetUp();
@@ -198,7 +184,7 @@ protected:
     std::vector<long> kernel_;
 };
 
-TEST_P(LockedValues, are_taken_and_refused_as_by_the_kernel) {
+TEST_P(SpecialValues, are_taken_and_refused_as_by_the_kernel) {
     ASSERT_EQ(load_types(our_bpf), load_types(kernel_bpf));
     if (kernel_btf_ < 0) {
         return;
@@ -217,7 +203,9 @@ TEST_P(LockedValues, are_taken_and_refused_as_by_the_kernel) {
           Kind{BPF_MAP_TYPE_PERCPU_HASH, 4, 0}, Kind{BPF_MAP_TYPE_QUEUE, 0, 0},
           Kind{BPF_MAP_TYPE_STACK, 0, 0}, Kind{BPF_MAP_TYPE_BLOOM_FILTER, 0, 0},
           Kind{BPF_MAP_TYPE_LPM_TRIE, 8, BPF_F_NO_PREALLOC}, Kind{BPF_MAP_TYPE_LRU_HASH, 4, 0},
-          Kind{BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 0}, Kind{BPF_MAP_TYPE_STACK_TRACE, 4, 0}}) {
+          Kind{BPF_MAP_TYPE_LRU_HASH, 4, BPF_F_NO_COMMON_LRU},
+          Kind{BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 0}, Kind{BPF_MAP_TYPE_STACK_TRACE, 4, 0},
+          Kind{BPF_MAP_TYPE_HASH, 4, BPF_F_RDONLY}, Kind{BPF_MAP_TYPE_RINGBUF, 0, 0}}) {
         EXPECT_EQ(create(our_bpf, kind.type, kind.key_size, kind.flags),
                   create(kernel_bpf, kind.type, kind.key_size, kind.flags))
             << "type " << kind.type << ", flags " << kind.flags;
@@ -233,6 +221,32 @@ int value(Types& types, std::initializer_list<Types::Member> members) {
 }
 
 const ValueType kValues[] = {
+    {"work", [](Types& t) { return value(t, {{t.u64, 0}, {t.work(), 8}, {t.u64, 16}}); }},
+    {"two_works",
+     [](Types& t) {
+         const int work = t.work();
+         return value(t, {{t.u64, 0}, {work, 8}, {work, 16}});
+     }},
+    {"array_of_one_work",
+     [](Types& t) { return value(t, {{t.u64, 0}, {t.array(t.work(), 1), 8}}); }},
+    {"array_of_two_works",
+     [](Types& t) { return value(t, {{t.u64, 0}, {t.array(t.work(), 2), 8}}); }},
+    {"misaligned_work", [](Types& t) { return value(t, {{t.u64, 0}, {t.work(), 12}}); }},
+    {"large_work",
+     [](Types& t) {
+         const int large = t.structure("bpf_task_work", 16, {{t.u64, 0}, {t.u64, 8}});
+         return value(t, {{t.u64, 0}, {large, 8}});
+     }},
+    {"small_work",
+     [](Types& t) {
+         return value(t, {{t.u64, 0}, {t.structure("bpf_task_work", 4, {{t.u32, 0}}), 8}});
+     }},
+    {"pointer_to_work",
+     [](Types& t) { return value(t, {{t.u64, 0}, {btf__add_ptr(t.all, t.work()), 8}}); }},
+    {"nested_work",
+     [](Types& t) {
+         return value(t, {{t.u64, 0}, {t.structure("inner", 16, {{t.u64, 0}, {t.work(), 8}}), 8}});
+     }},
     {"spin", [](Types& t) { return value(t, {{t.u64, 0}, {t.spin(), 8}, {t.u64, 16}}); }},
     {"resilient", [](Types& t) { return value(t, {{t.u64, 0}, {t.resilient(), 8}, {t.u64, 16}}); }},
     {"spin_and_work",
@@ -278,7 +292,7 @@ const ValueType kValues[] = {
      }},
 };
 
-INSTANTIATE_TEST_SUITE_P(Values, LockedValues, testing::ValuesIn(kValues),
+INSTANTIATE_TEST_SUITE_P(Values, SpecialValues, testing::ValuesIn(kValues),
                          [](const auto& parameter) { return std::string(parameter.param.name); });
 
 }  // namespace
