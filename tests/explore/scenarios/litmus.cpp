@@ -2,8 +2,8 @@
 //
 // Litmus tests of the explorer itself: what each memory model must show and must not, and faults
 // that a search must find.
+#include "tests/explore/scenarios/litmus.hpp"
 #include "base/assert.hpp"
-#include "tests/explore/scenario.hpp"
 
 namespace explore {
 
@@ -14,39 +14,6 @@ constexpr auto acquire = std::memory_order_acquire;
 constexpr auto release = std::memory_order_release;
 constexpr auto acq_rel = std::memory_order_acq_rel;
 constexpr auto seq_cst = std::memory_order_seq_cst;
-
-/// What runs must show, by model; everything else must not be seen.
-auto shows(std::set<std::string> sc, std::set<std::string> tso, std::set<std::string> ra) {
-    return [=](Model model, const std::set<std::string>& seen) -> std::string {
-        const auto& wanted = model == Model::sc ? sc : model == Model::tso ? tso : ra;
-        std::string wrong;
-        for (const std::string& one : wanted) {
-            if (!seen.contains(one)) {
-                wrong += " missing " + one;
-            }
-        }
-        for (const std::string& one : seen) {
-            if (!wanted.contains(one)) {
-                wrong += " unexpected " + one;
-            }
-        }
-        return wrong;
-    };
-}
-
-/// Reports the results that actors left in notes 0..count-1, plus one so that 0 is a result.
-void report(unsigned count) {
-    std::string text;
-    for (unsigned index = 0; index < count; ++index) {
-        text += std::to_string(noted(index) - 1);
-    }
-    outcome(text);
-}
-
-void result(unsigned index, std::uint64_t value) { note(index, value + 1); }
-
-const std::set<std::string> kNotBothZero{"01", "10", "11"};
-const std::set<std::string> kAnything{"00", "01", "10", "11"};
 
 void store_buffering(Setup& setup, std::memory_order store, std::memory_order load, bool fence) {
     Variable& x = setup.variable("x");
