@@ -14,7 +14,8 @@ namespace taskwork::bpf::verifier {
 
 namespace {
 
-constexpr std::size_t kCheckpointBytesMax = std::size_t{256} << 20;
+/// About four times what a million instructions need if all goes well.
+constexpr std::size_t kCheckpointBytesMax = std::size_t{1} << 30;
 
 }  // namespace
 
@@ -87,7 +88,7 @@ bool Walk::is_known(bool& known) {
 
 bool Walk::add_checkpoint() {
     if (checkpoint_bytes_ > kCheckpointBytesMax) {
-        return true;  // the walk goes on, and ends by the limit of instructions at the latest
+        return refuse(E2BIG, "too many states: %u", verdict_.statistics.states_total);
     }
     auto checkpoint = std::make_unique<Checkpoint>();
     checkpoint->state = state_;

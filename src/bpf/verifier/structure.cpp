@@ -2,6 +2,7 @@
 #include "bpf/verifier/structure.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
@@ -187,23 +188,41 @@ void Structure::find_sleeping(const Input& input) {
 
 void Structure::find_live(const Input& input) {
     const auto count = static_cast<std::uint32_t>(input.insns.size());
+    // Who comes before: edges by their end.
+    constexpr std::uint32_t none = UINT32_MAX;
+    struct Edge {
+        std::uint32_t from;
+        std::uint32_t next;
+    };
+    std::vector<Edge> edges;
+    std::vector<std::uint32_t> first(count, none);
+    std::vector<std::uint32_t> waiting;
+    for (std::uint32_t i = 0; i < count; i += length_of(input.insns[i])) {
+        std::uint32_t next[2];
+        for (unsigned n = successors(input.insns, i, next); n-- > 0;) {
+            edges.push_back({i, first[next[n]]});
+            first[next[n]] = static_cast<std::uint32_t>(edges.size() - 1);
+        }
+        waiting.push_back(i);
+    }
+    // Each instruction comes again at most once for a register, and for each way behind it.
     live.assign(count, 0);
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (std::uint32_t i = count; i-- > 0;) {
-            const bpf_insn& insn = input.insns[i];
-            if (i > 0 && is_wide(input.insns[i - 1]) && insn.code == 0) {
-                continue;  // the second half
-            }
-            std::uint32_t next[2];
-            unsigned after = 0;
-            for (unsigned n = successors(input.insns, i, next); n-- > 0;) {
-                after |= live[next[n]];
-            }
-            const Uses uses = uses_of(insn);
-            const unsigned before = (after & ~uses.written) | uses.read;
-            changed = changed || before != live[i];
-            live[i] = static_cast<std::uint16_t>(before);
+    while (!waiting.empty()) {
+        const std::uint32_t i = waiting.back();
+        waiting.pop_back();
+        std::uint32_t next[2];
+        unsigned after = 0;
+        for (unsigned n = successors(input.insns, i, next); n-- > 0;) {
+            after |= live[next[n]];
+        }
+        const Uses uses = uses_of(input.insns[i]);
+        const unsigned before = (after & ~uses.written) | uses.read;
+        if (before == live[i]) {
+            continue;
+        }
+        live[i] = static_cast<std::uint16_t>(before);
+        for (std::uint32_t edge = first[i]; edge != none; edge = edges[edge].next) {
+            waiting.push_back(edges[edge].from);
         }
     }
 }
@@ -212,6 +231,10 @@ bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& re
     prune_point.resize(input.insns.size());
     calls_back.resize(input.insns.size());
     find_functions(input);
+    if (functions.size() > kFunctionsMax) {
+        reason = "too many subprograms";
+        return false;
+    }
     if (!find_reachable(input, insn, reason)) {
         return false;
     }
@@ -221,48 +244,85 @@ bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& re
 }
 
 bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string& reason) const {
-    // The deepest chain below each function. Chains of more than eight have been refused by the
-    // walk; recursion, which it meets as such a chain, ends the search here too.
+    // The deepest chain that each function begins, so that no more than one is followed to its end.
+    struct Chain {
+        std::uint32_t bytes = 0;
+        unsigned frames = 0;
+        bool known = false;
+        bool entered = false;
+    };
     struct Search {
         const Structure& structure;
         const Input& input;
-        std::uint32_t& insn;
-        std::string& reason;
+        std::vector<Chain> chains;
 
-        bool visit(std::uint32_t number, std::uint32_t above, unsigned frames) {
-            const Function& function = structure.functions[number];
-            const std::uint32_t own = (std::max(function.stack_bytes, 1U) + 15) / 16 * 16;
-            const std::uint32_t sum = above + own;
-            if (sum > kFrameBytes) {
-                insn = function.begin;
-                reason = text_of("combined stack size of %u calls is %u. Too large", frames, sum);
-                return false;
-            }
-            for (std::uint32_t i = function.begin; i < function.end;
-                 i += length_of(input.insns[i])) {
+        [[nodiscard]] std::uint32_t own(std::uint32_t number) const {
+            return (std::max(structure.functions[number].stack_bytes, 1U) + 15) / 16 * 16;
+        }
+        /// Calls function(index, callee) for each function that this one calls on its stack.
+        bool each_callee(std::uint32_t number,
+                         const std::function<bool(std::uint32_t, std::uint32_t)>& function) {
+            const Function& caller = structure.functions[number];
+            for (std::uint32_t i = caller.begin; i < caller.end; i += length_of(input.insns[i])) {
                 if (!names_function(input.insns[i])) {
                     continue;
                 }
                 const std::uint32_t callee = structure.function_of[callee_of(input.insns[i], i)];
-                if (!is_call(input.insns[i], CallKind::subprogram) &&
-                    structure.functions[callee].is_async_callback) {
-                    continue;  // has a stack of its own
-                }
-                if (frames == kFramesMax) {
-                    insn = i;
-                    reason = text_of("the call stack of %u frames is too deep !", frames);
-                    return false;
-                }
-                if (!visit(callee, sum, frames + 1)) {
+                const bool elsewhere = !is_call(input.insns[i], CallKind::subprogram) &&
+                                       structure.functions[callee].is_async_callback;
+                if (!elsewhere && !function(i, callee)) {
                     return false;
                 }
             }
             return true;
         }
+        /// Recursion counts as a chain that is too long.
+        const Chain& chain_of(std::uint32_t number) {
+            if (chains[number].known) {
+                return chains[number];
+            }
+            if (chains[number].entered) {
+                chains[number].frames = kFramesMax + 1;
+                return chains[number];
+            }
+            chains[number].entered = true;
+            Chain deepest;
+            each_callee(number, [&](std::uint32_t, std::uint32_t callee) {
+                const Chain& below = chain_of(callee);
+                deepest.bytes = std::max(deepest.bytes, below.bytes);
+                deepest.frames = std::max(deepest.frames, below.frames);
+                return true;
+            });
+            chains[number].bytes = deepest.bytes + own(number);
+            chains[number].frames = std::max(chains[number].frames, deepest.frames + 1);
+            chains[number].known = true;
+            return chains[number];
+        }
+        /// Follows a chain that is too deep to where it becomes so.
+        bool follow(std::uint32_t number, std::uint32_t above, unsigned frames, std::uint32_t& at,
+                    std::string& text) {
+            const std::uint32_t sum = above + own(number);
+            if (sum > kFrameBytes) {
+                at = structure.functions[number].begin;
+                text = text_of("combined stack size of %u calls is %u. Too large", frames, sum);
+                return false;
+            }
+            return each_callee(number, [&](std::uint32_t index, std::uint32_t callee) {
+                if (frames == kFramesMax) {
+                    at = index;
+                    text = text_of("the call stack of %u frames is too deep !", frames);
+                    return false;
+                }
+                const Chain& below = chain_of(callee);
+                return (sum + below.bytes <= kFrameBytes && frames + below.frames <= kFramesMax) ||
+                       follow(callee, sum, frames + 1, at, text);
+            });
+        }
     };
-    Search search{*this, input, insn, reason};
+    Search search{*this, input, std::vector<Chain>(functions.size())};
     for (std::uint32_t number = 0; number < functions.size(); ++number) {
-        if ((number == 0 || functions[number].is_async_callback) && !search.visit(number, 0, 1)) {
+        if ((number == 0 || functions[number].is_async_callback) &&
+            !search.follow(number, 0, 1, insn, reason)) {
             return false;
         }
     }

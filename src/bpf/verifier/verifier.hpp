@@ -96,6 +96,7 @@ struct Verdict {
 /// Limits of the kernel's.
 inline constexpr std::uint32_t kInsnsProcessedMax = 1'000'000;
 inline constexpr std::uint32_t kPendingMax = 8192;
+inline constexpr std::uint32_t kFunctionsMax = 256;
 
 /// Judges a program; what there is to say goes to the end of `log`. Time and memory are bounded by
 /// the limits. Errors: EINVAL, EACCES (a memory access), E2BIG (a limit), EPERM.
