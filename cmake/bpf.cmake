@@ -21,8 +21,11 @@ function(taskwork_bpf_object name source)
                 "-I${CMAKE_SOURCE_DIR}/include"
                 # <asm/types.h> stands in the multiarch folder, which a BPF target does not search.
                 -idirafter /usr/include/x86_64-linux-gnu
-                "-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=" ${arg_OPTIONS}
+                # Where the sources are found by the names in the debug information, clang adds their
+                # lines, which the verifier's log shows.
+                "-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=" -fdebug-compilation-dir=. ${arg_OPTIONS}
                 -MMD -MT "${object}" -MF "${object}.d" -c "${source}" -o "${object}"
+        WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
         DEPENDS "${source}"
         DEPFILE "${object}.d"
         COMMENT "Building BPF object ${name}.bpf.o"

@@ -54,7 +54,8 @@ bool is_source(std::string_view line) {
 /// What is neither path nor statistics is a message.
 bool is_message(std::string_view line) {
     return !line.empty() && !is_instruction(line) && !line.starts_with(";") &&
-           !line.starts_with("from ") && !line.starts_with("mark_precise: ");
+           !line.starts_with("from ") && !line.starts_with("mark_precise: ") &&
+           !line.starts_with("cur state: ") && !line.starts_with("old state: ");
 }
 
 /// The log's buffer, one for all programs.

@@ -10,7 +10,7 @@ ARRAY_OF(array, 1, struct words);
 #define READ "r6 += r1; r0 = *(u64*)(r6 + 0); " OUT
 #define BOUNDS(name, code) PROGRAM(name, "perf_event", NUMBER code READ, LOOKS_UP(array))
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(anything, "")
 
 REJECTED("R6 unbounded memory access, make sure to bounds check any such access")
@@ -31,16 +31,16 @@ BOUNDS(less_than_forty_one, "if r1 >= 41 goto out_%=; ")
 ACCEPTED
 BOUNDS(constant_on_the_left, "r2 = 40; if r2 < r1 goto out_%=; ")
 
-REJECTED("unbounded min value is not allowed")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(signed_above_only, "if r1 s> 40 goto out_%=; ")
 
 ACCEPTED
 BOUNDS(signed_above_and_below, "if r1 s> 40 goto out_%=; if r1 s< 0 goto out_%=; ")
 
-REJECTED("R6 min value is negative")
+REJECTED("R6 min value is negative, either use unsigned index or do a if (index >=0) check.")
 BOUNDS(below_minus_one, "if r1 s> 40 goto out_%=; if r1 s< -1 goto out_%=; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(wrong_branch, "if r1 > 40 goto in_%=; goto out_%=; in_%=: ")
 
 ACCEPTED
@@ -49,13 +49,13 @@ BOUNDS(masked, "r1 &= 31; ")
 REJECTED("R6 max value is outside of the allowed memory range")
 BOUNDS(masked_with_too_much, "r1 &= 63; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(masked_with_a_negative_number, "r1 &= -8; ")
 
 ACCEPTED
 BOUNDS(shifted_right, "r1 >>= 59; ")
 
-REJECTED("R6 min value is negative")
+REJECTED("R6 min value is negative, either use unsigned index or do a if (index >=0) check.")
 BOUNDS(shifted_right_with_its_sign, "r1 s>>= 59; ")
 
 ACCEPTED
@@ -79,19 +79,19 @@ BOUNDS(bits_flipped, "r1 &= 31; r1 ^= 3; ")
 ACCEPTED
 BOUNDS(sum_of_two, "r2 = r1; r2 >>= 60; r1 &= 15; r1 += r2; ")
 
-REJECTED("R6 min value is negative")
+REJECTED("R6 min value is negative, either use unsigned index or do a if (index >=0) check.")
 BOUNDS(difference_of_two, "r2 = r1; r2 >>= 60; r1 &= 15; r1 -= r2; ")
 
 ACCEPTED
 BOUNDS(difference_from_a_constant, "r1 &= 31; r2 = 31; r2 -= r1; r1 = r2; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(negated, "r1 &= 31; r1 = -r1; r1 <<= 33; ")
 
 ACCEPTED
 BOUNDS(bounded_as_a_half, "w1 = w1; if w1 > 40 goto out_%=; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(upper_half_not_bounded, "if w1 > 40 goto out_%=; ")
 
 ACCEPTED
@@ -104,7 +104,7 @@ ACCEPTED
 BOUNDS(origin_is_bounded_by_its_sum, "r1 = *(u32*)(r6 + 0); r2 = r1; r2 += 8; "
                                      "if r2 > 48 goto out_%=; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(changed_copy_is_no_copy, "r2 = r1; r2 ^= 1; if r2 > 40 goto out_%=; ")
 
 ACCEPTED
@@ -116,7 +116,7 @@ BOUNDS(equal_to_a_constant, "if r1 != 16 goto out_%=; ")
 ACCEPTED
 BOUNDS(bits_tested, "if r1 & -32 goto out_%=; ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 BOUNDS(not_equal_says_little, "if r1 == 0 goto out_%=; ")
 
 ACCEPTED
@@ -132,5 +132,7 @@ BOUNDS(kept_on_the_stack, "if r1 > 40 goto out_%=; *(u64*)(r10 - 16) = r1; r1 = 
 ACCEPTED
 BOUNDS(divided, "r1 = *(u8*)(r6 + 0); r1 >>= 3; ")
 
-REJECTED("unbounded")
+REJECTED("R6 unbounded memory access, make sure to bounds check any such access")
+KERNEL_SAYS("math between map_value pointer and register with unbounded min value is not allowed",
+            "6.18 knows nothing of a quotient")
 BOUNDS(divided_by_a_register, "r2 = 100; r1 /= r2; ")

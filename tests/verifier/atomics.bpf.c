@@ -46,11 +46,11 @@ REJECTED("R1 !read_ok")
 PROGRAM(add_of_nothing, "perf_event", ELEMENT(array) "r6 = r0; lock *(u64*)(r6 + 0) += r1; " OUT,
         LOOKS_UP(array))
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 ON_VALUE(fetched_number_is_any,
          "r1 = atomic_fetch_add((u64*)(r6 + 0), r1); r6 += r1; r0 = *(u64*)(r6 + 0); ")
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 ON_VALUE(exchanged_number_is_any, "r1 = xchg_64(r6 + 0, r1); r6 += r1; r0 = *(u64*)(r6 + 0); ")
 
 REJECTED("R2 invalid mem access 'scalar'")
@@ -79,7 +79,7 @@ PROGRAM(kept_pointer_added_to, "perf_event",
         "*(u64*)(r10 - 8) = r1; r2 = 8; lock *(u64*)(r10 - 8) += r2; r1 = *(u64*)(r10 - 8); "
         "r0 = *(u64*)(r1 + 168); exit;")
 
-REJECTED("misaligned stack access")
+REJECTED("misaligned stack access off 0+0+-12 size 8")
 ON_STACK(misaligned_on_the_stack, "lock *(u64*)(r10 - 12) += r1; ")
 
 REJECTED("invalid read from stack R10 off=0 size=8")

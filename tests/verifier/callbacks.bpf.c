@@ -167,14 +167,6 @@ static int keeps(struct bpf_map* map, void* key, void* value) {
 REJECTED("Unreleased reference id=")
 SCHEDULES(K113_reference_kept, keeps)
 
-extern void bpf_preempt_disable(void) __ksym __weak;
-static int stays_alone(struct bpf_map* map, void* key, void* value) {
-    bpf_preempt_disable();
-    return 0;
-}
-REJECTED("BPF_EXIT instruction in main prog cannot be used inside bpf_preempt_disable-ed region")
-SCHEDULES(K113_preemption_left_off, stays_alone)
-
 static int stays_in_the_section(struct bpf_map* map, void* key, void* value) {
     bpf_rcu_read_lock();
     return 0;

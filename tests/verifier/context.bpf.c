@@ -42,11 +42,11 @@ PROGRAM(index_into_the_event, "perf_event",
 REJECTED("BPF_ATOMIC stores into R1 ctx is not allowed")
 PROGRAM(atomic_on_the_event, "perf_event", "r2 = 1; lock *(u64*)(r1 + 168) += r2; r0 = 0; exit;")
 
-REJECTED("expected=fp")
+REJECTED("R1 type=ctx expected=fp")
 PROGRAM(event_as_memory, "perf_event", "r2 = 16; call %[get_current_comm]; exit;",
         HELPER(get_current_comm))
 
-REJECTED("type=scalar expected=ctx")
+REJECTED("R1 type=scalar expected=ctx")
 PROGRAM(no_context, "perf_event",
         "r1 = 0; r2 = r10; r2 += -16; r3 = 16; r4 = 0; call %[get_stack]; exit;", HELPER(get_stack))
 

@@ -22,7 +22,7 @@ PROGRAM(size_not_set, "perf_event", "r1 = r10; r1 += -16; call %[get_current_com
 
 // ---- Memory and its size ------------------------------------------------------------------------
 
-REJECTED("R2 invalid zero-sized read")
+REJECTED("R2 invalid zero-sized read: u64=[0,0]")
 PROGRAM(no_bytes, "perf_event", "r1 = r10; r1 += -16; r2 = 0; call %[get_current_comm]; exit;",
         HELPER(get_current_comm))
 
@@ -47,7 +47,7 @@ PROGRAM(size_bounded, "perf_event",
         "r1 += -16; call %[get_current_comm]; " OUT,
         HELPER(get_current_comm))
 
-REJECTED("invalid zero-sized read")
+REJECTED("R2 invalid zero-sized read: u64=[0,16]")
 PROGRAM(size_may_be_zero, "perf_event",
         "r2 = *(u64*)(r1 + 168); if r2 > 16 goto out_%=; r1 = r10; r1 += -16; "
         "call %[get_current_comm]; " OUT,
@@ -65,7 +65,7 @@ PROGRAM(size_may_be_zero_where_it_may, "perf_event",
         "r1 += -16; call %[probe_read_user]; " OUT,
         HELPER(probe_read_user))
 
-REJECTED("invalid write to stack R1")
+REJECTED("invalid write to stack R1 off=-16 size=17")
 PROGRAM(size_bounded_too_high, "perf_event",
         "r2 = *(u64*)(r1 + 168); r3 = *(u64*)(r1 + 176); if r2 > 17 goto out_%=; r1 = r10; "
         "r1 += -16; call %[probe_read_user]; " OUT,
@@ -110,7 +110,7 @@ PROGRAM(result_of_a_copy_is_bounded, "perf_event",
                        "if r0 s< 0 goto out_%=; r6 += r0; r0 = *(u64*)(r6 + 0); " OUT,
         LOOKS_UP(array), HELPER(probe_read_kernel_str))
 
-REJECTED("R6 min value is negative")
+REJECTED("R6 min value is negative, either use unsigned index or do a if (index >=0) check.")
 PROGRAM(result_of_a_copy_may_be_an_error, "perf_event",
         ELEMENT(array) "r6 = r0; r1 = r6; r2 = 40; r3 = 0; call %[probe_read_kernel_str]; "
                        "r6 += r0; r0 = *(u64*)(r6 + 0); " OUT,

@@ -89,12 +89,12 @@ REJECTED("map 'array' has no valid bpf_spin_lock")
 PROGRAM(value_without_a_lock, "syscall", ELEMENT(array) "r1 = r0; call %[spin_lock]; " OUT,
         LOOKS_UP(array), HELPER(spin_lock))
 
-REJECTED("R1 type=fp expected=")
+REJECTED("R1 type=fp expected=map_value")
 PROGRAM(lock_on_the_stack, "syscall",
         "r1 = 0; *(u64*)(r10 - 8) = r1; r1 = r10; r1 += -8; call %[spin_lock]; r0 = 0; exit;",
         HELPER(spin_lock))
 
-REJECTED("R1 type=map_value_or_null expected=")
+REJECTED("R1 type=map_value_or_null expected=map_value")
 PROGRAM(lock_of_an_unchecked_value, "syscall",
         LOOKUP(hash_of_spins) "r1 = r0; call %[spin_lock]; r0 = 0; exit;", LOOKS_UP(hash_of_spins),
         HELPER(spin_lock))

@@ -204,7 +204,7 @@ PROGRAM(null_as_value, "perf_event",
         "call %[map_update_elem]; exit;",
         HELPER(map_update_elem), MAP(hash))
 
-REJECTED("from stack R3 off")
+REJECTED("invalid read from stack R3 off=-40 size=48")
 PROGRAM(short_value, "perf_event",
         "r1 = 0; *(u32*)(r10 - 4) = r1; r2 = r10; r2 += -4; r3 = r10; r3 += -40; r4 = 0; "
         "r1 = %[hash] ll; call %[map_update_elem]; exit;",
@@ -313,7 +313,7 @@ PROGRAM(constant_is_known_to_be_wrong, "perf_event",
                        "r0 = *(u64*)(r6 + 0); " OUT,
         LOOKS_UP(array), MAP(constant_hundred))
 
-REJECTED("unbounded")
+REJECTED("math between map_value pointer and register with unbounded min value is not allowed")
 PROGRAM(variable_is_not_known, "perf_event",
         ELEMENT(array) "r6 = r0; r1 = %[variable] ll; r1 = *(u64*)(r1 + 0); r6 += r1; "
                        "r0 = *(u64*)(r6 + 0); " OUT,

@@ -55,7 +55,7 @@ int released_without_a_reference(void* context) {
     return 0;
 }
 
-REJECTED("pointer type")
+REJECTED("arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar")
 SEC("?syscall")
 int released_twice(void* context) {
     struct task_struct* task = bpf_task_from_pid(PID);

@@ -103,7 +103,7 @@ int sleep_outside_the_section(void* context) {
     return sleeps();
 }
 
-REJECTED("in rcu_read_lock region")
+REJECTED("sleepable helper bpf_copy_from_user#148 in rcu_read_lock region")
 SEC("?syscall")
 int sleep_in_the_section(void* context) {
     bpf_rcu_read_lock();

@@ -17,16 +17,16 @@ PROGRAM(below_the_frame, "perf_event", "r1 = 0; *(u64*)(r10 - 520) = r1; r0 = 0;
 REJECTED("invalid write to stack R10 off=0 size=8")
 PROGRAM(above_the_frame, "perf_event", "r1 = 0; *(u64*)(r10 + 0) = r1; r0 = 0; exit;")
 
-REJECTED("misaligned stack access")
+REJECTED("misaligned stack access off 0+0+-4 size 8")
 PROGRAM(across_the_upper_end, "perf_event", "r1 = 0; *(u64*)(r10 - 4) = r1; r0 = 0; exit;")
 
 REJECTED("invalid read from stack R10 off=8 size=8")
 PROGRAM(read_above_the_frame, "perf_event", "r0 = *(u64*)(r10 + 8); exit;")
 
-REJECTED("misaligned stack access")
+REJECTED("misaligned stack access off 0+0+-12 size 8")
 PROGRAM(misaligned, "perf_event", "r1 = 0; *(u64*)(r10 - 12) = r1; r0 = 0; exit;")
 
-REJECTED("misaligned stack access")
+REJECTED("misaligned stack access off 0+0+-14 size 4")
 PROGRAM(misaligned_read, "perf_event",
         "r1 = 0; *(u64*)(r10 - 16) = r1; r0 = *(u32*)(r10 - 14); exit;")
 
@@ -109,7 +109,7 @@ PROGRAM(helper_reads_above_the_frame, "perf_event",
         "call %[trace_printk]; exit;",
         HELPER(trace_printk))
 
-REJECTED("invalid write to stack R1 off")
+REJECTED("invalid write to stack R1 off=-8 size=16")
 PROGRAM(helper_writes_above_the_frame, "perf_event",
         "r1 = r10; r1 += -8; r2 = 16; call %[get_current_comm]; exit;", HELPER(get_current_comm))
 

@@ -172,7 +172,7 @@ int K106_task_acquired(void* context) {
     return error;
 }
 
-REJECTED("arg#0")
+REJECTED("arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar")
 SEC("?syscall")
 int K106_task_released(void* context) {
     SLOT struct task_struct* task = bpf_task_from_pid(1);
@@ -185,7 +185,7 @@ int K106_task_released(void* context) {
     SCHEDULE(same, &slot->work, &slots, later);
 }
 
-REJECTED("arg#0")
+REJECTED("arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar")
 SEC("?perf_event")
 int K106_value_as_task(void* context) { SLOT SCHEDULE(slot, &slot->work, &slots, later); }
 
@@ -388,18 +388,6 @@ int K114_in_a_section_which_the_callback_is_not(void* context) {
     SLOT bpf_rcu_read_lock();
     int error = taskwork_schedule_signal(SELF, &slot->work, &slots, sleeping);
     bpf_rcu_read_unlock();
-    return error;
-}
-
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
-
-ACCEPTED
-SEC("?syscall")
-int K114_while_nothing_preempts(void* context) {
-    SLOT bpf_preempt_disable();
-    int error = taskwork_schedule_signal(SELF, &slot->work, &slots, sleeping);
-    bpf_preempt_enable();
     return error;
 }
 

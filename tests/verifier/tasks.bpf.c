@@ -90,7 +90,7 @@ int walk_in_the_section(void* context) {
     return pid;
 }
 
-REJECTED("bpf_rcu_read_unlock")
+REJECTED("unmatched rcu read unlock (kernel function bpf_rcu_read_unlock)")
 SEC("?syscall")
 int section_left_first(void* context) {
     bpf_rcu_read_unlock();
@@ -114,7 +114,7 @@ int section_in_a_section(void* context) {
     return 0;
 }
 
-REJECTED("must be a rcu pointer")
+REJECTED("R1 must be a rcu pointer")
 SEC("?syscall")
 int pointer_of_a_section_behind_it(void* context) {
     bpf_rcu_read_lock();
@@ -139,12 +139,12 @@ int pointer_of_a_section_acquired_in_it(void* context) {
     return 0;
 }
 
-REJECTED("type=")
+REJECTED("R1 type=trusted_ptr_")
 PROGRAM(task_as_memory_to_write, "perf_event",
         "call %[get_current_task_btf]; r1 = r0; r2 = 16; call %[get_current_comm]; r0 = 0; exit;",
         HELPER(get_current_task_btf), HELPER(get_current_comm))
 
-REJECTED("access beyond")
+REJECTED("access beyond the end of member")
 PROGRAM(task_as_memory_to_read, "perf_event",
         "call %[get_current_task_btf]; r1 = r0; r2 = 16; call %[trace_printk]; r0 = 0; exit;",
         HELPER(get_current_task_btf), HELPER(trace_printk))
