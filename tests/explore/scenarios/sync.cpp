@@ -169,7 +169,8 @@ const Registered kHints{
 Variable* handled = nullptr;
 
 /// A queue with one worker that sleeps until it has handled what was asked for.
-void deferral(Setup& setup, unsigned queuers, bool nmi) {
+void deferral(Setup& setup, unsigned queuers, bool nmi,
+              void (sync::DeferralQueue::*ask)(std::uint32_t) = &sync::DeferralQueue::queue) {
     static_cast<void>(sync::DeferralQueue::create(8));
     auto& queue = sync::DeferralQueue::get();
     setup.machine().keep(&queue, sizeof(queue));
@@ -197,7 +198,7 @@ void deferral(Setup& setup, unsigned queuers, bool nmi) {
     for (unsigned index = 0; index < queuers; ++index) {
         const std::uint32_t item = items[index];
         const unsigned thread = setup.thread(process, "queuer" + std::to_string(index),
-                                             [item, &queue] { queue.queue(item); });
+                                             [item, ask, &queue] { (queue.*ask)(item); });
         if (nmi) {
             const std::uint32_t other = items.back();
             setup.event(thread, "nmi", [other, &queue] {
@@ -216,6 +217,12 @@ const Registered kDeferralOne{{.name = "deferral.one",
                                .about = "1 queuer, worker that sleeps",
                                .lay_out = [](Setup& setup) { deferral(setup, 1, false); },
                                .models = kAllModels}};
+
+const Registered kDeferralLazy{
+    {.name = "deferral.lazy",
+     .about = "1 lazy queuer, worker that sleeps",
+     .lay_out = [](Setup& setup) { deferral(setup, 1, false, &sync::DeferralQueue::queue_lazily); },
+     .models = kAllModels}};
 
 const Registered kDeferralRequeue{
     {.name = "deferral.requeue",
