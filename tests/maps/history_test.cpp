@@ -6,8 +6,8 @@
 // with all the others and are interrupted everywhere (not under sanitizers, where it has events of
 // a timer like the others).
 //
-//   TASKWORK_SEED   the sequence of random numbers
-//   TASKWORK_PROVE  300 times as many histories
+//   TASKWORK_SEED       the sequence of random numbers
+//   TASKWORK_HISTORIES  how many (120; 40,000 with TASKWORK_PROVE)
 #include <algorithm>
 #include <array>
 #include <iostream>
@@ -286,9 +286,10 @@ protected:
         }
         std::size_t operations = 0;
         std::size_t overlaps = 0;
-        const unsigned rounds = is_long()                               ? 40'000
-                                : kThreadSanitizer || kAddressSanitizer ? 60
-                                                                        : 120;
+        const auto rounds = static_cast<unsigned>(
+            test::setting("TASKWORK_HISTORIES", is_long()                               ? 40'000
+                                                : kThreadSanitizer || kAddressSanitizer ? 60
+                                                                                        : 120));
         for (unsigned round = 0; round < rounds && !HasFailure(); ++round) {
             if (map::usage(*stage_.map).waiting > 500) {
                 task::Worker::synchronize();
