@@ -88,7 +88,7 @@ void Walk::note_links(const Register& a, const Register& b) {
 
 /// Pointers of one id are null together.
 void Walk::set_null(State& state, std::uint32_t id, bool is_null) {
-    state.for_each_register([&state, id, is_null](Register& each) {
+    state.for_each_register([id, is_null](Register& each) {
         if (!each.is_pointer() || !each.or_null || each.id != id) {
             return;
         }
