@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <optional>
 #include <string_view>
 
@@ -81,11 +82,8 @@ Match find(const std::string& log, std::size_t from, const std::string& text) {
 }  // namespace
 
 Expectation expectation_of(const std::vector<std::string>& tags) {
-    struct Numbered {
-        std::uint32_t number;
-        ExpectedText text;
-    };
-    std::vector<Numbered> numbered;
+    // Equal numbers stay in order.
+    std::multimap<std::uint32_t, ExpectedText> numbered;
     Expectation expectation;
     for (const std::string& tag : tags) {
         std::string_view rest = tag;
@@ -104,13 +102,11 @@ Expectation expectation_of(const std::vector<std::string>& tags) {
             if (const auto inner = take_number(rest, '=')) {
                 number = inner;
             }
-            numbered.push_back({number.value_or(0), {std::string(rest), absent}});
+            numbered.emplace(number.value_or(0), ExpectedText{std::string(rest), absent});
         }
     }
-    std::stable_sort(numbered.begin(), numbered.end(),
-                     [](const Numbered& a, const Numbered& b) { return a.number < b.number; });
-    for (Numbered& entry : numbered) {
-        expectation.texts.push_back(std::move(entry.text));
+    for (auto& [number, text] : numbered) {
+        expectation.texts.push_back(std::move(text));
     }
     return expectation;
 }
