@@ -127,11 +127,11 @@ enum class StringKind { any, kernel, user };
 
 void put_string(Machine* machine, Text& text, const Directive& directive, std::uint64_t address,
                 StringKind kind) noexcept {
-    char string[kStringMax];
-    long length = -EFAULT;
     if (machine == nullptr) {
         return;
     }
+    char string[kStringMax];
+    long length = -EFAULT;
     const bool in_kernel = machine->may_read(address, 1);
     if (kind == StringKind::any || (kind == StringKind::kernel) == in_kernel) {
         length = read_any_string(*machine, string, address, sizeof(string));

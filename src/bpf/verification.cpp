@@ -9,26 +9,11 @@ namespace taskwork::bpf {
 
 namespace {
 
-verifier::MapInfo describe(const map::Map& map) {
+/// What a map and the shape of inner maps both say.
+template <class Shape>
+verifier::MapInfo describe_shape(const Shape& shape, const char* name) {
     verifier::MapInfo info;
-    info.name = map.name;
-    info.type = map.type;
-    info.key_size = map.key_size;
-    info.value_size = map.value_size;
-    info.max_entries = map.max_entries;
-    info.flags = map.flags;
-    info.task_work_offset = map.task_work_offset;
-    info.spin_lock_offset = map.spin_lock_offset;
-    info.res_spin_lock_offset = map.res_spin_lock_offset;
-    info.has_types = map.btf_value_type_id != 0;
-    info.map = &map;
-    return info;
-}
-
-verifier::MapInfo describe_inner(const map::Map& outer) {
-    const map::InnerShape& shape = outer.inner;
-    verifier::MapInfo info;
-    info.name = outer.name;
+    info.name = name;
     info.type = shape.type;
     info.key_size = shape.key_size;
     info.value_size = shape.value_size;
@@ -37,7 +22,19 @@ verifier::MapInfo describe_inner(const map::Map& outer) {
     info.task_work_offset = shape.task_work_offset;
     info.spin_lock_offset = shape.spin_lock_offset;
     info.res_spin_lock_offset = shape.res_spin_lock_offset;
-    info.has_types = map::has_special_fields(shape);
+    return info;
+}
+
+verifier::MapInfo describe(const map::Map& map) {
+    verifier::MapInfo info = describe_shape(map, map.name);
+    info.has_types = map.btf_value_type_id != 0;
+    info.map = &map;
+    return info;
+}
+
+verifier::MapInfo describe_inner(const map::Map& outer) {
+    verifier::MapInfo info = describe_shape(outer.inner, outer.name);
+    info.has_types = map::has_special_fields(outer.inner);
     return info;
 }
 
