@@ -28,7 +28,8 @@ SANITIZED := tests/maps_stress_test
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: install help demo test check prove mutants bench coverage tidy format install-deps clean
+PROVES := prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized prove-explored
+.PHONY: install help demo test check prove $(PROVES) mutants bench coverage tidy format install-deps clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -44,24 +45,46 @@ test: dev  ## build and run all tests (about five minutes)
 check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
-prove: dev  ## long: what may fail by chance ROUNDS times over; an event after each instruction; storms; faults
+prove: prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized  ## long: all of what follows
+prove: prove-explored mutants
+
+prove-chance: dev  ## what may fail by chance, ROUNDS times over
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
 	    -L '^(stress|reference)$$' --repeat until-fail:$(ROUNDS)
+
+prove-stepped: install-deps  ## an event after each instruction, a death at each one
 	cmake --preset release
-	cmake --build --preset release --target $(notdir $(STEPPED) $(STORMS) $(MAPS) $(SCRIPTS))
-	@set -e; for test in $(STEPPED) $(STORMS) $(MAPS); do \
+	cmake --build --preset release --target $(notdir $(STEPPED))
+	@set -e; for test in $(STEPPED); do \
 	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
+
+prove-storms: dev  ## minutes of schedulers, events, forks; ten thousand kills
+	cmake --preset release
+	cmake --build --preset release --target $(notdir $(STORMS))
+	@set -e; for preset in release dev; do for test in $(STORMS); do \
+	    echo "== $$preset: $$test"; TASKWORK_PROVE=1 build/$$preset/$$test; done; done
+
+prove-maps: install-deps  ## each kind of map under threads and events for a minute, histories
+	cmake --preset release
+	cmake --build --preset release --target $(notdir $(MAPS))
+	@set -e; for test in $(MAPS); do \
+	    echo "== release: $$test"; TASKWORK_PROVE=1 build/release/$$test; done
+
+prove-scripts: install-deps  ## random scripts of map commands, here and in the kernel (root)
+	cmake --preset release
+	cmake --build --preset release --target $(notdir $(SCRIPTS))
 	@set -e; for test in $(SCRIPTS); do echo "== release: $$test"; seq 0 $$(($(JOBS) - 1)) | \
 	    TASKWORK_PROVE=1 GTEST_TOTAL_SHARDS=$(JOBS) xargs -P $(JOBS) -I{} \
 	    env GTEST_SHARD_INDEX={} build/release/$$test; done
+
+prove-sanitized: install-deps  ## the maps' minute again, with sanitizers
 	@set -e; for preset in asan tsan; do cmake --preset $$preset; \
 	    cmake --build --preset $$preset --target $(notdir $(SANITIZED)); \
 	    for test in $(SANITIZED); do \
 	        echo "== $$preset: $$test"; TASKWORK_PROVE=1 build/$$preset/$$test; done; done
-	@set -e; for test in $(STORMS); do \
-	    echo "== dev: $$test"; TASKWORK_PROVE=1 build/dev/$$test; done
+
+prove-explored: dev  ## the explorer's large scenarios
 	build/dev/tests/explore/explore --large --budget 300
-	tools/mutants.sh --build build/dev --jobs $(JOBS)
 
 mutants: dev  ## faults put into the core one at a time, which the explorer must catch
 	tools/mutants.sh --build build/dev --jobs $(JOBS)
