@@ -15,7 +15,7 @@ namespace {
 std::string unless(bool condition, const char* text) { return condition ? "" : text; }
 std::string unknown_opcode(const bpf_insn& insn) { return "unknown opcode " + hex_byte(insn.code); }
 
-std::string check_alu(const bpf_insn& insn) {
+std::string check_alu(const bpf_insn& insn, InstructionSet set) {
     const bool wide = BPF_CLASS(insn.code) == BPF_ALU64;
     const bool by_register = BPF_SRC(insn.code) == BPF_X;
     const unsigned operation = BPF_OP(insn.code);
@@ -61,6 +61,9 @@ std::string check_alu(const bpf_insn& insn) {
     if (!offset || (by_register ? insn.imm != 0 : insn.src_reg != 0)) {
         return "BPF_ALU uses reserved fields";
     }
+    if (set == InstructionSet::whole) {
+        return {};
+    }
     if (divides && !by_register && insn.imm == 0) {
         return "div by zero";
     }
@@ -70,11 +73,15 @@ std::string check_alu(const bpf_insn& insn) {
     return {};
 }
 
-std::string check_jump(const bpf_insn& insn) {
+std::string check_jump(const bpf_insn& insn, InstructionSet set) {
     const bool wide = BPF_CLASS(insn.code) == BPF_JMP;
     const bool by_register = BPF_SRC(insn.code) == BPF_X;
     switch (BPF_OP(insn.code)) {
     case BPF_CALL:
+        if (wide && by_register && set == InstructionSet::whole) {
+            return unless(insn.src_reg == 0 && insn.off == 0 && insn.imm == 0,
+                          "BPF_CALL uses reserved fields");
+        }
         if (!wide || by_register) {
             return unknown_opcode(insn);
         }
@@ -200,7 +207,8 @@ std::string check_wide_immediate(const bpf_insn& insn, const bpf_insn* second) {
 
 }  // namespace
 
-std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t index) {
+std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t index,
+                          InstructionSet set) {
     const bpf_insn& insn = insns[index];
     const bpf_insn* second = index + 1 < insns.size() ? &insn + 1 : nullptr;
     if (insn.dst_reg >= MAX_BPF_REG || insn.src_reg >= MAX_BPF_REG) {
@@ -210,10 +218,10 @@ std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t inde
     switch (BPF_CLASS(insn.code)) {
     case BPF_ALU:
     case BPF_ALU64:
-        return check_alu(insn);
+        return check_alu(insn, set);
     case BPF_JMP:
     case BPF_JMP32:
-        return check_jump(insn);
+        return check_jump(insn, set);
     case BPF_LD:
         return check_wide_immediate(insn, second);
     default:

@@ -13,10 +13,19 @@
 
 namespace taskwork::bpf {
 
+/// Which instructions a program may have.
+enum class InstructionSet : std::uint8_t {
+    kernel,  ///< What the kernel's verifier lets through.
+    /// Also what the instruction set defines and that verifier refuses: division by an immediate of
+    /// 0, shifts by immediates beyond the width, calls through a register (callx).
+    whole,
+};
+
 /// What is wrong with the instruction at `index` (not the second half of a pair), in the phrases of
 /// the kernel's verifier; empty if nothing is.
 /// Context: task.
-std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t index);
+std::string fault_of_form(const std::vector<bpf_insn>& insns, std::uint32_t index,
+                          InstructionSet set = InstructionSet::kernel);
 
 /// Two hexadecimal digits.
 /// Context: task.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "bpf/execution_observer.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/task_view.hpp"
@@ -264,6 +265,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
     std::uint64_t r[MAX_BPF_REG] = {0, r1, r2, r3, r4};
     r[BPF_REG_10] = frames_ + std::uint64_t{kFrameBytes} * (depth_ + 1);
     std::int64_t pc = entry;
+    std::uint32_t may_goto_left = kMayGotoMax;  // Of the frame in use.
 
     const auto as_offset = [](std::int16_t offset) noexcept {
         return static_cast<std::uint64_t>(std::int64_t{offset});
@@ -276,11 +278,29 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
         }
         return std::uint64_t{0};
     };
+    // Goes on at `callee` in a frame of its own. False: there is none left.
+    const auto enter = [this, &pc, &r](std::int64_t callee) noexcept {
+        if (depth_ + 1 == kFramesMax) {
+            return false;
+        }
+        Caller& caller = callers_[depth_];
+        std::memcpy(caller.saved, &r[BPF_REG_6], sizeof(caller.saved));
+        caller.return_to = static_cast<std::uint32_t>(pc);
+        ++depth_;
+        r[BPF_REG_10] += kFrameBytes;
+        pc = callee;
+        return true;
+    };
 
     // The loader has checked every opcode, register and jump, and that the last instruction of a
     // function does not fall through, so `pc` stays inside the program.
     for (;;) {
         const bpf_insn insn = insns_[pc];
+        if constexpr (kIsObserved) {
+            if (!observe(static_cast<std::uint32_t>(pc), depth_, r)) {
+                return stop(FaultKind::too_long);
+            }
+        }
         ++pc;
         if (__builtin_expect(budget_-- == 0, 0)) {
             budget_ = 0;
@@ -330,6 +350,14 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
         case BPF_JMP32 | BPF_JA:  // gotol
             pc += insn.imm;
             break;
+        case BPF_JMP | kOpConditionalPseudo:  // may_goto
+            if (may_goto_left == 0 ||
+                budget_ < kInsnsMax[static_cast<unsigned>(level)] / kMayGotoReserve) {
+                pc += insn.off;
+            } else {
+                --may_goto_left;
+            }
+            break;
 
             TW_LOAD(BPF_LDX | BPF_MEM | BPF_B, std::uint8_t)
             TW_LOAD(BPF_LDX | BPF_MEM | BPF_H, std::uint16_t)
@@ -354,15 +382,9 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 
         case BPF_JMP | BPF_CALL:
             if (insn.src_reg == static_cast<unsigned>(CallKind::subprogram)) {
-                if (depth_ + 1 == kFramesMax) {
+                if (!enter(pc + insn.imm)) {
                     return stop(FaultKind::too_deep);
                 }
-                Caller& caller = callers_[depth_];
-                std::memcpy(caller.saved, &r[BPF_REG_6], sizeof(caller.saved));
-                caller.return_to = static_cast<std::uint32_t>(pc);
-                ++depth_;
-                r[BPF_REG_10] += kFrameBytes;
-                pc += insn.imm;
                 break;
             }
             r[BPF_REG_0] = insn.src_reg == static_cast<unsigned>(CallKind::helper)
@@ -372,6 +394,23 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
                 return stop(fault_);
             }
             break;
+        case BPF_JMP | BPF_CALL | BPF_X: {  // callx
+            const std::uint64_t callee = r[insn.dst_reg];
+            if (std::uint32_t begin = 0; is_function(callee, &begin)) {
+                if (!enter(begin)) {
+                    return stop(FaultKind::too_deep);
+                }
+                break;
+            }
+            // A helper by its number, as conformance suites have it.
+            const bool is_number = callee <= INT32_MAX;
+            r[BPF_REG_0] = call_helper(
+                *this, is_number ? static_cast<std::int32_t>(callee) : kCallNowhere, &r[BPF_REG_1]);
+            if (__builtin_expect(faulted(), 0)) {
+                return stop(fault_);
+            }
+            break;
+        }
         case BPF_JMP | BPF_EXIT: {
             if (depth_ == base_depth) {
                 return r[BPF_REG_0];

@@ -436,7 +436,7 @@ Result<Program*> Loader::load() {
         if (is_second_half_[i]) {
             continue;
         }
-        if (const std::string fault = fault_of_form(insns_, i); !fault.empty()) {
+        if (const std::string fault = fault_of_form(insns_, i, spec_.instruction_set); !fault.empty()) {
             return refuse(i, fault);
         }
         if (insns_[i].code == kLoadImmediate64) {

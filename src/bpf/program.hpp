@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "bpf/instruction.hpp"
 #include "bpf/verifier/verifier.hpp"
 #include "map/map.hpp"
 #include "sync/pool.hpp"
@@ -127,7 +128,10 @@ struct LoadSpec {
     /// Prove that the program is allowed what it does (bpf/verifier/verifier.hpp). Not for probes.
     /// Without it only its structure is checked: for tests of the interpreter.
     bool verify = false;
+    /// For tests of the engines: `whole` only where nothing is verified.
+    InstructionSet instruction_set = InstructionSet::kernel;
     std::uint32_t log_level = 0;                    ///< As BPF_PROG_LOAD has it.
+    verifier::Observer* observer = nullptr;         ///< Of tests (bpf/verifier/observer.hpp).
     std::vector<verifier::FunctionInfo> functions;  ///< From the program's BTF, sorted by insn;
     std::vector<verifier::LineInfo> lines;          ///< may be empty.
 };

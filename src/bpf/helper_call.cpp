@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Apart from the table (helpers.cpp), which tests of the engines replace by one of their own.
+#include "bpf/helpers.hpp"
+
+namespace taskwork::bpf {
+
+std::uint64_t call_helper(Machine& machine, std::int32_t id,
+                          const std::uint64_t* arguments) noexcept {
+    const Helper& wanted = helper(id);
+    if (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi)) {
+        return machine.fault(FaultKind::bad_call);
+    }
+    if (machine.holds_locks() && !wanted.under_lock) {
+        return machine.fault(FaultKind::call_under_lock);
+    }
+    // About what a call costs against an instruction.
+    machine.charge(16);
+    return machine.faulted() ? 0 : wanted.function(machine, arguments);
+}
+
+}  // namespace taskwork::bpf
