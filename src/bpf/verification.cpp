@@ -49,7 +49,8 @@ Result<void> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& i
                           .maps = {},
                           .functions = spec.functions,
                           .lines = spec.lines,
-                          .log_level = spec.log_level};
+                          .log_level = spec.log_level,
+                          .observer = spec.observer};
     for (const map::Map* map : maps) {
         infos.push_back(describe(*map));
         verifier::MapInfo& info = infos.back();

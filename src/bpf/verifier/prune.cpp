@@ -56,6 +56,7 @@ bool Walk::is_known(bool& known) {
         if (old.branches != 0) {
             if (comes_round) {
                 if (same(old, Matching::within)) {
+                    tell_covered(old, Matching::within);
                     known = true;
                     return true;
                 }
@@ -70,6 +71,7 @@ bool Walk::is_known(bool& known) {
             }
         } else if (same(old, old.exact ? Matching::within : Matching::precise)) {
             ++old.hits;
+            tell_covered(old, old.exact ? Matching::within : Matching::precise);
             take_over(old);
             known = true;
             return true;
@@ -84,6 +86,17 @@ bool Walk::is_known(bool& known) {
         }
     }
     return !add || add_checkpoint();
+}
+
+void Walk::tell_covered(const Checkpoint& old, Matching matching) const {
+    if (input_.observer == nullptr) {
+        return;
+    }
+    Covered covered{.by = old, .everything_counts = matching == Matching::within, .live = {}};
+    for (unsigned frame = 0; frame < state_.frames.size(); ++frame) {
+        covered.live[frame] = live_in_frame(state_, frame);
+    }
+    input_.observer->prune(insn_, state_, covered);
 }
 
 bool Walk::add_checkpoint() {

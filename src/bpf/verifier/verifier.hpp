@@ -16,6 +16,7 @@
 //   callbacks.cpp   callbacks, called in place or later, and returns
 //   prune.cpp       states seen before; precise.cpp: which numbers matter
 //   log.*           the text
+//   observer.hpp    what tests are told of the walk
 #pragma once
 
 #include <linux/bpf.h>
@@ -27,6 +28,8 @@
 #include "map/map.hpp"
 
 namespace taskwork::bpf::verifier {
+
+class Observer;
 
 /// What the verifier asks of a map.
 struct MapInfo {
@@ -75,7 +78,8 @@ struct Input {
     std::vector<const MapInfo*> maps;
     std::vector<FunctionInfo> functions;  ///< Sorted; may be empty.
     std::vector<LineInfo> lines;          ///< Sorted; may be empty.
-    std::uint32_t log_level = 0;  ///< 1: the path to the error, 2: every path, 4: statistics
+    std::uint32_t log_level = 0;   ///< 1: the path to the error, 2: every path, 4: statistics
+    Observer* observer = nullptr;  ///< Of tests (observer.hpp).
 };
 
 struct Statistics {

@@ -238,6 +238,9 @@ bool Walk::walk_entry(State state, std::uint32_t insn) {
     checkpoint_bytes_ = 0;
     pending_.clear();
     print_whole_state_ = true;
+    if (input_.observer != nullptr) {
+        input_.observer->begin(insn);
+    }
     pending_.push_back({std::move(state), insn, insn, log_.size()});
     return walk_pending();
 }
@@ -248,6 +251,9 @@ bool Walk::push(State state, std::uint32_t insn) {
     }
     if (state.parent != nullptr) {
         ++state.parent->branches;
+    }
+    if (input_.observer != nullptr) {
+        input_.observer->put_off();
     }
     pending_.push_back({std::move(state), insn, insn_, log_.size()});
     return true;
@@ -268,6 +274,9 @@ bool Walk::walk_pending() {
         state_ = std::move(next.state);
         insn_ = next.insn;
         from_ = next.from;
+        if (input_.observer != nullptr) {
+            input_.observer->take_up();
+        }
         if ((input_.log_level & kLogAll) == 0 && log_.size() > next.log_length) {
             log_.resize(next.log_length);
             insn_text_ = 0;
@@ -304,6 +313,9 @@ bool Walk::walk_path() {
                 end_path();
                 return true;
             }
+        }
+        if (input_.observer != nullptr) {
+            input_.observer->walk(insn_, state_);
         }
         print_insn();
         state_.history.push_back({.insn = insn_, .frame = state_.depth()});

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bpf/verifier/log.hpp"
+#include "bpf/verifier/observer.hpp"
 #include "bpf/verifier/prototypes.hpp"
 #include "bpf/verifier/state.hpp"
 #include "bpf/verifier/structure.hpp"
@@ -179,6 +180,7 @@ private:
     enum class Matching : std::uint8_t { precise, exact, within };
     struct Ids;
     bool is_known(bool& known);
+    void tell_covered(const Checkpoint& old, Matching matching) const;
     bool add_checkpoint();
     bool same(const Checkpoint& old, Matching matching);
     bool same_frame(const State& old, unsigned frame, std::uint16_t live, std::uint64_t read,
