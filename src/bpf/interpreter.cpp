@@ -279,13 +279,15 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
         return std::uint64_t{0};
     };
     // Goes on at `callee` in a frame of its own. False: there is none left.
-    const auto enter = [this, &pc, &r](std::int64_t callee) noexcept {
+    const auto enter = [this, &pc, &r, &may_goto_left](std::int64_t callee) noexcept {
         if (depth_ + 1 == kFramesMax) {
             return false;
         }
         Caller& caller = callers_[depth_];
         std::memcpy(caller.saved, &r[BPF_REG_6], sizeof(caller.saved));
         caller.return_to = static_cast<std::uint32_t>(pc);
+        caller.may_goto_left = may_goto_left;
+        may_goto_left = kMayGotoMax;
         ++depth_;
         r[BPF_REG_10] += kFrameBytes;
         pc = callee;
@@ -420,6 +422,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
             std::memcpy(&r[BPF_REG_6], caller.saved, sizeof(caller.saved));
             r[BPF_REG_10] -= kFrameBytes;
             pc = caller.return_to;
+            may_goto_left = caller.may_goto_left;
             break;
         }
         default:

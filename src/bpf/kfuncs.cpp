@@ -137,7 +137,77 @@ std::uint64_t task_release(Machine& machine, const std::uint64_t* arguments) noe
     return 0;
 }
 
-/// Every execution is inside a section of its own.
+/// struct bpf_iter_num of a program's stack: what was given last, and where it ends. Both 0: there
+/// is nothing (more).
+struct NumberIterator {
+    std::int32_t last;
+    std::int32_t end;
+};
+static_assert(sizeof(NumberIterator) == 8);
+/// Most numbers of an iterator (BPF_MAX_LOOPS).
+constexpr std::int64_t kIteratedMax = 8 << 20;
+
+/// The iterator in R1, or nullptr after a fault.
+NumberIterator* iterator_argument(Machine& machine, std::uint64_t address) noexcept {
+    if (address % sizeof(NumberIterator) != 0 ||
+        !machine.may_write(address, sizeof(NumberIterator))) {
+        machine.fault(FaultKind::bad_argument);
+        return nullptr;
+    }
+    return reinterpret_cast<NumberIterator*>(address);
+}
+
+/// The number behind one; from the greatest to the least.
+std::int32_t behind(std::int32_t number, std::int32_t by) noexcept {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(number) +
+                                     static_cast<std::uint32_t>(by));
+}
+
+/// R1 iterator, R2 first number, R3 the one behind the last. Errors: EINVAL (the end is before the
+/// start), E2BIG (more than kIteratedMax); the iterator then has nothing.
+std::uint64_t iter_num_new(Machine& machine, const std::uint64_t* arguments) noexcept {
+    NumberIterator* iterator = iterator_argument(machine, arguments[0]);
+    if (iterator == nullptr) {
+        return 0;
+    }
+    const auto start = static_cast<std::int32_t>(arguments[1]);
+    const auto end = static_cast<std::int32_t>(arguments[2]);
+    *iterator = {0, 0};
+    if (start > end) {
+        return as_result(-EINVAL);
+    }
+    if (std::int64_t{end} - start > kIteratedMax) {
+        return as_result(-E2BIG);
+    }
+    *iterator = {behind(start, -1), end};
+    return 0;
+}
+
+/// R1 iterator. Returns the address of the next number, which is in the iterator, or NULL.
+std::uint64_t iter_num_next(Machine& machine, const std::uint64_t* arguments) noexcept {
+    NumberIterator* iterator = iterator_argument(machine, arguments[0]);
+    if (iterator == nullptr) {
+        return 0;
+    }
+    const std::int32_t next = behind(iterator->last, 1);
+    if (next >= iterator->end) {
+        *iterator = {0, 0};
+        return 0;
+    }
+    iterator->last = next;
+    return reinterpret_cast<std::uint64_t>(&iterator->last);
+}
+
+/// R1 iterator.
+std::uint64_t iter_num_destroy(Machine& machine, const std::uint64_t* arguments) noexcept {
+    if (NumberIterator* iterator = iterator_argument(machine, arguments[0])) {
+        *iterator = {0, 0};
+    }
+    return 0;
+}
+
+/// Sections of RCU: every execution is inside one of its own. Regions without preemption: nothing
+/// keeps other threads from a processor (docs/differences.md).
 std::uint64_t nothing(Machine&, const std::uint64_t*) noexcept { return 0; }
 
 constexpr Kfunc kTable[] = {
@@ -155,6 +225,11 @@ constexpr Kfunc kTable[] = {
     {"bpf_res_spin_unlock", res_spin_unlock, false, true},
     {"bpf_res_spin_lock_irqsave", res_spin_lock_irqsave, false, true},
     {"bpf_res_spin_unlock_irqrestore", res_spin_unlock_irqrestore, false, true},
+    {"bpf_iter_num_new", iter_num_new, false, true},
+    {"bpf_iter_num_next", iter_num_next, false, true},
+    {"bpf_iter_num_destroy", iter_num_destroy, false, true},
+    {"bpf_preempt_disable", nothing},
+    {"bpf_preempt_enable", nothing},
 };
 
 static_assert(std::size(kTable) == kKfuncs);

@@ -15,7 +15,7 @@
 namespace taskwork::bpf {
 
 /// How many there are: numbers are 0 to this.
-inline constexpr std::uint32_t kKfuncs = 14;
+inline constexpr std::uint32_t kKfuncs = 19;
 
 struct Kfunc {
     const char* name = nullptr;

@@ -49,6 +49,11 @@ struct bpf_wq {
     taskwork_u64 __opaque[2];
 } __attribute__((aligned(8)));
 
+/// An iterator over numbers, on a program's stack; opaque.
+struct bpf_iter_num {
+    taskwork_u64 __opaque[1];
+} __attribute__((aligned(8)));
+
 /// The registers of the interrupted program (x86-64), under the kernel's names.
 struct pt_regs {
     unsigned long r15;
@@ -144,6 +149,18 @@ KFUNC int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock* lock,
 
 KFUNC void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock* lock,
                                           unsigned long* flags__irq_flag) {}
+
+// ---- Loops, preemption --------------------------------------------------------------------------
+
+KFUNC int bpf_iter_num_new(struct bpf_iter_num* it, int start, int end) { return 0; }
+
+KFUNC int* bpf_iter_num_next(struct bpf_iter_num* it) { return 0; }
+
+KFUNC void bpf_iter_num_destroy(struct bpf_iter_num* it) {}
+
+KFUNC void bpf_preempt_disable(void) {}
+
+KFUNC void bpf_preempt_enable(void) {}
 
 /// Not a kfunc: names the types that no kfunc mentions, so that they are in the BTF.
 __attribute__((noinline, used)) int taskwork_kernel_btf_keep(struct bpf_perf_event_data* event,
