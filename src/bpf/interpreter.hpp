@@ -211,9 +211,6 @@ private:
 inline constexpr std::uint64_t kInsnsMax[level_count] = {std::uint64_t{1} << 26,
                                                          std::uint64_t{1} << 26, 1'000'000};
 
-/// How often the loops of one call of a function go round by may_goto (BPF_MAX_LOOPS).
-inline constexpr std::uint32_t kMayGotoMax = 8U << 20;
-
 /// Of the instructions of an execution may_goto leaves this part for what follows the loops: it
 /// ends them earlier rather than let them fault (the kernel's ends them by time).
 inline constexpr std::uint64_t kMayGotoReserve = 4;

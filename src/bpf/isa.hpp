@@ -50,6 +50,9 @@ inline constexpr std::int32_t kCallNowhere = -1;
 inline constexpr unsigned kFrameBytes = 512;
 inline constexpr unsigned kFramesMax = 8;
 
+/// How often the loops of one call of a function go round by may_goto (BPF_MAX_LOOPS).
+inline constexpr std::uint32_t kMayGotoMax = 8U << 20;
+
 /// A function of a program as a value in a register: {0xfb : 8, program id : 24, entry : 32}. No
 /// address of an x86-64 process looks like this, so it can be confused with no pointer; and with
 /// the program's id in it, not with a function of another program.

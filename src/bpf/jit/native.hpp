@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Native: what translated code and the C++ around it agree on. Translated code is a function for
+// each function of the program, called with
+//
+//     R1-R5    the first five arguments of the System V ABI (rdi, rsi, rdx, rcx, r8)
+//     state    the sixth (r9): the NativeState of this execution
+//     frame    r12: the upper end of the caller's BPF frame; the function's own is above it
+//
+// and returns R0 in rax. A helper is called the same way and is an ordinary C++ function. Native
+// frames are linked by rbp, so that a walk by frame pointers gets through. Nothing in the code is
+// an address of one process: helpers are found through the state.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace taskwork::bpf::jit {
+
+struct NativeState;
+
+/// A helper as translated code calls it.
+using NativeHelper = std::uint64_t (*)(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
+                                       std::uint64_t r4, std::uint64_t r5, NativeState* state);
+
+/// One execution. The offsets are known to the translators and to enter_x86_64.S.
+struct NativeState {
+    const NativeHelper* helpers =
+        nullptr;  ///< By number; one that does not exist must not be called.
+    const NativeHelper* kfuncs = nullptr;  ///< By our own number.
+    std::uint64_t helper_count = 0;        ///< For calls by register.
+    /// Upper end of the BPF frame in use; a function that is entered takes the bytes above it. When
+    /// a helper is called: R10 of its caller.
+    std::uint64_t frame = 0;
+    /// What loads that may go astray can read (Source::checked_loads): [start, start + size).
+    std::uint64_t readable_start = 0;
+    std::uint64_t readable_size = 0;
+    std::uint64_t stop = 0;  ///< Stack pointer that leave_native() goes back to.
+};
+
+inline constexpr std::int32_t kStateHelpers = 0;
+inline constexpr std::int32_t kStateKfuncs = 8;
+inline constexpr std::int32_t kStateHelperCount = 16;
+inline constexpr std::int32_t kStateFrame = 24;
+inline constexpr std::int32_t kStateReadableStart = 32;
+inline constexpr std::int32_t kStateReadableSize = 40;
+inline constexpr std::int32_t kStateStop = 48;
+static_assert(offsetof(NativeState, helpers) == kStateHelpers);
+static_assert(offsetof(NativeState, kfuncs) == kStateKfuncs);
+static_assert(offsetof(NativeState, helper_count) == kStateHelperCount);
+static_assert(offsetof(NativeState, frame) == kStateFrame);
+static_assert(offsetof(NativeState, readable_start) == kStateReadableStart);
+static_assert(offsetof(NativeState, readable_size) == kStateReadableSize);
+static_assert(offsetof(NativeState, stop) == kStateStop);
+
+extern "C" {
+
+/// Runs a translated function in the frame above state->frame; returns R0, or 0 if leave_native()
+/// ended it. `state` may be in use by an outer call, of a helper that calls back; its frame is
+/// after it what it was before. Context: any.
+std::uint64_t taskwork_enter_native(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
+                                    std::uint64_t r4, const void* function, NativeState* state);
+
+/// Ends the innermost taskwork_enter_native() of this state, which returns 0. Only from the last
+/// C++ frame above translated code: frames in between are dropped without their destructors.
+/// Context: any.
+[[noreturn]] void taskwork_leave_native(NativeState* state);
+
+}  // extern "C"
+
+}  // namespace taskwork::bpf::jit

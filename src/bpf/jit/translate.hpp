@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// translate: BPF instructions to machine code, in one pass, one native function for each function
+// of the program. The translator of a processor is one file (x86_64.cpp); the encoding is asmjit's.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/context.hpp"
+#include "base/result.hpp"
+
+namespace taskwork::bpf::jit {
+
+/// A program whose structure the loader has checked, rewritten (program.hpp).
+struct Source {
+    const bpf_insn* insns = nullptr;
+    std::uint32_t insn_count = 0;
+    /// A bit an instruction: a function begins here. Instruction 0 always does.
+    const std::uint64_t* function_starts = nullptr;
+    /// A bit an instruction: this load reads by a pointer that nobody vouches for. It gives 0 where
+    /// NativeState does not say that the address is readable. nullptr: none.
+    const std::uint64_t* checked_loads = nullptr;
+    /// Whether instructions may be used that not every processor of this kind has (but this one).
+    bool extensions = true;
+};
+
+/// Machine code. It may stand at any address.
+struct Image {
+    std::vector<std::byte> code;
+    /// Where functions begin: {instruction, offset in `code`}, ascending.
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> functions;
+};
+
+/// Errors: not_enough_memory, not_supported (an instruction that this processor's translator does
+/// not know).
+/// Context: task.
+TW_TASK_ONLY Result<Image> translate(const Source& source);
+
+}  // namespace taskwork::bpf::jit
