@@ -103,6 +103,7 @@ void Report::ReportRuns(const std::vector<Run>& runs) {
         const auto known = least_ns_.find(name);
         if (known == least_ns_.end() || ns < known->second) {
             least_ns_[name] = ns;
+            labels_[name] = run.report_label;
         }
     }
 }
@@ -120,12 +121,13 @@ void Report::print_row(const Row& row) const {
         }
         return;  // Or not among those that were asked for.
     }
-    std::printf("%-*s %9.1f", kNameWidth, row.name.c_str(), own->second);
+    std::printf("%-*s %9.1f", kNameWidth, row.name.c_str(), own->second / unit_ns_);
     const auto floor = least_ns_.find(row.floor);
     double ratio = 0;
     if (floor != least_ns_.end()) {
         ratio = own->second / floor->second;
-        std::printf("  %-*s %9.1f %7.2f", kFloorWidth, row.floor.c_str(), floor->second, ratio);
+        std::printf("  %-*s %9.1f %7.2f", kFloorWidth, row.floor.c_str(), floor->second / unit_ns_,
+                    ratio);
     } else {
         std::printf("  %-*s %9s %7s", kFloorWidth, "-", "", "");
     }
@@ -145,12 +147,18 @@ void Report::print_row(const Row& row) const {
         std::printf("   (%.1f million and %.0f MB a second)", 1e3 / own->second,
                     1e3 * row.bytes / own->second);
     }
+    for (const std::string& name : {row.name, row.floor}) {
+        if (const auto label = labels_.find(name); label != labels_.end()) {
+            std::printf("%s%s", name == row.name ? "\n    " : " | ", label->second.c_str());
+        }
+    }
     std::printf("\n");
 }
 
 void Report::Finalize() {
-    std::printf("\n%-*s %9s  %-*s %9s %7s  %-20s %s\n", kNameWidth, "what", "ns", kFloorWidth,
-                "floor", "ns", "ratio", "goal", "reached");
+    const char* const unit = unit_ns_ == 1 ? "ns" : "us";
+    std::printf("\n%-*s %9s  %-*s %9s %7s  %-20s %s\n", kNameWidth, "what", unit, kFloorWidth,
+                "floor", unit, "ratio", "goal", "reached");
     for (const Line& line : lines_) {
         switch (line.kind) {
         case Kind::heading:

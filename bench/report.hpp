@@ -40,7 +40,8 @@ private:
     std::vector<double> each_;
 };
 
-/// One line of the table. A limit that is 0 is none.
+/// One line of the table. A limit that is 0 is none. What the benchmark says of itself (SetLabel())
+/// and what its floor does stand below it.
 struct Row {
     std::string name;    ///< Of the benchmark.
     std::string floor;   ///< Of the benchmark that it is held against; empty: none.
@@ -59,6 +60,8 @@ public:
     void skipped(const std::string& what, const std::string& why) {
         lines_.push_back({{what, "", 0, 0}, why, Kind::skipped});
     }
+    /// Times are printed in us. Context: task.
+    void in_microseconds() { unit_ns_ = 1000; }
     /// A line under the table. Context: task.
     void note(const std::string& text) { notes_.push_back(text); }
 
@@ -80,8 +83,10 @@ private:
 
     std::vector<Line> lines_;
     std::vector<std::string> notes_;
+    double unit_ns_ = 1;
     std::map<std::string, double> least_ns_;
-    std::set<std::string> unmeasured_;  ///< In one repetition at least.
+    std::map<std::string, std::string> labels_;  ///< Of the least.
+    std::set<std::string> unmeasured_;           ///< In one repetition at least.
     std::map<std::string, std::string> errors_;
 };
 
