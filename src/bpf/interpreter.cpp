@@ -397,14 +397,8 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
             }
             break;
         case BPF_JMP | BPF_CALL | BPF_X: {  // callx
-            const std::uint64_t callee = r[insn.dst_reg];
-            if (std::uint32_t begin = 0; is_function(callee, &begin)) {
-                if (!enter(begin)) {
-                    return stop(FaultKind::too_deep);
-                }
-                break;
-            }
             // A helper by its number, as conformance suites have it.
+            const std::uint64_t callee = r[insn.dst_reg];
             const bool is_number = callee <= INT32_MAX;
             r[BPF_REG_0] = call_helper(
                 *this, is_number ? static_cast<std::int32_t>(callee) : kCallNowhere, &r[BPF_REG_1]);
