@@ -102,6 +102,7 @@ private:
     Check find_function(std::uint32_t index, std::int64_t target);
     Check find_functions();
     Check check_flow();
+    Check check_tables();
     Check check_values();
     Check check_sleeping();
     Check rewrite();
@@ -217,6 +218,41 @@ Loader::Check Loader::check_flow() {
              last != (BPF_JMP32 | BPF_JA))) {
             return refuse(end - 1, "last insn is not an exit or jmp");
         }
+    }
+    return {};
+}
+
+/// What the program's BTF says of functions and lines is of the functions that there are.
+Loader::Check Loader::check_tables() {
+    std::vector<std::uint32_t> starts;
+    for (std::uint32_t i = 0; i < insns_.size(); ++i) {
+        if (starts_function_[i]) {
+            starts.push_back(i);
+        }
+    }
+    if (!spec_.functions.empty()) {
+        if (spec_.functions.size() != starts.size()) {
+            return refuse("number of funcs in func_info doesn't match number of subprogs");
+        }
+        for (std::size_t i = 0; i < starts.size(); ++i) {
+            if (spec_.functions[i].insn != starts[i]) {
+                return refuse("func_info BTF section doesn't match subprog layout in BPF program");
+            }
+        }
+    }
+    if (spec_.lines.empty()) {
+        return {};
+    }
+    std::size_t begun = 0;
+    for (const verifier::LineInfo& line : spec_.lines) {
+        if (begun < starts.size() && starts[begun] < line.insn) {
+            return refuse("missing bpf_line_info for func#" + std::to_string(begun));
+        }
+        begun += begun < starts.size() && starts[begun] == line.insn ? 1 : 0;
+    }
+    if (begun != starts.size()) {
+        return refuse("missing bpf_line_info for " + std::to_string(starts.size() - begun) +
+                      " funcs starting from func#" + std::to_string(begun));
     }
     return {};
 }
@@ -436,7 +472,8 @@ Result<Program*> Loader::load() {
         if (is_second_half_[i]) {
             continue;
         }
-        if (const std::string fault = fault_of_form(insns_, i, spec_.instruction_set); !fault.empty()) {
+        if (const std::string fault = fault_of_form(insns_, i, spec_.instruction_set);
+            !fault.empty()) {
             return refuse(i, fault);
         }
         if (insns_[i].code == kLoadImmediate64) {
@@ -445,7 +482,8 @@ Result<Program*> Loader::load() {
     }
     program_id_ = ProgramTable::get().next_id.fetch_add(1, std::memory_order_relaxed);
     for (Check (Loader::*step)() :
-         {&Loader::find_functions, &Loader::check_flow, &Loader::rewrite, &Loader::check_values}) {
+         {&Loader::find_functions, &Loader::check_flow, &Loader::check_tables, &Loader::rewrite,
+          &Loader::check_values}) {
         if (Check done = (this->*step)(); !done) {
             return done.error();
         }

@@ -10,6 +10,7 @@
 
 #include "base/assert.hpp"
 #include "bpf/program.hpp"
+#include "uapi/btf_check.hpp"
 
 namespace taskwork::uapi {
 namespace {
@@ -46,8 +47,10 @@ public:
 
     /// Of a struct that has `direct` bpf_spin_locks among its members; as BtfObject::check_locks().
     int check_locks(const btf_type* type, std::uint32_t direct) {
+        fields_ = {};
+        repeated_ = false;
         visit_struct(type, 0, 0);
-        if (direct > 1) {
+        if (direct > 1 || visited_ > kFieldsMax) {
             return -E2BIG;
         }
         if (repeated_ || both_locks()) {
@@ -59,8 +62,8 @@ public:
     }
 
 private:
-    // Malformed BTF may have a struct or an array that holds itself: in depth, and, where it holds
-    // itself twice, in number. No value has as many fields; what is cut off has no special ones.
+    // A struct that holds another twice, which holds a third twice, and so on, has any number of
+    // fields. No value has as many; what is cut off has no special ones.
     static constexpr unsigned kDepthMax = 32;
     static constexpr unsigned kFieldsMax = 1 << 20;
 
@@ -137,7 +140,7 @@ private:
 
     const btf* types_;
     SpecialFields fields_;
-    unsigned visited_ = 0;
+    unsigned visited_ = 0;  ///< In all searches.
     bool repeated_ = false;
 };
 
@@ -149,7 +152,8 @@ BtfObject::BtfObject(std::vector<std::byte> raw, btf* types, std::uint32_t id) n
 BtfObject::~BtfObject() { btf__free(types_); }
 
 std::shared_ptr<BtfObject> BtfObject::load(std::vector<std::byte> raw) {
-    btf* types = btf__new(raw.data(), static_cast<std::uint32_t>(raw.size()));
+    const std::vector<std::byte> usual = with_usual_header(raw);
+    btf* types = btf__new(usual.data(), static_cast<std::uint32_t>(usual.size()));
     if (types == nullptr) {
         return nullptr;
     }
@@ -212,6 +216,7 @@ std::string BtfObject::function_name(std::uint32_t type_id) const {
 }
 
 int BtfObject::check_locks() const {
+    FieldSearch search(types_);
     for (std::uint32_t id = 1; id < btf__type_cnt(types_); ++id) {
         const btf_type* type = btf__type_by_id(types_, id);
         if (btf_kind(type) != BTF_KIND_STRUCT) {
@@ -228,7 +233,7 @@ int BtfObject::check_locks() const {
         if (locks == 0) {
             continue;
         }
-        if (const int error = FieldSearch(types_).check_locks(type, locks); error != 0) {
+        if (const int error = search.check_locks(type, locks); error != 0) {
             return error;
         }
     }

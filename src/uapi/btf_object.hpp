@@ -34,7 +34,7 @@ public:
     /// Id of our own kernel's BTF, as in the kernel; loaded objects follow.
     static constexpr std::uint32_t kKernelId = 1;
 
-    /// Parses raw BTF and gives it an id; nullptr if it is malformed.
+    /// Takes in raw BTF that check_btf() has accepted, and gives it an id; nullptr: no memory.
     /// Context: task.
     static std::shared_ptr<BtfObject> load(std::vector<std::byte> raw);
     /// The types and functions of our kernel (bpf::kernel_btf()).
@@ -64,7 +64,8 @@ public:
     [[nodiscard]] std::string function_name(std::uint32_t type_id) const;
     /// 0, or what the kernel says when it is to load these types: structs with a bpf_spin_lock
     /// among their members are looked at then, whether a map uses them or not. -E2BIG: two of them;
-    /// -EINVAL: a bpf_res_spin_lock besides; -EFAULT: it is misaligned, or not of its size.
+    /// -EINVAL: a bpf_res_spin_lock besides; -EFAULT: it is misaligned, or not of its size. -E2BIG
+    /// also if such structs have more than a million members in all, which is the bound on time.
     /// Context: task.
     [[nodiscard]] int check_locks() const;
     /// The special fields of a value, nested structs included. None at all if one kind occurs twice

@@ -6,9 +6,11 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "uapi/btf_check.hpp"
 #include "uapi/command.hpp"
 #include "uapi/descriptors.hpp"
 #include "uapi/map_access.hpp"
@@ -169,6 +171,13 @@ long link_info(const Command& command, const LinkObject& link) {
     return buffer.finish(info);
 }
 
+std::string last_line(std::string_view text) {
+    while (text.ends_with('\n')) {
+        text.remove_suffix(1);
+    }
+    return std::string(text.substr(text.rfind('\n') + 1));
+}
+
 long open_map(std::uint32_t id, std::uint32_t open_flags) {
     if ((open_flags & ~static_cast<std::uint32_t>(BPF_F_RDONLY | BPF_F_WRONLY)) != 0 ||
         open_flags == (BPF_F_RDONLY | BPF_F_WRONLY)) {
@@ -212,17 +221,24 @@ long btf_load(const Command& command) {
     if (copy_from_user(raw.data(), attr.btf, raw.size()) != no_error) {
         return -EFAULT;
     }
+    std::string text;
+    if (int error = check_btf(raw, log.is_read() ? &text : nullptr); error != 0) {
+        if (!log.is_read()) {
+            check_btf(raw, &text);  // for the reason alone
+        }
+        return log.finish(text, refuse(error, "the BTF is malformed: " + last_line(text)));
+    }
     std::shared_ptr<BtfObject> btf = BtfObject::load(std::move(raw));
     if (btf == nullptr) {
-        return log.finish("malformed BTF\n", refuse(-EINVAL, "the BTF is malformed"));
+        return log.finish(text, refuse(-ENOMEM, "the BTF cannot be taken in"));
     }
     if (const int error = btf->check_locks(); error != 0) {
-        return log.finish("a struct's bpf_spin_lock is not as it must be\n",
+        return log.finish(text + "a struct's bpf_spin_lock is not as it must be\n",
                           refuse(error,
                                  "a struct of the BTF has more than one lock, or one that is "
                                  "misaligned or of another size"));
     }
-    if (const long result = log.finish("", 0); result != 0) {
+    if (const long result = log.finish(text, 0); result != 0) {
         return result;
     }
     return install_descriptor(std::make_shared<BtfHandle>(std::move(btf)), Backing::memfd, "btf");

@@ -100,7 +100,7 @@ long prog_load(const Command& command) {
         return refuse(-EINVAL, "programs that are attached to other code are not available");
     }
     std::shared_ptr<BtfObject> btf;
-    if (attr.prog_btf_fd != 0) {
+    if (attr.prog_btf_fd != 0 || attr.func_info_cnt != 0 || attr.line_info_cnt != 0) {
         int error = 0;
         const auto handle = object_as<BtfHandle>(static_cast<int>(attr.prog_btf_fd), error);
         if (handle == nullptr) {
@@ -134,9 +134,10 @@ long prog_load(const Command& command) {
     spec.probe = is_probe(attr);
     spec.verify = true;
     spec.log_level = attr.log_level;
+    std::string text;
     if (btf != nullptr) {
-        if (const int error = describe_program(attr, *btf, spec); error != 0) {
-            return error;
+        if (const int error = describe_program(command, *btf, spec, text); error != 0) {
+            return log.finish(text, refuse(error, text.substr(0, text.find('\n'))));
         }
     }
     // The maps found stay while the program takes references of its own.
@@ -152,7 +153,6 @@ long prog_load(const Command& command) {
     };
     spec.kfunc_name = [](std::uint32_t id) { return BtfObject::kernel()->function_name(id); };
 
-    std::string text;
     Result<bpf::Program*> loaded = bpf::load_program(spec, text);
     if (!loaded) {
         return log.finish(text, refuse(negative_errno(loaded.error().code), loaded.error().text));

@@ -3,39 +3,69 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <optional>
+#include <set>
+#include <string>
 #include <string_view>
+#include <tuple>
+#include <vector>
 
 #include "uapi/user_memory.hpp"
 
 namespace taskwork::uapi {
 namespace {
 
-constexpr std::uint32_t kRecordBytesMax = 256;
+constexpr std::uint32_t kRecordBytesMax = 252;
+constexpr unsigned kArgumentsMax = 5;
+/// What a log shows of a source line, which may be as long as all names together.
+constexpr std::size_t kLineBytesMax = 256;
+constexpr std::size_t kFileBytesMax = 64;
 
-/// An array of records that the caller's headers may know more of, or less, than ours.
+/// An array of records that the caller's headers may know more of, or less, than ours, copied in by
+/// the page; at most `count_max` of them.
 template <class Record>
-int copy_records(std::uint64_t from, std::uint32_t count, std::uint32_t record_bytes,
-                 std::vector<Record>& records) {
-    if (count == 0) {
+class Records {
+public:
+    Records(std::uint64_t from, std::uint32_t count, std::uint32_t record_bytes,
+            std::size_t count_max)
+        : from_(from), count_(std::min<std::size_t>(count, count_max)),
+          record_bytes_(record_bytes) {}
+
+    [[nodiscard]] static bool is_record_size(std::uint32_t bytes) {
+        return bytes >= sizeof(Record) && bytes <= kRecordBytesMax && bytes % 4 == 0;
+    }
+    [[nodiscard]] std::size_t count() const { return count_; }
+
+    /// 0, -EFAULT, or -E2BIG: there is something behind the fields that we know.
+    int read(std::size_t index, Record& record) {
+        const std::size_t page_count = kPageBytes / record_bytes_;
+        if (index % page_count == 0) {
+            const std::size_t records = std::min(page_count, count_ - index);
+            page_.resize(records * record_bytes_);
+            if (copy_from_user(page_.data(), from_ + index * record_bytes_, page_.size()) !=
+                no_error) {
+                return -EFAULT;
+            }
+        }
+        const std::byte* at = page_.data() + index % page_count * record_bytes_;
+        if (std::any_of(at + sizeof record, at + record_bytes_,
+                        [](std::byte byte) { return byte != std::byte{}; })) {
+            return -E2BIG;
+        }
+        std::memcpy(&record, at, sizeof record);
         return 0;
     }
-    if (record_bytes < sizeof(Record) || record_bytes > kRecordBytesMax || record_bytes % 4 != 0 ||
-        count > 2'000'000) {
-        return -EINVAL;
-    }
-    records.resize(count);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        if (copy_from_user(&records[i], from + std::uint64_t{i} * record_bytes, sizeof(Record)) !=
-            no_error) {
-            return -EFAULT;
-        }
-        if (i != 0 && records[i].insn_off <= records[i - 1].insn_off) {
-            return -EINVAL;
-        }
-    }
-    return 0;
-}
+
+private:
+    static constexpr std::size_t kPageBytes = 4096;
+
+    std::uint64_t from_;
+    std::size_t count_;
+    std::size_t record_bytes_;
+    std::vector<std::byte> page_;
+};
 
 std::string_view text_at(const btf* types, std::uint32_t offset) {
     const char* text = btf__name_by_offset(types, offset);
@@ -51,18 +81,34 @@ const btf_type* plain(const btf* types, std::uint32_t id) {
     return type;
 }
 
-/// Whether a declaration tag says this of an argument of the function.
-bool is_tagged(const btf* types, std::uint32_t function, int argument, std::string_view tag) {
-    for (std::uint32_t id = 1; id < btf__type_cnt(types); ++id) {
-        const btf_type* type = btf__type_by_id(types, id);
-        if (btf_is_decl_tag(type) && type->type == function &&
-            btf_decl_tag(type)->component_idx == argument &&
-            text_at(types, type->name_off) == tag) {
-            return true;
+/// What declaration tags say of arguments.
+class ArgumentTags {
+public:
+    /// One look at all types.
+    explicit ArgumentTags(const btf* types) {
+        for (std::uint32_t id = 1; id < btf__type_cnt(types); ++id) {
+            const btf_type* type = btf__type_by_id(types, id);
+            if (!btf_is_decl_tag(type)) {
+                continue;
+            }
+            const std::string_view text = text_at(types, type->name_off);
+            if (text == kContext || text == kNonNull) {
+                tags_.insert({type->type, btf_decl_tag(type)->component_idx, text == kContext});
+            }
         }
     }
-    return false;
-}
+    [[nodiscard]] bool is_context(std::uint32_t function, std::int32_t argument) const {
+        return tags_.contains({function, argument, true});
+    }
+    [[nodiscard]] bool is_non_null(std::uint32_t function, std::int32_t argument) const {
+        return tags_.contains({function, argument, false});
+    }
+
+private:
+    static constexpr std::string_view kContext = "arg:ctx";
+    static constexpr std::string_view kNonNull = "arg:nonnull";
+    std::set<std::tuple<std::uint32_t, std::int32_t, bool>> tags_;
+};
 
 bool is_context(const btf* types, std::uint32_t pointed_at, std::uint32_t program_type) {
     if (program_type != BPF_PROG_TYPE_PERF_EVENT) {
@@ -79,10 +125,47 @@ bool is_context(const btf* types, std::uint32_t pointed_at, std::uint32_t progra
     return name == "bpf_perf_event_data" || name == "bpf_user_pt_regs_t";
 }
 
-bpf::verifier::ArgumentInfo argument_of(const btf* types, std::uint32_t function, int index,
-                                        std::uint32_t type_id, std::uint32_t program_type) {
+class Description {
+public:
+    Description(const Command& command, const btf* types, bpf::LoadSpec& spec, std::string& log)
+        : command_(command), attr_(command.attr), types_(types), spec_(spec), log_(log) {}
+
+    int functions();
+    int lines();
+
+private:
+    int refuse(const std::string& text) {
+        log_ += text + "\n";
+        return -EINVAL;
+    }
+    /// Of a record that could not be read.
+    int refuse(int error, const char* text, std::size_t size_offset, std::uint32_t known) {
+        if (error == -E2BIG) {
+            log_ += std::string(text) + "\n";
+            if (const long put = command_.put(size_offset, known); put != 0) {
+                return static_cast<int>(put);
+            }
+        }
+        return error;
+    }
+    [[nodiscard]] bool is_name(std::uint32_t offset) const {
+        return btf__name_by_offset(types_, offset) != nullptr;
+    }
+    bpf::verifier::FunctionInfo describe(const bpf_func_info& record, const btf_type& function);
+    bpf::verifier::ArgumentInfo argument(std::uint32_t function, int index, std::uint32_t type_id);
+
+    const Command& command_;
+    const union bpf_attr& attr_;
+    const btf* types_;
+    bpf::LoadSpec& spec_;
+    std::string& log_;
+    std::optional<ArgumentTags> tags_;
+};
+
+bpf::verifier::ArgumentInfo Description::argument(std::uint32_t function, int index,
+                                                  std::uint32_t type_id) {
     using Kind = bpf::verifier::ArgumentInfo::Kind;
-    const btf_type* type = plain(types, type_id);
+    const btf_type* type = plain(types_, type_id);
     if (type == nullptr) {
         return {.kind = Kind::unsupported};
     }
@@ -92,45 +175,76 @@ bpf::verifier::ArgumentInfo argument_of(const btf* types, std::uint32_t function
     if (!btf_is_ptr(type)) {
         return {.kind = Kind::unsupported};
     }
-    if (is_tagged(types, function, index, "arg:ctx") ||
-        is_context(types, type->type, program_type)) {
+    if (!tags_) {
+        tags_.emplace(types_);
+    }
+    if (tags_->is_context(function, index) || is_context(types_, type->type, attr_.prog_type)) {
         return {.kind = Kind::context};
     }
-    const std::int64_t size = type->type == 0 ? -1 : btf__resolve_size(types, type->type);
+    const std::int64_t size = type->type == 0 ? -1 : btf__resolve_size(types_, type->type);
     if (size <= 0) {
         return {.kind = Kind::unsupported};
     }
     return {.kind = Kind::memory,
             .size = static_cast<std::uint32_t>(size),
-            .non_null = is_tagged(types, function, index, "arg:nonnull")};
+            .non_null = tags_->is_non_null(function, index)};
 }
 
-bpf::verifier::FunctionInfo describe_function(const btf* types, const bpf_func_info& record,
-                                              std::uint32_t program_type) {
+bpf::verifier::FunctionInfo Description::describe(const bpf_func_info& record,
+                                                  const btf_type& function) {
     bpf::verifier::FunctionInfo info;
     info.insn = record.insn_off;
-    const btf_type* function = btf__type_by_id(types, record.type_id);
-    if (function == nullptr || !btf_is_func(function)) {
-        return info;
-    }
-    info.name = text_at(types, function->name_off);
-    info.is_global = btf_vlen(function) == BTF_FUNC_GLOBAL && record.insn_off != 0;
-    const btf_type* prototype = btf__type_by_id(types, function->type);
-    if (prototype == nullptr || !btf_is_func_proto(prototype)) {
-        info.is_global = false;
-        return info;
-    }
-    const btf_type* result = plain(types, prototype->type);
+    info.name = text_at(types_, function.name_off);
+    info.is_global = btf_vlen(&function) == BTF_FUNC_GLOBAL && record.insn_off != 0;
+    const btf_type* prototype = btf__type_by_id(types_, function.type);
+    const btf_type* result = plain(types_, prototype->type);
     info.returns_scalar = prototype->type != 0 && result != nullptr &&
                           (btf_is_int(result) || btf_is_any_enum(result));
     if (info.is_global) {
         const btf_param* parameters = btf_params(prototype);
-        for (int i = 0; i < btf_vlen(prototype); ++i) {
+        const unsigned count = std::min<unsigned>(btf_vlen(prototype), kArgumentsMax);
+        for (unsigned i = 0; i < count; ++i) {
             info.arguments.push_back(
-                argument_of(types, record.type_id, i, parameters[i].type, program_type));
+                argument(record.type_id, static_cast<int>(i), parameters[i].type));
         }
     }
     return info;
+}
+
+int Description::functions() {
+    if (attr_.func_info_cnt == 0) {
+        return 0;
+    }
+    if (!Records<bpf_func_info>::is_record_size(attr_.func_info_rec_size)) {
+        return refuse("invalid func info rec size " + std::to_string(attr_.func_info_rec_size));
+    }
+    Records<bpf_func_info> records(attr_.func_info, attr_.func_info_cnt, attr_.func_info_rec_size,
+                                   std::size_t{spec_.insn_count} + 1);
+    std::uint32_t before = 0;
+    for (std::size_t i = 0; i < records.count(); ++i) {
+        bpf_func_info record;
+        if (const int error = records.read(i, record); error != 0) {
+            return refuse(error, "nonzero tailing record in func info",
+                          offsetof(union bpf_attr, func_info_rec_size), sizeof record);
+        }
+        if (i == 0 && record.insn_off != 0) {
+            return refuse("nonzero insn_off " + std::to_string(record.insn_off) +
+                          " for the first func info record");
+        }
+        if (i != 0 && record.insn_off <= before) {
+            return refuse("same or smaller insn offset (" + std::to_string(record.insn_off) +
+                          ") than previous func info record (" + std::to_string(before) + ")");
+        }
+        before = record.insn_off;
+        const btf_type* function = btf__type_by_id(types_, record.type_id);
+        if (function == nullptr || !btf_is_func(function)) {
+            return refuse("invalid type id " +
+                          std::to_string(static_cast<std::int32_t>(record.type_id)) +
+                          " in func info");
+        }
+        spec_.functions.push_back(describe(record, *function));
+    }
+    return 0;
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -138,37 +252,54 @@ std::string_view trimmed(std::string_view text) {
     return begin == std::string_view::npos ? std::string_view{} : text.substr(begin);
 }
 
-}  // namespace
-
-int describe_program(const union bpf_attr& attr, const BtfObject& object, bpf::LoadSpec& spec) {
-    const btf* types = object.types();
-    std::vector<bpf_func_info> functions;
-    std::vector<bpf_line_info> lines;
-    if (const int error =
-            copy_records(attr.func_info, attr.func_info_cnt, attr.func_info_rec_size, functions);
-        error != 0) {
-        return error;
+int Description::lines() {
+    if (attr_.line_info_cnt == 0) {
+        return 0;
     }
-    if (const int error =
-            copy_records(attr.line_info, attr.line_info_cnt, attr.line_info_rec_size, lines);
-        error != 0) {
-        return error;
+    if (!Records<bpf_line_info>::is_record_size(attr_.line_info_rec_size)) {
+        return refuse("invalid line info rec size " + std::to_string(attr_.line_info_rec_size));
     }
-    for (const bpf_func_info& record : functions) {
-        spec.functions.push_back(describe_function(types, record, attr.prog_type));
-    }
-    if (attr.log_level == 0) {
-        return 0;  // nobody will read of lines
-    }
-    for (const bpf_line_info& record : lines) {
-        std::string_view file = text_at(types, record.file_name_off);
-        file = file.substr(file.rfind('/') + 1);
-        spec.lines.push_back({.insn = record.insn_off,
-                              .file = std::string(file),
-                              .line = BPF_LINE_INFO_LINE_NUM(record.line_col),
-                              .text = std::string(trimmed(text_at(types, record.line_off)))});
+    Records<bpf_line_info> records(attr_.line_info, attr_.line_info_cnt, attr_.line_info_rec_size,
+                                   std::size_t{spec_.insn_count} + 1);
+    std::uint32_t before = 0;
+    for (std::size_t i = 0; i < records.count(); ++i) {
+        bpf_line_info record;
+        if (const int error = records.read(i, record); error != 0) {
+            return refuse(error, "nonzero tailing record in line_info",
+                          offsetof(union bpf_attr, line_info_rec_size), sizeof record);
+        }
+        const std::string which = "line_info[" + std::to_string(i) + "]";
+        if ((i != 0 && record.insn_off <= before) || record.insn_off >= spec_.insn_count) {
+            return refuse("Invalid " + which + ".insn_off:" + std::to_string(record.insn_off) +
+                          " (prev_offset:" + std::to_string(before) +
+                          " prog->len:" + std::to_string(spec_.insn_count) + ")");
+        }
+        before = record.insn_off;
+        if (spec_.insns[record.insn_off].code == 0) {  // the second half of a wide one
+            return refuse("Invalid insn code at " + which + ".insn_off");
+        }
+        if (!is_name(record.line_off) || !is_name(record.file_name_off)) {
+            return refuse("Invalid " + which + ".line_off or .file_name_off");
+        }
+        bpf::verifier::LineInfo& line = spec_.lines.emplace_back();
+        line.insn = record.insn_off;
+        if (attr_.log_level != 0) {  // or nobody will read of it
+            const std::string_view file = text_at(types_, record.file_name_off);
+            line.file = file.substr(file.rfind('/') + 1).substr(0, kFileBytesMax);
+            line.line = BPF_LINE_INFO_LINE_NUM(record.line_col);
+            line.text = trimmed(text_at(types_, record.line_off)).substr(0, kLineBytesMax);
+        }
     }
     return 0;
+}
+
+}  // namespace
+
+int describe_program(const Command& command, const BtfObject& types, bpf::LoadSpec& spec,
+                     std::string& log) {
+    Description description(command, types.types(), spec, log);
+    const int error = description.functions();
+    return error != 0 ? error : description.lines();
 }
 
 }  // namespace taskwork::uapi

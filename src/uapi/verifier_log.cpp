@@ -20,7 +20,7 @@ bool VerifierLog::is_valid() const noexcept {
 }
 
 long VerifierLog::finish(const std::string& text, long result) const {
-    if (level_ == 0 || buffer_ == 0) {
+    if (!is_read()) {
         return result;
     }
     const std::size_t length = std::min<std::size_t>(text.size(), size_ - 1);

@@ -19,6 +19,10 @@ public:
     /// Context: any.
     [[nodiscard]] bool is_valid() const noexcept;
 
+    /// Whether anybody gets to see the text.
+    /// Context: any.
+    [[nodiscard]] bool is_read() const noexcept { return level_ != 0 && buffer_ != 0; }
+
     /// Writes the text out; returns `result`, or -ENOSPC, -EFAULT in its place.
     /// Context: task.
     [[nodiscard]] long finish(const std::string& text, long result) const;
