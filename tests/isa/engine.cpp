@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "bpf/interpreter.hpp"
+#include "bpf/jit/test_native.hpp"
 #include "task/worker.hpp"
 #include "tests/isa/helpers.hpp"
 
@@ -12,9 +13,12 @@ namespace taskwork::isa {
 const char* name_of(Engine engine) { return engine == Engine::jit ? "jit" : "interpret"; }
 
 std::optional<std::string> why_absent(Engine engine) {
+#ifndef __x86_64__
     if (engine == Engine::jit) {
-        return "this build has no JIT";
+        return "this build has no JIT: there is none for its processor";
     }
+#endif
+    static_cast<void>(engine);
     return std::nullopt;
 }
 
@@ -42,7 +46,9 @@ Outcome Runner::run(Engine engine, const std::vector<std::uint8_t>& program,
     if (!loaded) {
         return {.kind = Outcome::Kind::refused, .text = loaded.error().text};
     }
-    const Outcome outcome = execute(**loaded, lend(**loaded, memory), memory.size());
+    const std::uint64_t address = lend(**loaded, memory);
+    const Outcome outcome = engine == Engine::jit ? translate(**loaded, address, memory.size())
+                                                  : interpret(**loaded, address, memory.size());
     bpf::put_program(**loaded);
     // The domain has room for 256 programs, and frees them behind a grace period.
     if (++programs_ % 128 == 0) {
@@ -69,7 +75,7 @@ std::uint64_t Runner::lend(bpf::Program& program, const std::vector<std::uint8_t
     return reinterpret_cast<std::uint64_t>(value);
 }
 
-Outcome Runner::execute(bpf::Program& program, std::uint64_t address, std::size_t size) {
+Outcome Runner::interpret(bpf::Program& program, std::uint64_t address, std::size_t size) {
     bpf::Execution execution;
     execution.task = task::current();
     execution.program = &program;
@@ -88,6 +94,19 @@ Outcome Runner::execute(bpf::Program& program, std::uint64_t address, std::size_
                     ": " + bpf::describe(kind)};
     }
     return {.r0 = r0};
+}
+
+Outcome Runner::translate(const bpf::Program& program, std::uint64_t address, std::size_t size) {
+    bpf::jit::Source source;
+    source.insns = program.insns;
+    source.insn_count = program.insn_count;
+    source.function_starts = program.function_starts;
+    if (const auto image = bpf::jit::translate(source); !image) {
+        return {.kind = Outcome::Kind::refused, .text = image.error().text};
+    }
+    bpf::jit::test::Native native(source);
+    give_helpers(native.state);
+    return {.r0 = native.run(address, size)};
 }
 
 }  // namespace taskwork::isa

@@ -47,7 +47,8 @@ private:
     /// Lends the memory to the program as the value of a map that it names: there it may do what
     /// programs do to memory, atomic operations too. Returns its address; 0 if it is empty.
     std::uint64_t lend(bpf::Program& program, const std::vector<std::uint8_t>& memory);
-    static Outcome execute(bpf::Program& program, std::uint64_t address, std::size_t size);
+    static Outcome interpret(bpf::Program& program, std::uint64_t address, std::size_t size);
+    static Outcome translate(const bpf::Program& program, std::uint64_t address, std::size_t size);
 
     bpf::test::BpfDomain domain_;
     std::map<std::size_t, map::Map*> maps_;  ///< By size.

@@ -11,7 +11,12 @@
 //     5  unwind(x)                     x; 0 ends the whole program at once, with 0
 #pragma once
 
+#include "bpf/jit/native.hpp"
+
 namespace taskwork::isa {
+
+/// The same, unchecked, for translated code.
+void give_helpers(bpf::jit::NativeState& state);
 
 /// Whether unwind(0) has ended an execution since forget_unwinding().
 bool has_unwound();

@@ -12,7 +12,7 @@
 //     1   the program was refused: its structure is wrong
 //     2   bad words, or input that is no program
 //     3   the program was ended, for it did what it must not
-//     77  this build does not have the engine
+//     77  this build does not have the engine: there is no JIT for its processor
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
