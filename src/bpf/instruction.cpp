@@ -12,7 +12,7 @@ std::string hex_byte(unsigned value) {
 
 namespace {
 
-std::string unless(bool condition, const char* text) { return condition ? "" : text; }
+std::string unless(bool condition, const std::string& text) { return condition ? "" : text; }
 std::string unknown_opcode(const bpf_insn& insn) { return "unknown opcode " + hex_byte(insn.code); }
 
 std::string check_alu(const bpf_insn& insn, InstructionSet set) {
@@ -104,7 +104,11 @@ std::string check_jump(const bpf_insn& insn, InstructionSet set) {
                           (wide ? insn.imm == 0 : insn.off == 0),
                       "BPF_JA uses reserved fields");
     case kOpConditionalPseudo:
-        return "may_goto (BPF_JCOND) is not available";
+        if (!wide || by_register) {
+            return unknown_opcode(insn);
+        }
+        return unless(insn.src_reg == 0 && insn.dst_reg == 0 && insn.imm == 0,
+                      "invalid may_goto imm " + std::to_string(insn.imm));
     case BPF_JEQ:
     case BPF_JNE:
     case BPF_JGT:

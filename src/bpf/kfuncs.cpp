@@ -207,7 +207,7 @@ std::uint64_t iter_num_destroy(Machine& machine, const std::uint64_t* arguments)
 }
 
 /// Sections of RCU: every execution is inside one of its own. Regions without preemption: nothing
-/// keeps other threads from a processor (docs/differences.md).
+/// keeps other threads from a processor (DESIGN.md, section 8).
 std::uint64_t nothing(Machine&, const std::uint64_t*) noexcept { return 0; }
 
 constexpr Kfunc kTable[] = {

@@ -93,7 +93,8 @@ TEST_F(Loader, knows_each_of_the_256_opcodes_or_refuses_it_by_name) {
         case BPF_ALU64:
             return op <= 0xd0 && !(op == 0x80 && by_register) && !(op == 0xd0 && by_register);
         case BPF_JMP:
-            return op <= 0xd0 && !(by_register && (op == 0 || op == 0x80 || op == 0x90));
+            return (op <= 0xd0 && !(by_register && (op == 0 || op == 0x80 || op == 0x90))) ||
+                   code == 0xe5;
         default:  // JMP32
             return op <= 0xd0 && op != 0x80 && op != 0x90 && !(op == 0 && by_register);
         }
@@ -156,6 +157,9 @@ TEST_F(Loader, refuses_reserved_fields_that_are_not_zero) {
     refused(make(BPF_JMP | BPF_JEQ | BPF_X, 0, 1, 0, 1), "BPF_JMP/JMP32 uses reserved fields");
     refused(make(BPF_JMP | BPF_CALL, 1, 0, 0, 1), "BPF_CALL uses reserved fields");
     refused(make(BPF_JMP | BPF_CALL, 0, 3, 0, 1), "BPF_CALL uses reserved fields");
+    refused(make(BPF_JMP | kOpConditionalPseudo, 0, 1, 0, 0), "invalid may_goto imm 0");
+    refused(make(BPF_JMP | kOpConditionalPseudo, 1, 0, 0, 0), "invalid may_goto imm 0");
+    refused(make(BPF_JMP | kOpConditionalPseudo, 0, 0, 0, 7), "invalid may_goto imm 7");
     refused(make(BPF_STX | kModeAtomic | BPF_DW, 10, 1, -8, 0x21), "invalid atomic opcode");
     refused(make(BPF_STX | kModeAtomic | BPF_H, 10, 1, -8, BPF_ADD), "invalid atomic operand size");
 }

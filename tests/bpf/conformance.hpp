@@ -73,8 +73,9 @@ INSTANTIATE_TEST_SUITE_P(Objects, Check,
                          testing::Values("check_identity", "check_clock", "check_maps",
                                          "check_probe_read", "check_copy_from_user",
                                          "check_task_kfuncs", "check_printk", "check_ringbuf",
-                                         "check_for_each", "check_loop", "check_sections",
-                                         "check_queue", "check_sets", "check_map_in_map"),
+                                         "check_for_each", "check_iterators", "check_loop",
+                                         "check_sections", "check_queue", "check_sets",
+                                         "check_map_in_map"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 TEST(Programs, are_handed_the_cookie_they_were_attached_with) {

@@ -142,3 +142,26 @@ SEC("?perf_event")
 int for_each_reads_too_far(void* context) {
     return (int)bpf_for_each_map_elem(&hash, each_reads_too_far, NULL, 0);
 }
+
+FUNCTION(static, takes_over, "r1 = *(u64*)(r2 + 8); *(u64*)(r2 + 0) = r1; r0 = 0; exit;")
+
+// The second way has beside the index what only the way behind the loop shows to be of importance.
+REJECTED("invalid access to map value, value_size=48 off=1000 size=1")
+PROGRAM(index_that_a_call_takes_over, "perf_event",
+        ELEMENT(array) "r9 = r0; call %[get_prandom_u32]; r1 = 0; *(u64*)(r10 - 16) = r1; "
+                       "if r0 == 0 goto large_%=; goto loop_%=; large_%=: r1 = 1000; "
+                       "loop_%=: *(u64*)(r10 - 8) = r1; "
+                       "r1 = 1; r2 = takes_over ll; r3 = r10; r3 += -16; r4 = 0; call %[loop]; "
+                       "r1 = *(u64*)(r10 - 16); r9 += r1; r0 = *(u8*)(r9 + 0); " OUT,
+        LOOKS_UP(array), HELPER(get_prandom_u32), HELPER(loop))
+
+FUNCTION(static, indexes, "r6 = r2; " ELEMENT(array) "r0 += r6; r0 = *(u8*)(r0 + 0); " OUT,
+         LOOKS_UP(array))
+
+REJECTED("R3 type=scalar expected=fp")
+KERNEL_ACCEPTS("it overlooks that a number was NULL where another comes")
+PROGRAM(number_where_null_went_before, "perf_event",
+        "call %[get_prandom_u32]; r3 = 0; if r0 == 0 goto large_%=; goto loop_%=; "
+        "large_%=: r3 = 1000; "
+        "loop_%=: r1 = 1; r2 = indexes ll; r4 = 0; call %[loop]; r0 = 0; exit;",
+        HELPER(get_prandom_u32), HELPER(loop))

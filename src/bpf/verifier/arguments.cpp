@@ -87,6 +87,7 @@ bool Walk::check_argument(const Prototype& prototype, unsigned index, std::int32
                           argument == Argument::stack_or_null;
     const Register& given = reg(number);
     if (nullable && given.is_null()) {
+        make_precise(number);
         return true;
     }
     if (!check_type(number, argument, nullable) ||
@@ -206,6 +207,11 @@ bool Walk::check_memory_argument(unsigned number, std::uint32_t bytes, Access ac
     }
     if (bytes == 0) {
         return true;
+    }
+    // What is written at a place that is known may be anything.
+    if ((access == Access::read || !range.is_fixed()) &&
+        !check_plain(given, number, range, bytes, true)) {
+        return false;
     }
     if (access == Access::write) {
         writes_.push_back({number, bytes});

@@ -133,6 +133,9 @@ bool Walk::branch() {
         insn_ = static_cast<std::uint32_t>(std::int64_t{insn_} + 1 + (wide ? at.off : at.imm));
         return true;
     }
+    if (BPF_OP(at.code) == kOpConditionalPseudo) {
+        return may_goto();
+    }
     const bool by_register = BPF_SRC(at.code) == BPF_X;
     if ((by_register && !may_read(at.src_reg)) || !may_read(at.dst_reg)) {
         return false;

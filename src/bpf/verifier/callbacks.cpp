@@ -97,35 +97,10 @@ bool Walk::return_from_callback(bool& ended) {
     insn_ = state_.frame().call_site;
     state_.frames.pop_back();
     // Numbers that change with each call and do not matter are given up, or the walk would not end.
-    for (const Checkpoint* at = state_.parent; at != nullptr; at = at->state.parent) {
-        if (at->insn == insn_ && at->state.frames.size() == state_.frames.size()) {
-            widen(at->state);
-            break;
-        }
+    if (const Checkpoint* before = earlier_round(state_.parent)) {
+        widen(before->state, state_);
     }
     return true;
-}
-
-void Walk::widen(const State& before) {
-    const auto widen_one = [](const Register& old, Register& now) {
-        if (old.is_scalar() && now.is_scalar() && !old.precise && old.value != now.value) {
-            now = Register::unknown();
-        }
-    };
-    for (std::size_t f = 0; f < state_.frames.size(); ++f) {
-        Frame& now = state_.frames[f];
-        const Frame& old = before.frames[f];
-        for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
-            widen_one(old.registers[i], now.registers[i]);
-        }
-        for (std::size_t i = 0; i < now.stack.size() && i < old.stack.size(); ++i) {
-            if (now.stack[i].is_spilled() && old.stack[i].is_spilled() &&
-                now.stack[i].spilled_bytes() == old.stack[i].spilled_bytes() &&
-                now.stack[i].spilled_bytes() == 8) {
-                widen_one(old.stack[i].spilled, now.stack[i].spilled);
-            }
-        }
-    }
 }
 
 /// K110, K111, K115: map, read-only key, value; may sleep, whoever schedules.
@@ -150,6 +125,7 @@ bool Walk::schedule_callback(const Call& call) {
     frame.registers[BPF_REG_3].id = new_id();
     frame.registers[BPF_REG_10] = Register::pointer(Type::stack);
     entry.may_sleep = true;
+    entry.entry = static_cast<std::uint32_t>(async_entries_.size());
     return push(std::move(entry), function.begin);
 }
 

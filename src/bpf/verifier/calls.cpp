@@ -121,8 +121,8 @@ bool Walk::call_global(std::uint32_t number) {
                       "Global function %s() doesn't return scalar. Only those are supported.",
                       function.name());
     }
-    if (function.may_sleep &&
-        (!state_.may_sleep || state_.rcu_locks != 0 || state_.holds(HeldKind::irq_flag))) {
+    if (function.may_sleep && (!state_.may_sleep || state_.rcu_locks != 0 ||
+                               state_.preempt_locks != 0 || state_.holds(HeldKind::irq_flag))) {
         return refuse(EINVAL,
                       "global functions that may sleep are not allowed in non-sleepable context");
     }
@@ -155,6 +155,7 @@ bool Walk::call_global(std::uint32_t number) {
                 return refuse(EINVAL, "arg#%u is expected to be non-NULL", i);
             }
             if (argument.is_null()) {
+                make_precise(number_of);
                 break;
             }
             // One that may be null is judged as what it is otherwise.
@@ -198,6 +199,9 @@ bool Walk::call_helper(std::int32_t id) {
         if (state_.rcu_locks != 0) {
             return refuse(EINVAL, "sleepable helper %s in rcu_read_lock region", name.c_str());
         }
+        if (state_.preempt_locks != 0) {
+            return refuse(EINVAL, "sleepable helper %s in non-preemptible region", name.c_str());
+        }
         if (state_.holds(HeldKind::irq_flag)) {
             return refuse(EINVAL, "sleepable helper %s in IRQ-disabled region", name.c_str());
         }
@@ -224,7 +228,7 @@ bool Walk::call_helper(std::int32_t id) {
     if (call.released != 0 && !release(call.released)) {
         return false;
     }
-    if (structure_.calls_back[insn_]) {
+    if (structure_.round[insn_] == Round::callback) {
         bool ended = false;
         return call_back(id, call, ended);
     }
@@ -369,6 +373,9 @@ bool Walk::check_leaks(const char* what) {
     }
     if (state_.rcu_locks != 0) {
         return refuse(EINVAL, "%s cannot be used inside bpf_rcu_read_lock-ed region", what);
+    }
+    if (state_.preempt_locks != 0) {
+        return refuse(EINVAL, "%s cannot be used inside bpf_preempt_disable-ed region", what);
     }
     return true;
 }

@@ -25,6 +25,10 @@ bool Walk::call_kfunc(std::int32_t number) {
             return refuse(EACCES, "kernel func %s is sleepable within rcu_read_lock region",
                           prototype->name);
         }
+        if (state_.preempt_locks != 0) {
+            return refuse(EACCES, "kernel func %s is sleepable within non-preemptible region",
+                          prototype->name);
+        }
         if (state_.holds(HeldKind::irq_flag)) {
             return refuse(EACCES, "kernel func %s is sleepable within IRQ-disabled region",
                           prototype->name);
@@ -42,14 +46,8 @@ bool Walk::call_kfunc(std::int32_t number) {
             return false;
         }
     }
-    if (prototype->kind == KfuncKind::rcu_lock) {
-        if (state_.rcu_locks != 0) {
-            return refuse(EINVAL, "nested rcu read lock (kernel function %s)", prototype->name);
-        }
-        ++state_.rcu_locks;
-    } else if (prototype->kind == KfuncKind::rcu_unlock && !rcu_unlock(prototype->name)) {
-        return false;
-    } else if (prototype->kind == KfuncKind::schedule && !schedule_callback(call)) {
+    if (!enter_or_leave(*prototype) ||
+        (prototype->kind == KfuncKind::schedule && !schedule_callback(call))) {
         return false;
     }
     apply_writes();
@@ -73,9 +71,40 @@ bool Walk::call_kfunc(std::int32_t number) {
         reg(BPF_REG_0) = task;
         break;
     }
+    case KfuncResult::iterated:
+        if (!iterate(call)) {
+            return false;
+        }
+        break;
     }
     ++insn_;
     return true;
+}
+
+/// Regions.
+bool Walk::enter_or_leave(const KfuncPrototype& prototype) {
+    switch (prototype.kind) {
+    case KfuncKind::rcu_lock:
+        if (state_.rcu_locks != 0) {
+            return refuse(EINVAL, "nested rcu read lock (kernel function %s)", prototype.name);
+        }
+        ++state_.rcu_locks;
+        return true;
+    case KfuncKind::rcu_unlock:
+        return rcu_unlock(prototype.name);
+    case KfuncKind::preempt_disable:
+        ++state_.preempt_locks;
+        return true;
+    case KfuncKind::preempt_enable:
+        if (state_.preempt_locks == 0) {
+            return refuse(EINVAL, "unmatched attempt to enable preemption (kernel function %s)",
+                          prototype.name);
+        }
+        --state_.preempt_locks;
+        return true;
+    default:
+        return true;
+    }
 }
 
 bool Walk::rcu_unlock(const char* name) {
@@ -99,22 +128,26 @@ bool Walk::kfunc_argument(const KfuncPrototype& prototype, unsigned index, Call&
     if (argument == KfuncArgument::ignored) {
         return true;  // what the kernel fills in itself
     }
+    const Register& given = reg(number);
+    const bool wants_number = argument == KfuncArgument::number || argument == KfuncArgument::size;
+    if (wants_number && !given.is_scalar()) {
+        return refuse(EINVAL, "R%u is not a scalar", number);
+    }
+    if (argument == KfuncArgument::number) {
+        return true;
+    }
     if (!may_read(number)) {
         return false;
-    }
-    const Register& given = reg(number);
-    if (argument == KfuncArgument::number) {
-        return given.is_scalar() ? true : refuse(EINVAL, "R%u is not a scalar", number);
     }
     if (argument == KfuncArgument::user_address) {
         return true;
     }
+    if (argument == KfuncArgument::iterator) {
+        return iterator_argument(prototype, number, call);
+    }
     if (argument == KfuncArgument::size) {
         static constexpr Prototype as_helper{
             Result::integer, {Argument::memory_out, Argument::size_or_zero}, true};
-        if (!given.is_scalar()) {
-            return refuse(EINVAL, "R%u is not a scalar", number);
-        }
         return check_size(number, Argument::size_or_zero, as_helper, call);
     }
     if (argument == KfuncArgument::memory_out) {

@@ -202,6 +202,8 @@ std::string jump_text(const bpf_insn& insn) {
         return "exit";
     case BPF_JA:
         return wide ? text_of("goto pc%+d", insn.off) : text_of("gotol pc%+d", insn.imm);
+    case kOpConditionalPseudo:
+        return text_of("may_goto pc%+d", insn.off);
     default:
         break;
     }
@@ -283,10 +285,15 @@ std::string describe(const State& state, std::uint32_t registers, std::uint64_t 
             text += text_of(" fp%d=", offset) + describe(slot.spilled);
             continue;
         }
+        if (slot.bytes[0] == Byte::iterator) {
+            text += text_of(" fp%d=iter_num(ref_id=%u,state=%s,depth=%u)", offset, slot.spilled.id,
+                            slot.drained ? "drained" : "active", slot.depth);
+            continue;
+        }
         std::string bytes;
         bool any = false;
         for (unsigned b = 8; b-- > 0;) {
-            static constexpr char letters[] = {'?', 'm', '0', 'r', 'f'};
+            static constexpr char letters[] = {'?', 'm', '0', 'r', 'f', 'i'};
             bytes += letters[static_cast<unsigned>(slot.bytes[b])];
             any = any || slot.bytes[b] != Byte::unwritten;
         }

@@ -114,8 +114,9 @@ void Walk::step_back(const Step& step, Wanted& wanted) const {
     }
     // A jump: both sides of a comparison narrow each other, and whatever equals them.
     const auto compared = static_cast<std::uint16_t>(dst | (by_register ? src : 0));
-    if (BPF_OP(at.code) != BPF_JA && ((registers & (compared | step.linked)) != 0 ||
-                                      (wanted.slots[step.frame] & step.linked_slots) != 0)) {
+    if (BPF_OP(at.code) != BPF_JA && BPF_OP(at.code) != kOpConditionalPseudo &&
+        ((registers & (compared | step.linked)) != 0 ||
+         (wanted.slots[step.frame] & step.linked_slots) != 0)) {
         registers |= static_cast<std::uint16_t>(compared | step.linked);
         wanted.slots[step.frame] |= step.linked_slots;
     }
@@ -128,18 +129,19 @@ void Walk::make_precise(unsigned number) {
     Wanted wanted;
     wanted.registers[state_.depth()] = static_cast<std::uint16_t>(1U << number);
     // The latest step is the instruction at hand.
-    make_precise(wanted, 1);
+    make_precise(state_, wanted, 1);
 }
 
-void Walk::make_precise(Wanted& wanted, std::size_t skipped) {
-    const std::vector<Step>* history = &state_.history;
-    for (Checkpoint* at = state_.parent;; at = at->state.parent) {
+bool Walk::make_precise(const Path& path, Wanted& wanted, std::size_t skipped) {
+    bool any_news = false;
+    const std::vector<Step>* history = &path.history;
+    for (Checkpoint* at = path.parent;; at = at->state.parent) {
         for (std::size_t i = history->size() - skipped; i-- > 0 && wanted.any();) {
             step_back((*history)[i], wanted);
         }
         skipped = 0;
         if (at == nullptr) {
-            return;
+            return any_news;
         }
         // Marked already: so is what it came from.
         for (std::size_t f = 0; f < kFramesMax; ++f) {
@@ -168,39 +170,38 @@ void Walk::make_precise(Wanted& wanted, std::size_t skipped) {
             }
         }
         if (!wanted.any()) {
-            return;
+            return any_news;
         }
+        any_news = true;
         history = &at->state.history;
     }
 }
 
-/// The path ends here because `old` covers it: what mattered to what followed `old` matters to it.
-void Walk::take_over(const Checkpoint& old) {
+/// The path ends where `old` covers it: what mattered to what followed `old` matters to it. Returns
+/// whether that is news.
+bool Walk::take_over(const Path& path, const Checkpoint& old) {
     SlotMasks read{};
     Wanted wanted;
     for (std::size_t f = 0; f < old.state.frames.size(); ++f) {
         const Frame& frame = old.state.frames[f];
-        const std::uint64_t looked_at = old.exact ? ~std::uint64_t{0} : old.read[f];
-        read[f] = looked_at & ~state_.written[f];
-        const std::uint16_t live = live_in_frame(state_, static_cast<unsigned>(f));
+        read[f] = old.read[f] & ~path.written[f];
+        const std::uint16_t live = live_in_frame(old.state, static_cast<unsigned>(f), old.insn);
         for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
             const Register& each = frame.registers[i];
-            if ((live >> i & 1) != 0 && each.is_scalar() && (each.precise || old.exact)) {
+            if ((live >> i & 1) != 0 && each.is_scalar() && each.precise) {
                 wanted.registers[f] |= static_cast<std::uint16_t>(1U << i);
             }
         }
         for (std::size_t i = 0; i < frame.stack.size(); ++i) {
             const Slot& slot = frame.stack[i];
-            if ((looked_at >> i & 1) != 0 && slot.is_spilled() && slot.spilled.is_scalar() &&
-                (slot.spilled.precise || old.exact)) {
+            if ((old.read[f] >> i & 1) != 0 && slot.is_spilled() && slot.spilled.is_scalar() &&
+                slot.spilled.precise) {
                 wanted.slots[f] |= std::uint64_t{1} << i;
             }
         }
     }
-    merge_read(state_.parent, read);
-    if (wanted.any()) {
-        make_precise(wanted, 0);
-    }
+    const bool reads_more = merge_read(path.parent, read);
+    return (wanted.any() && make_precise(path, wanted, 0)) || reads_more;
 }
 
 }  // namespace taskwork::bpf::verifier

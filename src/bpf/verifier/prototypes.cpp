@@ -106,6 +106,14 @@ constexpr KfuncPrototype kKfuncTable[] = {
      {K::lock, K::irq_flag},
      KfuncKind::res_unlock,
      true},
+    {"bpf_iter_num_new",
+     KfuncResult::integer,
+     {K::iterator, K::number, K::number},
+     KfuncKind::iter_new},
+    {"bpf_iter_num_next", KfuncResult::iterated, {K::iterator}, KfuncKind::iter_next},
+    {"bpf_iter_num_destroy", KfuncResult::nothing, {K::iterator}, KfuncKind::iter_destroy},
+    {"bpf_preempt_disable", KfuncResult::nothing, {}, KfuncKind::preempt_disable},
+    {"bpf_preempt_enable", KfuncResult::nothing, {}, KfuncKind::preempt_enable},
 };
 
 }  // namespace

@@ -61,9 +61,10 @@ enum class KfuncArgument : std::uint8_t {
     user_address,
     lock,
     irq_flag,
+    iterator,
     ignored,
 };
-enum class KfuncResult : std::uint8_t { integer, nothing, acquired_task };
+enum class KfuncResult : std::uint8_t { integer, nothing, acquired_task, iterated };
 enum class KfuncKind : std::uint8_t {
     plain,
     schedule,
@@ -71,6 +72,11 @@ enum class KfuncKind : std::uint8_t {
     rcu_unlock,
     res_lock,
     res_unlock,
+    iter_new,
+    iter_next,
+    iter_destroy,
+    preempt_disable,
+    preempt_enable,
 };
 struct KfuncPrototype {
     const char* name;

@@ -3,8 +3,8 @@
 // Pruning: a path that comes to an instruction in a state which a walked one covers need not go on.
 // Covers: every number, pointer and stack byte that can be now could be then, as far as what
 // followed looked at it: dead registers and unread slots say nothing, and numbers on which nothing
-// depended (precise.cpp) may be any. Inside callbacks, where what follows is not known before the
-// walk comes round, everything counts.
+// depended (precise.cpp) may be any. Inside loops, where what follows is not known before the walk
+// has come round (loops.cpp), everything counts.
 #include <algorithm>
 #include <cerrno>
 
@@ -48,31 +48,37 @@ bool Walk::is_known(bool& known) {
     std::vector<Checkpoint*>& list = seen_[insn_];
     const std::uint32_t insns = verdict_.statistics.insns_processed - insns_at_checkpoint_;
     const std::uint32_t jumps = jumps_ - jumps_at_checkpoint_;
-    const bool comes_round = structure_.calls_back[insn_];
+    const Round round = structure_.round[insn_];
+    const bool comes_round = round != Round::none;
     bool add = comes_round || (jumps >= 2 && insns >= 8);
     // The latest first: in a loop that is the round before, which decides whether to add.
     for (std::size_t i = list.size(); i-- > 0;) {
         Checkpoint& old = *list[i];
         if (old.branches != 0) {
-            if (comes_round) {
-                if (same(old, Matching::within)) {
-                    tell_covered(old, Matching::within);
-                    known = true;
-                    return true;
-                }
-            } else {
-                if (same(old, Matching::exact)) {
-                    return refuse(EINVAL, "infinite loop detected at insn %u", insn_);
-                }
-                // In a loop that ends, states between are many and help little.
-                if (jumps < 20 && insns < 100) {
-                    add = false;
-                }
+            if (closes_loop(old)) {
+                tell_covered(old, Matching::within);
+                ++old.hits;
+                come_round(old);
+                known = true;
+                return true;
             }
-        } else if (same(old, old.exact ? Matching::within : Matching::precise)) {
+            // What a callback or an iterator changes may be out of sight.
+            if ((round == Round::none || round == Round::may_goto) && same(old, Matching::exact)) {
+                return refuse(EINVAL, "infinite loop detected at insn %u", insn_);
+            }
+            // In a loop that ends, states between are many and help little.
+            if (!comes_round && jumps < 20 && insns < 100) {
+                add = false;
+            }
+        } else if (same(old, old.loop != nullptr ? Matching::within : Matching::precise)) {
             ++old.hits;
-            tell_covered(old, old.exact ? Matching::within : Matching::precise);
-            take_over(old);
+            if (old.loop != nullptr) {
+                tell_covered(old, Matching::within);
+                come_round(old);
+            } else {
+                tell_covered(old, Matching::precise);
+                take_over(state_, old);
+            }
             known = true;
             return true;
         }
@@ -94,7 +100,7 @@ void Walk::tell_covered(const Checkpoint& old, Matching matching) const {
     }
     Covered covered{.by = old, .everything_counts = matching == Matching::within, .live = {}};
     for (unsigned frame = 0; frame < state_.frames.size(); ++frame) {
-        covered.live[frame] = live_in_frame(state_, frame);
+        covered.live[frame] = live_in_frame(state_, frame, insn_);
     }
     input_.observer->prune(insn_, state_, covered);
 }
@@ -106,10 +112,7 @@ bool Walk::add_checkpoint() {
     auto checkpoint = std::make_unique<Checkpoint>();
     checkpoint->state = state_;
     checkpoint->insn = insn_;
-    checkpoint->exact =
-        state_.frame().callback_calls != 0 ||
-        std::any_of(state_.frames.begin(), state_.frames.end(),
-                    [](const Frame& frame) { return frame.kind == FrameKind::callback; });
+    checkpoint->number = verdict_.statistics.states_total;
     checkpoint_bytes_ += sizeof(Checkpoint) + state_.history.size() * sizeof(Step);
     for (const Frame& frame : state_.frames) {
         checkpoint_bytes_ += sizeof(Frame) + frame.stack.size() * sizeof(Slot);
@@ -167,14 +170,15 @@ bool Walk::same_register(const Register& old, const Register& now, Matching matc
 }
 
 bool Walk::same_slot(const Slot& old, const Slot& now, Matching matching, Ids& ids) {
+    if (is_special(old.bytes[0]) || is_special(now.bytes[0])) {
+        // How many numbers an iterator has given counts only where nothing else has changed.
+        return old.bytes == now.bytes && ids.match(old.spilled.id, now.spilled.id) &&
+               old.drained == now.drained &&
+               (matching != Matching::exact || old.drained || old.depth == now.depth);
+    }
     if (matching == Matching::exact) {
         return old.bytes == now.bytes &&
-               (old.bytes[0] != Byte::spill && old.bytes[0] != Byte::irq_flag
-                    ? true
-                    : same_register(old.spilled, now.spilled, matching, ids));
-    }
-    if (old.bytes[0] == Byte::irq_flag || now.bytes[0] == Byte::irq_flag) {
-        return old.bytes == now.bytes && ids.match(old.spilled.id, now.spilled.id);
+               (!old.is_spilled() || same_register(old.spilled, now.spilled, matching, ids));
     }
     const unsigned spilled = old.is_spilled() ? old.spilled_bytes() : 0;
     if (spilled != 0) {
@@ -203,10 +207,10 @@ bool Walk::same_slot(const Slot& old, const Slot& now, Matching matching, Ids& i
     return true;
 }
 
-std::uint16_t Walk::live_in_frame(const State& state, unsigned frame) const {
+std::uint16_t Walk::live_in_frame(const State& state, unsigned frame, std::uint32_t insn) const {
     constexpr std::uint16_t always = 1U << BPF_REG_10;
     if (frame == state.depth()) {
-        return structure_.live[insn_] | always;
+        return structure_.live[insn] | always;
     }
     const Frame& callee = state.frames[frame + 1];
     return callee.kind == FrameKind::callback ? structure_.live[callee.call_site] | always
@@ -247,13 +251,15 @@ bool Walk::same_frame(const State& old, unsigned frame, std::uint16_t live, std:
 bool Walk::same(const Checkpoint& old, Matching matching) {
     const State& then = old.state;
     if (then.frames.size() != state_.frames.size() || then.may_sleep != state_.may_sleep ||
-        then.rcu_locks != state_.rcu_locks || then.held.size() != state_.held.size()) {
+        then.rcu_locks != state_.rcu_locks || then.preempt_locks != state_.preempt_locks ||
+        then.entry != state_.entry || then.held.size() != state_.held.size() ||
+        (matching == Matching::exact && then.may_goto_depth != state_.may_goto_depth)) {
         return false;
     }
     Ids ids;
     for (std::size_t i = then.frames.size(); i-- > 0;) {
         const auto frame = static_cast<unsigned>(i);
-        if (!same_frame(then, frame, live_in_frame(state_, frame), old.read[frame], matching,
+        if (!same_frame(then, frame, live_in_frame(state_, frame, insn_), old.read[frame], matching,
                         ids)) {
             return false;
         }

@@ -19,7 +19,7 @@ unsigned byte_of(std::int32_t at) { return static_cast<unsigned>(at) & 7; }
 /// What is left of a slot of which a part is overwritten.
 void break_up(Slot& slot) {
     for (Byte& byte : slot.bytes) {
-        if (byte == Byte::spill || byte == Byte::irq_flag) {
+        if (byte == Byte::spill || is_special(byte)) {
             byte = Byte::misc;
         }
     }
@@ -72,7 +72,8 @@ void Walk::read_slot(unsigned frame, unsigned slot) {
     merge_read(state_.parent, read);
 }
 
-void Walk::merge_read(Checkpoint* from, SlotMasks read) {
+bool Walk::merge_read(Checkpoint* from, SlotMasks read) {
+    bool any_news = false;
     for (Checkpoint* at = from; at != nullptr; at = at->state.parent) {
         bool news = false;
         for (unsigned frame = 0; frame < read.size(); ++frame) {
@@ -80,13 +81,38 @@ void Walk::merge_read(Checkpoint* from, SlotMasks read) {
             at->read[frame] |= read[frame];
         }
         if (!news) {
-            return;
+            return any_news;
         }
+        any_news = true;
         // What the way to this checkpoint wrote, earlier ones need not have.
         for (unsigned frame = 0; frame < read.size(); ++frame) {
             read[frame] &= ~at->state.written[frame];
         }
     }
+    return any_news;
+}
+
+/// Nothing in the range is a flag or an iterator, which nobody may look into.
+bool Walk::check_plain(const Register& reg_of, unsigned number, const StackRange& range,
+                       std::uint32_t bytes, bool by_helper) {
+    const std::vector<Slot>& stack = state_.frames[reg_of.frame].stack;
+    const auto end = range.max + static_cast<std::int32_t>(bytes);
+    for (std::int32_t at = range.min; at < end; ++at) {
+        const unsigned index = slot_of(at);
+        if (index >= stack.size() || !is_special(stack[index].bytes[byte_of(at)])) {
+            continue;
+        }
+        const std::int32_t within = at - range.min;
+        if (!range.is_fixed()) {
+            return refuse(EACCES, "invalid read from stack R%u var_off %s+%d size %u", number,
+                          describe(reg_of.value.bits).c_str(), within, bytes);
+        }
+        return by_helper ? refuse(EACCES, "invalid read from stack R%u off %d+%d size %u", number,
+                                  range.min, within, bytes)
+                         : refuse(EACCES, "invalid read from stack off %d+%d size %u", range.min,
+                                  within, bytes);
+    }
+    return true;
 }
 
 bool Walk::load_stack(const Register& reg_of, unsigned number, std::int32_t offset, unsigned bytes,
@@ -98,6 +124,9 @@ bool Walk::load_stack(const Register& reg_of, unsigned number, std::int32_t offs
     const auto last = static_cast<std::int32_t>(range.max + static_cast<std::int32_t>(bytes) - 1);
     for (unsigned index = slot_of(last); index <= slot_of(range.min); ++index) {
         read_slot(reg_of.frame, index);
+    }
+    if (!check_plain(reg_of, number, range, bytes, false)) {
+        return false;
     }
     if (!range.is_fixed()) {
         return true;

@@ -71,12 +71,17 @@ struct Register {
     [[nodiscard]] bool is_null() const { return is_constant() && value.bits.value == 0; }
 };
 
-enum class Byte : std::uint8_t { unwritten, misc, zero, spill, irq_flag };
+enum class Byte : std::uint8_t { unwritten, misc, zero, spill, irq_flag, iterator };
+/// What only its own kfuncs may use.
+inline bool is_special(Byte byte) { return byte == Byte::irq_flag || byte == Byte::iterator; }
 
 /// Eight bytes of a frame's stack; slot n is at fp - 8(n + 1).
 struct Slot {
     std::array<Byte, 8> bytes{};
-    Register spilled;  ///< If bytes[0] is spill: of as many bytes as are spill.
+    /// If bytes[0] is spill: of as many bytes as are spill. A flag, an iterator: `id` is Held::id.
+    Register spilled;
+    std::uint32_t depth = 0;  ///< Of an iterator: numbers that it has given,
+    bool drained = false;     ///< and whether it has no more.
     [[nodiscard]] bool is_spilled() const { return bytes[0] == Byte::spill; }
     [[nodiscard]] unsigned spilled_bytes() const {
         unsigned count = 0;
@@ -132,14 +137,21 @@ using SlotMasks = std::array<std::uint64_t, kFramesMax>;
 
 struct Checkpoint;
 
-struct State {
+/// How a state was come to.
+struct Path {
+    Checkpoint* parent = nullptr;  ///< What was passed last,
+    std::vector<Step> history;     ///< the instructions since,
+    SlotMasks written{};           ///< and the slots wholly written since.
+};
+
+struct State : Path {
     std::vector<Frame> frames;
     std::vector<Held> held;
     std::uint32_t rcu_locks = 0;
+    std::uint32_t preempt_locks = 0;
+    std::uint32_t may_goto_depth = 0;  ///< Rounds by may_goto.
+    std::uint32_t entry = 0;           ///< Callbacks that run later: which entry of the walk.
     bool may_sleep = false;
-    Checkpoint* parent = nullptr;  ///< What the path passed last,
-    std::vector<Step> history;     ///< the instructions since,
-    SlotMasks written{};           ///< and the slots wholly written since.
 
     [[nodiscard]] Frame& frame() { return frames.back(); }
     [[nodiscard]] const Frame& frame() const { return frames.back(); }
@@ -185,11 +197,22 @@ struct State {
 struct Checkpoint {
     State state;
     std::uint32_t insn = 0;
-    bool exact = false;          ///< Comes round again: everything counts.
+    std::uint32_t number = 0;    ///< In the order of the walk.
     std::uint32_t branches = 1;  ///< Paths from here that have not ended.
     std::uint32_t misses = 0;
     std::uint32_t hits = 0;
     SlotMasks read{};  ///< Slots that what follows reads.
+
+    // Loops (loops.cpp).
+    /// A path that ended at a checkpoint from which not all paths had been walked.
+    struct Return {
+        Path path;
+        Checkpoint* to;
+    };
+    std::vector<Return> returns;      ///< Of the loop that begins here: its ways back,
+    std::vector<Checkpoint*> inside;  ///< the checkpoints on them.
+    /// In a loop that begins there and is still walked: what counts here is not known yet.
+    Checkpoint* loop = nullptr;
 };
 
 }  // namespace taskwork::bpf::verifier

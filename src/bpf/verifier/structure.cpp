@@ -7,6 +7,7 @@
 #include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/verifier/log.hpp"
+#include "bpf/verifier/prototypes.hpp"
 
 namespace taskwork::bpf::verifier {
 
@@ -88,11 +89,27 @@ Uses uses_of(const bpf_insn& insn) {
         if (BPF_OP(insn.code) == BPF_EXIT) {
             return {1, 0};
         }
-        if (BPF_OP(insn.code) == BPF_JA) {
+        if (BPF_OP(insn.code) == BPF_JA || BPF_OP(insn.code) == kOpConditionalPseudo) {
             return {};
         }
         return {dst | (BPF_SRC(insn.code) == BPF_X ? src : 0), 0};
     }
+}
+
+Round round_of(const bpf_insn& insn) {
+    if (insn.code == (BPF_JMP | kOpConditionalPseudo)) {
+        return Round::may_goto;
+    }
+    if (is_call(insn, CallKind::helper) &&
+        (insn.imm == BPF_FUNC_loop || insn.imm == BPF_FUNC_for_each_map_elem)) {
+        return Round::callback;
+    }
+    if (is_call(insn, CallKind::kfunc) && insn.imm >= 0) {
+        const KfuncPrototype* prototype = kfunc_prototype_of(insn.imm);
+        return prototype != nullptr && prototype->kind == KfuncKind::iter_next ? Round::iterator
+                                                                               : Round::none;
+    }
+    return Round::none;
 }
 
 }  // namespace
@@ -149,12 +166,8 @@ bool Structure::find_reachable(const Input& input, std::uint32_t& insn, std::str
         if (is_call(input.insns[at], CallKind::subprogram)) {
             prune_point[at + 1] = true;
         }
-        if (is_call(input.insns[at], CallKind::helper) &&
-            (input.insns[at].imm == BPF_FUNC_loop ||
-             input.insns[at].imm == BPF_FUNC_for_each_map_elem)) {
-            prune_point[at] = true;
-            calls_back[at] = true;
-        }
+        round[at] = round_of(input.insns[at]);
+        prune_point[at] = prune_point[at] || round[at] != Round::none;
     }
     for (std::uint32_t i = 0; i < count; i += length_of(input.insns[i])) {
         if (!reached[i]) {
@@ -229,7 +242,7 @@ void Structure::find_live(const Input& input) {
 
 bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& reason) {
     prune_point.resize(input.insns.size());
-    calls_back.resize(input.insns.size());
+    round.resize(input.insns.size());
     find_functions(input);
     if (functions.size() > kFunctionsMax) {
         reason = "too many subprograms";

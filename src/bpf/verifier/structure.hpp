@@ -25,11 +25,19 @@ struct Function {
     [[nodiscard]] const char* name() const { return info == nullptr ? "" : info->name.c_str(); }
 };
 
+/// Instructions at which paths that come round again end, if they bring nothing new.
+enum class Round : std::uint8_t {
+    none,
+    callback,  ///< A helper that calls a callback in place.
+    iterator,  ///< bpf_iter_num_next
+    may_goto,
+};
+
 struct Structure {
     std::vector<Function> functions;         ///< By address.
     std::vector<std::uint32_t> function_of;  ///< An instruction.
     std::vector<bool> prune_point;           ///< Paths meet here.
-    std::vector<bool> calls_back;            ///< A helper that calls a callback in place.
+    std::vector<Round> round;                ///< All but none are prune points.
     std::vector<std::uint16_t> live;         ///< Registers that are read here or later.
 
     /// The function that begins at `insn`.

@@ -14,6 +14,7 @@
 //   calls.cpp       helpers and subprograms, by the tables of prototypes.*; arguments.cpp
 //   kfuncs.cpp      kfuncs, special fields (struct bpf_task_work, locks) among them
 //   callbacks.cpp   callbacks, called in place or later, and returns
+//   loops.cpp       iterators, may_goto, and loops that are walked until they bring nothing new
 //   prune.cpp       states seen before; precise.cpp: which numbers matter
 //   log.*           the text
 //   observer.hpp    what tests are told of the walk

@@ -356,6 +356,25 @@ TEST_F(Schedules, K115_end_when_a_callback_schedules_itself) {
     accepts(program({}, callback));
 }
 
+TEST_F(Schedules, tell_what_a_callback_comes_to_from_what_another_of_its_entries_came_to) {
+    // On its way it puts another way off, passes a checkpoint, and schedules itself on another map:
+    // a second entry, which comes to the same checkpoint in the same state and is no endless loop.
+    std::vector<Piece> callback{call(BPF_FUNC_get_prandom_u32), jump_if(BPF_JEQ, R0, 1, 0),
+                                jump_if(BPF_JEQ, R0, 2, 0)};
+    for (int i = 0; i < 6; ++i) {
+        callback.emplace_back(set(R6, 0));
+    }
+    callback = join(
+        callback, {jump_if(BPF_JEQ, R0, 3, 0), call(BPF_FUNC_get_current_task_btf), copy(R7, R0)});
+    callback = join(callback, lookup(kOther));
+    callback = join(callback, {jump_if(BPF_JEQ, R0, 0, 8), copy(R2, R0), add(R2, 8), copy(R1, R7),
+                               map_in(R3, kOther)});
+    const auto back = -static_cast<int>(size_of(callback)) - 1;
+    callback = join(callback, {function(R4, back), kfunc_call("bpf_task_work_schedule_signal"),
+                               set(R0, 0), leave()});
+    accepts(program({}, callback));
+}
+
 TEST_F(Verifier, walks_functions_and_what_they_return) {
     accepts({set(R1, 1), call_function(1), leave(), copy(R0, R1), leave()});
     refuses({set(R1, 1), call_function(1), leave(), copy(R0, R10), leave()},

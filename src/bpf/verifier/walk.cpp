@@ -247,7 +247,7 @@ bool Walk::walk_entry(State state, std::uint32_t insn) {
 
 bool Walk::push(State state, std::uint32_t insn) {
     if (pending_.size() >= kPendingMax) {
-        return refuse(E2BIG, "The sequence of %u jumps is too complex.", kPendingMax);
+        return refuse(E2BIG, "The sequence of %u jumps is too complex.", kPendingMax + 1);
     }
     if (state.parent != nullptr) {
         ++state.parent->branches;
@@ -263,6 +263,9 @@ void Walk::end_path() {
     for (Checkpoint* at = state_.parent; at != nullptr; at = at->state.parent) {
         if (--at->branches != 0) {
             break;
+        }
+        if (!at->returns.empty()) {
+            end_loop(*at);
         }
     }
 }

@@ -122,6 +122,8 @@ private:
     bool store_stack(const Register& reg, unsigned number, std::int32_t offset, unsigned bytes,
                      const Register* value, unsigned value_number);
     void scribble(unsigned frame, std::int32_t at, std::uint32_t bytes);
+    bool check_plain(const Register& reg, unsigned number, const StackRange& range,
+                     std::uint32_t bytes, bool by_helper);
     void read_slot(unsigned frame, unsigned slot);
     /// Memory that a helper reads or writes.
     bool check_memory_argument(unsigned number, std::uint32_t bytes, Access access,
@@ -139,7 +141,9 @@ private:
         std::int64_t key = -1;  ///< A constant key of an array, if it is one.
         unsigned memory_argument = 0;
         std::uint32_t function = 0;
-        Register value;  ///< Of a lock.
+        unsigned frame = 0;  ///< Where an iterator is:
+        unsigned slot = 0;   ///< slot of the frame.
+        Register value;      ///< Of a lock.
     };
     bool call(bool& ended);
     bool call_function(std::uint32_t target);
@@ -162,6 +166,7 @@ private:
     bool kfunc_task(const KfuncPrototype& prototype, unsigned number, const Register& reg,
                     Call& call);
     bool check_slot(unsigned number, Call& call);
+    bool enter_or_leave(const KfuncPrototype& prototype);
     bool rcu_unlock(const char* name);
     bool lock(unsigned number, bool resilient, bool irq_save);
     bool unlock(unsigned number, bool resilient, bool irq_save);
@@ -174,7 +179,17 @@ private:
     bool return_from_callback(bool& ended);
     bool check_result(const char* when, std::int64_t min, std::int64_t max);
     bool schedule_callback(const Call& call);
-    void widen(const State& before);
+
+    // ---- loops.cpp ------------------------------------------------------------------------------
+    bool iterator_argument(const KfuncPrototype& prototype, unsigned number, Call& call);
+    bool iterate(const Call& call);
+    bool may_goto();
+    /// What is passed at the instruction at hand in an earlier round, from `from` upwards.
+    [[nodiscard]] const Checkpoint* earlier_round(const Checkpoint* from) const;
+    static void widen(const State& before, State& now);
+    bool closes_loop(const Checkpoint& old);
+    void come_round(Checkpoint& old);
+    void end_loop(Checkpoint& head);
 
     // ---- prune.cpp, precise.cpp -----------------------------------------------------------------
     enum class Matching : std::uint8_t { precise, exact, within };
@@ -188,13 +203,14 @@ private:
     static bool same_register(const Register& old, const Register& now, Matching matching,
                               Ids& ids);
     static bool same_slot(const Slot& old, const Slot& now, Matching matching, Ids& ids);
-    [[nodiscard]] std::uint16_t live_in_frame(const State& state, unsigned frame) const;
+    [[nodiscard]] std::uint16_t live_in_frame(const State& state, unsigned frame,
+                                              std::uint32_t insn) const;
     struct Wanted;
     void make_precise(unsigned number);
-    void make_precise(Wanted& wanted, std::size_t skipped);
+    bool make_precise(const Path& path, Wanted& wanted, std::size_t skipped);
     void step_back(const Step& step, Wanted& wanted) const;
-    void take_over(const Checkpoint& old);
-    static void merge_read(Checkpoint* from, SlotMasks read);
+    bool take_over(const Path& path, const Checkpoint& old);
+    static bool merge_read(Checkpoint* from, SlotMasks read);
 
     const Input& input_;
     std::string& log_;
