@@ -97,8 +97,8 @@ TEST(Assembler, reads_numbers_of_64_bits) {
 /// that they are wide, and callx, which the kernel does not have.
 TEST(Assembler, reads_what_the_log_of_the_verifier_prints) {
     std::size_t compared = 0;
-    for (const std::string& path : case_files()) {
-        Result<std::vector<Case>> cases = read_cases(path);
+    for (const std::string& file : case_files()) {
+        Result<std::vector<Case>> cases = read_cases(file);
         ASSERT_TRUE(cases.has_value()) << cases.error().text;
         for (const Case& one : *cases) {
             if (one.expected.kind == Expectation::Kind::refused) {

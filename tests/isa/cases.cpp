@@ -31,8 +31,7 @@ std::string trim(const std::string& text) {
 
 class Reader {
 public:
-    explicit Reader(const std::string& path)
-        : file_(std::filesystem::path(path).filename().string()) {}
+    explicit Reader(std::string file) : file_(std::move(file)) {}
 
     Result<std::vector<Case>> read(std::istream& in) {
         std::string line;
@@ -176,23 +175,24 @@ private:
 
 }  // namespace
 
-Result<std::vector<Case>> read_cases(const std::string& path) {
-    std::ifstream in(path);
-    if (!in) {
-        return Error{static_cast<std::errc>(errno), path + ": cannot be read"};
-    }
-    return Reader(path).read(in);
-}
-
 std::vector<std::string> case_files() {
     std::vector<std::string> files;
     for (const auto& entry : std::filesystem::directory_iterator(TASKWORK_TEST_CASES_DIR)) {
         if (entry.path().extension() == ".txt") {
-            files.push_back(entry.path().string());
+            files.push_back(entry.path().stem().string());
         }
     }
     std::sort(files.begin(), files.end());
     return files;
+}
+
+Result<std::vector<Case>> read_cases(const std::string& file) {
+    const std::string path = std::string(TASKWORK_TEST_CASES_DIR) + "/" + file + ".txt";
+    std::ifstream in(path);
+    if (!in) {
+        return Error{static_cast<std::errc>(errno), path + ": cannot be read"};
+    }
+    return Reader(file + ".txt").read(in);
 }
 
 }  // namespace taskwork::isa

@@ -44,11 +44,11 @@ struct Case {
     Expectation expected;
 };
 
-/// The cases of a file, in order. Errors: that of the file system; invalid_argument with place and
-/// cause, also for a file without cases.
-Result<std::vector<Case>> read_cases(const std::string& path);
-
-/// All files of cases, by name.
+/// All files of cases: their names, without folder and ".txt", sorted.
 std::vector<std::string> case_files();
+
+/// The cases of such a file, in order. Errors: that of the file system; invalid_argument with place
+/// and cause, also for a file without cases.
+Result<std::vector<Case>> read_cases(const std::string& file);
 
 }  // namespace taskwork::isa

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <tuple>
@@ -16,8 +15,8 @@ namespace taskwork::isa {
 namespace {
 
 /// The cases of a file; fails the test if they cannot be read.
-std::vector<Case> cases_of(const std::string& path) {
-    Result<std::vector<Case>> cases = read_cases(path);
+std::vector<Case> cases_of(const std::string& file) {
+    Result<std::vector<Case>> cases = read_cases(file);
     EXPECT_TRUE(cases.has_value()) << cases.error().text;
     return cases ? *cases : std::vector<Case>{};
 }
@@ -29,12 +28,12 @@ using FileAndEngine = std::tuple<std::string, Engine>;
 class Cases : public ::testing::TestWithParam<FileAndEngine> {};
 
 TEST_P(Cases, have_the_results_of_the_specification) {
-    const auto& [path, engine] = GetParam();
+    const auto& [file, engine] = GetParam();
     if (const std::optional<std::string> absent = why_absent(engine)) {
         GTEST_SKIP() << *absent;
     }
     Runner runner;
-    for (const Case& one : cases_of(path)) {
+    for (const Case& one : cases_of(file)) {
         if (one.expected.kind == Expectation::Kind::fault && !checks_accesses(engine)) {
             continue;
         }
@@ -51,13 +50,11 @@ TEST_P(Cases, have_the_results_of_the_specification) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Cases,
-                         ::testing::Combine(::testing::ValuesIn(case_files()),
-                                            ::testing::ValuesIn(kEngines)),
-                         [](const ::testing::TestParamInfo<FileAndEngine>& with) {
-                             return std::filesystem::path(std::get<0>(with.param)).stem().string() +
-                                    "_" + name_of(std::get<1>(with.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    , Cases, ::testing::Combine(::testing::ValuesIn(case_files()), ::testing::ValuesIn(kEngines)),
+    [](const ::testing::TestParamInfo<FileAndEngine>& with) {
+        return std::get<0>(with.param) + "_" + name_of(std::get<1>(with.param));
+    });
 
 // ---- Completeness -------------------------------------------------------------------------------
 
@@ -128,8 +125,8 @@ std::set<Form> forms_of(const std::vector<std::uint8_t>& program) {
 
 TEST(AllCases, know_each_form_of_each_instruction) {
     std::set<Form> known;
-    for (const std::string& path : case_files()) {
-        for (const Case& one : cases_of(path)) {
+    for (const std::string& file : case_files()) {
+        for (const Case& one : cases_of(file)) {
             if (one.expected.kind == Expectation::Kind::result) {
                 known.merge(forms_of(one.program));
             }
@@ -147,8 +144,8 @@ TEST(AllCases, know_each_form_of_each_instruction) {
 TEST(AllCases, are_more_than_a_thousand) {
     std::size_t count = 0;
     std::set<std::tuple<std::vector<std::uint8_t>, std::vector<std::uint8_t>>> different;
-    for (const std::string& path : case_files()) {
-        for (const Case& one : cases_of(path)) {
+    for (const std::string& file : case_files()) {
+        for (const Case& one : cases_of(file)) {
             EXPECT_TRUE(different.emplace(one.program, one.memory).second)
                 << one.place << ": there already";
             ++count;

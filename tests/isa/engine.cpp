@@ -10,11 +10,21 @@
 
 namespace taskwork::isa {
 
-const char* name_of(Engine engine) { return engine == Engine::jit ? "jit" : "interpret"; }
+const char* name_of(Engine engine) {
+    switch (engine) {
+    case Engine::interpret:
+        return "interpret";
+    case Engine::jit:
+        return "jit";
+    case Engine::jit_baseline:
+        break;
+    }
+    return "jit_baseline";
+}
 
 std::optional<std::string> why_absent(Engine engine) {
 #ifndef __x86_64__
-    if (engine == Engine::jit) {
+    if (engine != Engine::interpret) {
         return "this build has no JIT: there is none for its processor";
     }
 #endif
@@ -47,8 +57,10 @@ Outcome Runner::run(Engine engine, const std::vector<std::uint8_t>& program,
         return {.kind = Outcome::Kind::refused, .text = loaded.error().text};
     }
     const std::uint64_t address = lend(**loaded, memory);
-    const Outcome outcome = engine == Engine::jit ? translate(**loaded, address, memory.size())
-                                                  : interpret(**loaded, address, memory.size());
+    const Outcome outcome =
+        engine == Engine::interpret
+            ? interpret(**loaded, address, memory.size())
+            : translate(**loaded, engine == Engine::jit, address, memory.size());
     bpf::put_program(**loaded);
     // The domain has room for 256 programs, and frees them behind a grace period.
     if (++programs_ % 128 == 0) {
@@ -96,11 +108,13 @@ Outcome Runner::interpret(bpf::Program& program, std::uint64_t address, std::siz
     return {.r0 = r0};
 }
 
-Outcome Runner::translate(const bpf::Program& program, std::uint64_t address, std::size_t size) {
+Outcome Runner::translate(const bpf::Program& program, bool extensions, std::uint64_t address,
+                          std::size_t size) {
     bpf::jit::Source source;
     source.insns = program.insns;
     source.insn_count = program.insn_count;
     source.function_starts = program.function_starts;
+    source.extensions = extensions;
     if (const auto image = bpf::jit::translate(source); !image) {
         return {.kind = Outcome::Kind::refused, .text = image.error().text};
     }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,17 @@
 
 namespace taskwork::isa {
 
-enum class Engine : std::uint8_t { interpret, jit };
-inline constexpr Engine kEngines[] = {Engine::interpret, Engine::jit};
+enum class Engine : std::uint8_t {
+    interpret,
+    jit,
+    jit_baseline,  ///< Without what not every processor of the kind has.
+};
+inline constexpr Engine kEngines[] = {Engine::interpret, Engine::jit, Engine::jit_baseline};
 
-/// "interpret", "jit".
+/// "interpret", "jit", "jit_baseline".
 const char* name_of(Engine engine);
+/// For GoogleTest.
+inline void PrintTo(Engine engine, std::ostream* out) { *out << name_of(engine); }
 /// Why this build cannot run programs by it, in a line; nothing if it can.
 std::optional<std::string> why_absent(Engine engine);
 /// Whether it ends programs that do what they must not, instead of leaving that to a verifier.
@@ -48,7 +55,8 @@ private:
     /// programs do to memory, atomic operations too. Returns its address; 0 if it is empty.
     std::uint64_t lend(bpf::Program& program, const std::vector<std::uint8_t>& memory);
     static Outcome interpret(bpf::Program& program, std::uint64_t address, std::size_t size);
-    static Outcome translate(const bpf::Program& program, std::uint64_t address, std::size_t size);
+    static Outcome translate(const bpf::Program& program, bool extensions, std::uint64_t address,
+                             std::size_t size);
 
     bpf::test::BpfDomain domain_;
     std::map<std::size_t, map::Map*> maps_;  ///< By size.
