@@ -13,6 +13,7 @@ namespace taskwork::bench {
 namespace {
 
 using namespace bpf::test;
+using bpf::kOpConditionalPseudo;
 
 class Program {
 public:
@@ -84,6 +85,17 @@ void bounded_loop(Program& program, std::uint32_t processed) {
     program << set(R6, 0);
     program << alu(BPF_ADD, R7, R6) << alu(BPF_XOR, R8, R7) << alu(BPF_ADD, R6, 1)
             << jump_if(BPF_JLT, R6, processed / 4, -4);
+    end(program);
+}
+
+/// Loops by may_goto, one after the other, that count what does not matter.
+void may_goto_loops(Program& program, std::uint32_t processed) {
+    begin(program);
+    while (program.size() + 10 < processed) {
+        program << make(BPF_JMP | kOpConditionalPseudo, 0, 0, 4, 0) << alu(BPF_ADD, R6, 1)
+                << alu(BPF_XOR, R7, R6) << alu(BPF_ADD, R8, R7) << jump(-5);
+        pad(program, 5);
+    }
     end(program);
 }
 
@@ -166,6 +178,17 @@ void precise(Program& program, std::uint32_t processed) {
     end(program);
 }
 
+/// One number, from the beginning, is an offset again and again, without a branch between.
+void offsets(Program& program, std::uint32_t processed) {
+    begin(program);
+    program << alu(BPF_AND, R6, 31);
+    while (program.size() + 10 < processed) {
+        program << wide(R1, kMap, BPF_PSEUDO_MAP_VALUE) << alu(BPF_ADD, R1, R6)
+                << load(BPF_B, R9, R1, 0) << alu(BPF_ADD, R7, R9);
+    }
+    end(program);
+}
+
 }  // namespace
 
 std::vector<Subject> families(std::uint32_t processed) {
@@ -178,11 +201,13 @@ std::vector<Subject> families(std::uint32_t processed) {
         {"branches that prune", branches_that_prune},
         {"branches that do not", branches_that_do_not},
         {"bounded loop", bounded_loop},
+        {"may_goto loops", may_goto_loops},
         {"bpf_loop callbacks", callbacks},
         {"subprogram calls", subprograms},
         {"stack spills", spills},
         {"map lookups", lookups},
         {"precise numbers from afar", precise},
+        {"one number, many offsets", offsets},
     };
     std::vector<Subject> made;
     for (const Family& family : all) {

@@ -134,7 +134,10 @@ const Checkpoint* Walk::earlier_round(const Checkpoint* from) const {
 
 void Walk::widen(const State& before, State& now) {
     const auto widen_one = [](const Register& old, Register& each) {
-        if (old.is_scalar() && each.is_scalar() && !old.precise && old.value != each.value) {
+        // Of equal ranges one may have moved away from the numbers that it was linked to.
+        const bool differs =
+            old.value != each.value || (old.id != 0 && (each.id == 0 || old.delta != each.delta));
+        if (old.is_scalar() && each.is_scalar() && !old.precise && differs) {
             each = Register::unknown();
         }
     };
@@ -195,7 +198,7 @@ void Walk::come_round(Checkpoint& old) {
 void Walk::end_loop(Checkpoint& head) {
     for (bool news = true; news;) {
         news = false;
-        for (const Checkpoint::Return& each : head.returns) {
+        for (Checkpoint::Return& each : head.returns) {
             news = take_over(each.path, *each.to) || news;
         }
     }

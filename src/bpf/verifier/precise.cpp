@@ -8,22 +8,11 @@
 
 namespace taskwork::bpf::verifier {
 
-struct Walk::Wanted {
-    std::array<std::uint16_t, kFramesMax> registers{};
-    SlotMasks slots{};
-    [[nodiscard]] bool any() const {
-        for (unsigned i = 0; i < kFramesMax; ++i) {
-            if (registers[i] != 0 || slots[i] != 0) {
-                return true;
-            }
-        }
-        return false;
-    }
-};
-
 namespace {
 
 constexpr std::uint16_t kArguments = 0x3e;
+/// Instructions between those at which it is noted what was followed back.
+constexpr std::size_t kFollowedEvery = 32;
 
 }  // namespace
 
@@ -132,17 +121,27 @@ void Walk::make_precise(unsigned number) {
     make_precise(state_, wanted, 1);
 }
 
-bool Walk::make_precise(const Path& path, Wanted& wanted, std::size_t skipped) {
+/// From the end of a path, or as many instructions before as are skipped, to its beginning. Numbers
+/// that were followed there before are left out on the way: else each use of one would cost as much
+/// as was walked since.
+void Walk::follow_back(Path& path, Wanted& wanted, std::size_t skipped) const {
+    for (std::size_t i = path.history.size() - skipped; i-- > 0 && wanted.any();) {
+        if (i != 0 && i % kFollowedEvery == 0) {
+            const std::size_t place = i / kFollowedEvery - 1;
+            if (path.followed.size() <= place) {
+                path.followed.resize(place + 1);
+            }
+            wanted.leave_out(path.followed[place]);
+            path.followed[place].add(wanted);
+        }
+        step_back(path.history[i], wanted);
+    }
+}
+
+bool Walk::make_precise(Path& path, Wanted& wanted, std::size_t skipped) {
     bool any_news = false;
-    const std::vector<Step>* history = &path.history;
-    for (Checkpoint* at = path.parent;; at = at->state.parent) {
-        for (std::size_t i = history->size() - skipped; i-- > 0 && wanted.any();) {
-            step_back((*history)[i], wanted);
-        }
-        skipped = 0;
-        if (at == nullptr) {
-            return any_news;
-        }
+    follow_back(path, wanted, skipped);
+    for (Checkpoint* at = path.parent; at != nullptr; at = at->state.parent) {
         // Marked already: so is what it came from.
         for (std::size_t f = 0; f < kFramesMax; ++f) {
             if (f >= at->state.frames.size()) {
@@ -173,13 +172,14 @@ bool Walk::make_precise(const Path& path, Wanted& wanted, std::size_t skipped) {
             return any_news;
         }
         any_news = true;
-        history = &at->state.history;
+        follow_back(at->state, wanted, 0);
     }
+    return any_news;
 }
 
 /// The path ends where `old` covers it: what mattered to what followed `old` matters to it. Returns
 /// whether that is news.
-bool Walk::take_over(const Path& path, const Checkpoint& old) {
+bool Walk::take_over(Path& path, const Checkpoint& old) {
     SlotMasks read{};
     Wanted wanted;
     for (std::size_t f = 0; f < old.state.frames.size(); ++f) {

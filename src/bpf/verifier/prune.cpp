@@ -119,6 +119,7 @@ bool Walk::add_checkpoint() {
     }
     state_.parent = checkpoint.get();
     state_.history.clear();
+    state_.followed.clear();
     state_.written = {};
     jumps_at_checkpoint_ = jumps_;
     insns_at_checkpoint_ = verdict_.statistics.insns_processed;

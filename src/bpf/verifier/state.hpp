@@ -135,6 +135,32 @@ struct Step {
 
 using SlotMasks = std::array<std::uint64_t, kFramesMax>;
 
+/// Numbers of which it counts what they can be: registers and slots, a frame each.
+struct Wanted {
+    std::array<std::uint16_t, kFramesMax> registers{};
+    SlotMasks slots{};
+
+    [[nodiscard]] bool any() const {
+        std::uint64_t all = 0;
+        for (unsigned i = 0; i < kFramesMax; ++i) {
+            all |= registers[i] | slots[i];
+        }
+        return all != 0;
+    }
+    void add(const Wanted& other) {
+        for (unsigned i = 0; i < kFramesMax; ++i) {
+            registers[i] |= other.registers[i];
+            slots[i] |= other.slots[i];
+        }
+    }
+    void leave_out(const Wanted& other) {
+        for (unsigned i = 0; i < kFramesMax; ++i) {
+            registers[i] &= static_cast<std::uint16_t>(~other.registers[i]);
+            slots[i] &= ~other.slots[i];
+        }
+    }
+};
+
 struct Checkpoint;
 
 /// How a state was come to.
@@ -142,6 +168,7 @@ struct Path {
     Checkpoint* parent = nullptr;  ///< What was passed last,
     std::vector<Step> history;     ///< the instructions since,
     SlotMasks written{};           ///< and the slots wholly written since.
+    std::vector<Wanted> followed;  ///< Through `history`, now and then (precise.cpp).
 };
 
 struct State : Path {

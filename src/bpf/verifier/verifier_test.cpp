@@ -418,6 +418,37 @@ TEST_F(Verifier, walks_callbacks_until_nothing_new_is_found) {
             "in [0, 1]");
 }
 
+TEST_F(Verifier, follows_each_number_back_also_where_others_were_followed_before) {
+    // Two paths meet with 1 and with 100 in r7. Only at the end, far behind, that matters.
+    std::vector<Piece> program{call(BPF_FUNC_get_prandom_u32),
+                               copy(R6, R0),
+                               alu(BPF_AND, R6, 31),
+                               set(R8, 0),
+                               set(R7, 100),
+                               call(BPF_FUNC_get_prandom_u32),
+                               jump_if(BPF_JGT, R0, 7, 1),
+                               set(R7, 1)};
+    const auto go_on = [&program] { program.insert(program.end(), 70, Piece(add(R8, 1))); };
+    const auto use = [&program](Register number) {
+        program = join(program, {copy(R1, R10), add(R1, -64), alu(BPF_ADD, R1, number),
+                                 load(BPF_B, R2, R1, 0)});
+    };
+    go_on();
+    use(R6);
+    go_on();
+    use(R6);
+    accepts(join(program, {set(R0, 0), leave()}));
+    go_on();
+    use(R7);
+    refuses(join(program, {set(R0, 0), leave()}), "invalid read from stack R1 off=36 size=1");
+}
+
+TEST_F(Verifier, gives_up_a_number_that_moves_away_from_its_copy_in_a_loop) {
+    accepts({call(BPF_FUNC_ktime_get_ns), copy(R6, R0), copy(R7, R0),
+             make(BPF_JMP | kOpConditionalPseudo, 0, 0, 2, 0), add(R6, 1), jump(-3), set(R0, 0),
+             leave()});
+}
+
 TEST_F(Verifier, pairs_locks_with_unlocks) {
     const std::vector<Piece> take =
         join(lookup(kLocked), {jump_if(BPF_JNE, R0, 0, 2), set(R0, 0), leave(), copy(R6, R0),

@@ -205,11 +205,11 @@ private:
     static bool same_slot(const Slot& old, const Slot& now, Matching matching, Ids& ids);
     [[nodiscard]] std::uint16_t live_in_frame(const State& state, unsigned frame,
                                               std::uint32_t insn) const;
-    struct Wanted;
     void make_precise(unsigned number);
-    bool make_precise(const Path& path, Wanted& wanted, std::size_t skipped);
+    bool make_precise(Path& path, Wanted& wanted, std::size_t skipped);
+    void follow_back(Path& path, Wanted& wanted, std::size_t skipped) const;
     void step_back(const Step& step, Wanted& wanted) const;
-    bool take_over(const Path& path, const Checkpoint& old);
+    bool take_over(Path& path, const Checkpoint& old);
     static bool merge_read(Checkpoint* from, SlotMasks read);
 
     const Input& input_;
