@@ -80,7 +80,7 @@ try_one() {
         target=$place/objects/$(echo "$object" | tr / _)
         # The same command, with the copy's files and no warnings: faults leave things unused.
         grep -F -- " -o $object " "$work/commands" | head -n 1 |
-            sed "s|$root/src|$place/src|g; s|$root/tests|$place/tests|g; s|-I$root |-I$place |g
+            sed "s|$root/src|$place/src|g; s|$root/tests|$place/tests|g; s|-I$root |-I$place -I$root |g
                  s| -MD .* -o [^ ]*| -w -g0 -o $target|" >"$place/command"
         if ! (cd "$build" && sh "$place/command") >>"$place/build.log" 2>&1; then
             row "$name" - - - - - "DOES NOT COMPILE" >"$place/rows"

@@ -150,6 +150,12 @@ private:
     /// False: it was recorded already.
     bool record(Reservation one) noexcept;
     void publish() noexcept;
+    /// The bytes of a record, from its header.
+    static constexpr std::uint64_t length_in(std::uint64_t header) noexcept {
+        return header & (BPF_RINGBUF_BUSY_BIT - 1) & ~std::uint64_t{BPF_RINGBUF_DISCARD_BIT};
+    }
+    /// Discards the record whose header was found at `position` if the dead has left it busy.
+    bool finish(std::uint64_t position, std::uint64_t header, std::uint16_t dead_owner) noexcept;
 
     platform::AtomicPair state_;  ///< The last reservation; all zero: none yet.
     Window* window_;
@@ -235,17 +241,40 @@ void Ring::commit(void* record, std::uint32_t outcome, std::uint64_t flags) noex
     }
 }
 
+bool Ring::finish(std::uint64_t position, std::uint64_t header, std::uint16_t dead_owner) noexcept {
+    const std::uint64_t length = length_in(header);
+    // Where the consumer has passed, other bits may be by now. It does not pass what is busy.
+    if (consumed() > position ||
+        header != header_of(position, length, BPF_RINGBUF_BUSY_BIT, dead_owner)) {
+        return false;
+    }
+    header_at(position).store(header_of(position, length, BPF_RINGBUF_DISCARD_BIT, dead_owner),
+                              std::memory_order_release);
+    return true;
+}
+
 void Ring::sweep(std::uint16_t dead_owner) noexcept {
+    // Before the last reservation: so it is not beyond it, and the walk from one to the other ends.
+    const platform::Pair first = window_->producer.position.load();
     const Reservation last{state_.load()};
     if (last.end() == 0) {
         return;
     }
     record(last);
-    // Reserved, not published.
+    // Not published. One that is ready has been reserved behind one that is not: it is published
+    // when that one is, which may be after this sweep.
     bool any = false;
-    for (platform::AtomicPair& entry : reservations_) {
+    const auto end = static_cast<std::uint16_t>(last.number() + 1);
+    for (auto number = static_cast<std::uint16_t>(first.high); number != end; ++number) {
+        platform::AtomicPair& entry = reservation(number);
         const Reservation one{entry.load()};
-        if (one.end() > produced() && !one.ready() && one.owner() == dead_owner) {
+        if (one.end() <= produced() || one.owner() != dead_owner) {
+            continue;
+        }
+        if (one.ready()) {
+            any |= finish(one.start(), header_at(one.start()).load(std::memory_order_acquire),
+                          dead_owner);
+        } else {
             header_at(one.start())
                 .store(header_of(one.start(), one.length(), BPF_RINGBUF_DISCARD_BIT, dead_owner),
                        std::memory_order_relaxed);
@@ -254,24 +283,16 @@ void Ring::sweep(std::uint16_t dead_owner) noexcept {
         }
     }
     publish();
-    // Published, never finished. A record that the consumer has passed is not looked at: the check
-    // of its position after the header was read proves that it was one.
+    // Published.
     std::uint64_t position = consumed();
     while (position < produced()) {
-        std::uint64_t header = header_at(position).load(std::memory_order_acquire);
+        const std::uint64_t header = header_at(position).load(std::memory_order_acquire);
         if (consumed() > position) {
             position = consumed();
             continue;
         }
-        const std::uint64_t length =
-            header & (BPF_RINGBUF_BUSY_BIT - 1) & ~std::uint64_t{BPF_RINGBUF_DISCARD_BIT};
-        if (header == header_of(position, length, BPF_RINGBUF_BUSY_BIT, dead_owner)) {
-            header_at(position).store(
-                header_of(position, length, BPF_RINGBUF_DISCARD_BIT, dead_owner),
-                std::memory_order_release);
-            any = true;
-        }
-        position += record_bytes(length);
+        any |= finish(position, header, dead_owner);
+        position += record_bytes(length_in(header));
     }
     if (any) {
         sync::DeferralQueue::get().queue(wake_item_);
