@@ -75,6 +75,7 @@ public:
     }
 
 private:
+    static constexpr std::uint64_t kTimesMax = 100'000;
     enum class Field : std::uint8_t { offset, immediate };
     struct Reference {
         std::size_t at;    ///< Byte of the instruction.
@@ -112,6 +113,16 @@ private:
                 throw Wrong(raw.error().text);
             }
             bytes_.insert(bytes_.end(), raw->begin(), raw->end());
+            return;
+        }
+        if (text.take("times")) {
+            const std::uint64_t times = text.need_number();
+            if (times > kTimesMax) {
+                throw Wrong("more than " + std::to_string(kTimesMax) + " times");
+            }
+            for (std::uint64_t i = 0; i < times; ++i) {
+                statement(text.rest());
+            }
             return;
         }
         instruction(text);

@@ -14,7 +14,8 @@
 //     callx r6                   exit                      label:               raw b7 00 00 00 05
 //
 // r is 64 bits wide, w 32; atomic is of 32 bits and atomic64 of 64. Distances count instructions
-// from the next one, and `ll` loads are two. `raw` is any bytes, also fewer or more than eight.
+// from the next one, and `ll` loads are two. `raw` is any bytes, also fewer or more than eight;
+// `times 40000 r0 += 1` is so many instructions.
 #pragma once
 
 #include <cstdint>

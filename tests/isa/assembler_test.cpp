@@ -68,6 +68,12 @@ TEST(Assembler, takes_raw_bytes_of_any_number) {
     EXPECT_EQ(assembled({"raw b7 00", "raw 00 00 0500"}), "b7 00 00 00 05 00");
 }
 
+TEST(Assembler, repeats_an_instruction) {
+    EXPECT_EQ(assembled({"times 2 exit", "times 0 exit"}),
+              "95 00 00 00 00 00 00 00 95 00 00 00 00 00 00 00");
+    EXPECT_EQ(assembled({"times 100001 exit"}), "'times 100001 exit': more than 100000 times");
+}
+
 TEST(Assembler, says_which_line_is_wrong_and_why) {
     EXPECT_EQ(assembled({"exit", "r0 = "}), "'r0 = ': expected a number before ''");
     EXPECT_EQ(assembled({"r0 = 0x100000000"}),
