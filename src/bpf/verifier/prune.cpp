@@ -224,6 +224,8 @@ bool Walk::same_frame(const State& old, unsigned frame, std::uint16_t live, std:
     const Frame& now = state_.frames[frame];
     if (then.function != now.function || then.kind != now.kind ||
         (frame > 0 && then.call_site != now.call_site) ||
+        // With fewer calls to come, less was seen of what follows.
+        then.callback_calls > now.callback_calls ||
         (matching == Matching::exact && then.callback_calls != now.callback_calls)) {
         return false;
     }

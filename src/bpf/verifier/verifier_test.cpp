@@ -418,6 +418,40 @@ TEST_F(Verifier, walks_callbacks_until_nothing_new_is_found) {
             "in [0, 1]");
 }
 
+TEST_F(Verifier, remembers_how_many_calls_of_a_callback_are_to_come) {
+    // Two calls. One way sets the second word, then the first; another the first at once. Both come
+    // to the same words, the latter with a call to come, which fails.
+    const std::vector<Piece> sets{load(BPF_DW, R6, R2, 0),
+                                  load(BPF_DW, R7, R2, 8),
+                                  copy(R8, R2),
+                                  jump_if(BPF_JEQ, R6, 1, 9),
+                                  jump_if(BPF_JEQ, R7, 1, 5),
+                                  call(BPF_FUNC_get_prandom_u32),
+                                  jump_if(BPF_JSET, R0, 1, 3),
+                                  store_imm(BPF_DW, R8, 8, 1),
+                                  set(R0, 0),
+                                  leave(),
+                                  store_imm(BPF_DW, R8, 0, 1),
+                                  store_imm(BPF_DW, R8, 8, 0),
+                                  jump(-5),
+                                  load(BPF_DW, R0, R6, 0),
+                                  jump(-7)};
+    const auto caller = [](int calls) {
+        return std::vector<Piece>{store_imm(BPF_DW, R10, -16, 0),
+                                  store_imm(BPF_DW, R10, -8, 0),
+                                  set(R1, calls),
+                                  function(R2, 7),
+                                  copy(R3, R10),
+                                  add(R3, -16),
+                                  set(R4, 0),
+                                  call(BPF_FUNC_loop),
+                                  set(R0, 0),
+                                  leave()};
+    };
+    accepts(join(caller(1), sets));
+    refuses(join(caller(2), sets), "R6 invalid mem access 'scalar'");
+}
+
 TEST_F(Verifier, follows_each_number_back_also_where_others_were_followed_before) {
     // Two paths meet with 1 and with 100 in r7. Only at the end, far behind, that matters.
     std::vector<Piece> program{call(BPF_FUNC_get_prandom_u32),
