@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Of the generator: one function of a program while it is written.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "bpf/test_program.hpp"
+#include "tests/fuzz/soundness/generator.hpp"
+
+namespace taskwork::fuzz {
+
+using bpf::test::Register;
+
+/// What a register or slot holds.
+struct Holds {
+    enum class What : std::uint8_t {
+        number,
+        memory,
+        stack,
+        context,
+        read_only
+    } what = What::number;
+    unsigned size = 0;  ///< Bytes behind a pointer.
+    friend bool operator==(Holds, Holds) = default;
+    [[nodiscard]] bool is_number() const { return what == What::number; }
+};
+
+/// How a function is called; what R1 and so on are at its beginning.
+struct Signature {
+    enum class Kind : std::uint8_t { main, function, global, loop, each } kind = Kind::main;
+    std::vector<Holds> arguments;
+    bool may_be_null = false;  ///< Of a global function's memory.
+    bool stack_argument = false;
+};
+
+struct Plan;
+
+class Body {
+public:
+    Body(Plan& plan, Choices& choices, Signature signature);
+    std::vector<bpf_insn> write();
+
+    /// Calls of functions of the plan: instruction, number of the function, whether it is the
+    /// address that is taken.
+    struct Reference {
+        std::size_t insn;
+        std::size_t function;
+    };
+    std::vector<Reference> references;
+
+private:
+    struct Known {
+        std::array<Holds, 4> registers;  ///< R6-R9.
+        std::array<Holds, 8> slots;      ///< fp-8 to fp-64.
+    };
+    using Jumps = std::vector<std::size_t>;
+
+    void emit(const bpf::test::Piece& piece);
+    void emit_map(Register dst, int fd);
+    std::size_t here() const { return code_.size(); }
+    void land(const Jumps& jumps);
+    bool more() const { return !choices_.exhausted() && code_.size() < 220; }
+
+    void begin();
+    void end();
+    void statements(unsigned most);
+    void statement();
+
+    // numbers
+    Register any_number();  ///< One that holds a number.
+    Register writable();    ///< One that a number may be put into.
+    void put_number(Register reg) { known_.registers[reg - bpf::test::R6] = {}; }
+    void put(Register reg, Holds holds) { known_.registers[reg - bpf::test::R6] = holds; }
+    void arithmetic();
+    bpf_insn binary(Register dst);
+    bpf_insn comparison(int over = 0);
+    void branch();
+    void loop();
+    void merge(const Known& before);
+    void linked();
+
+    // memory
+    int stack_offset(int size);
+    void spill_or_fill();
+    void spill_pointer();
+    void variable_stack();
+    void bound(Register reg, unsigned most, Jumps& skips);
+    void use_memory(Register pointer, Holds holds);
+    void touch(Register pointer, int offset, unsigned room, Holds holds);
+    void atomic_on(Register pointer, int offset, unsigned room);
+    void look_up();
+    void direct_value();
+    void kept_pointer();
+    void record();
+    void context();
+    void forget_slots();
+
+    // calls
+    void helper();
+    void call_function();
+    void call_back();
+
+    Plan& plan_;
+    Choices& choices_;
+    Signature signature_;
+    std::vector<bpf_insn> code_;
+    Known known_;
+    unsigned locked_ = 0;  ///< Registers that nothing may be put into, a bit each from R6 on.
+    unsigned nesting_ = 0;
+};
+
+/// The functions of a program, written in the order in which they are referred to.
+struct Plan {
+    const MapFds& maps;
+    std::uint32_t type;
+    std::vector<Signature> functions;
+    [[nodiscard]] bool has_room() const { return functions.size() < 5; }
+};
+
+}  // namespace taskwork::fuzz

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// libFuzzer's way in: as soundness_main.cpp, with bytes that follow what they reach in the
+// verifier.
+#include <cstdio>
+#include <cstdlib>
+
+#include "tests/fuzz/soundness/harness.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using taskwork::fuzz::Harness;
+    // Never destroyed: the fuzzer leaves by _exit.
+    static Harness* const harness = new Harness;
+    if (const std::string wrong = harness->judge({data, size}); !wrong.empty()) {
+        std::fprintf(stderr, "%s", wrong.c_str());
+        std::abort();
+    }
+    return 0;
+}

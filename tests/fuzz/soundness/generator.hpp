@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Generator: programs that the verifier has reason to accept. It knows what its registers hold (a
+// number, a pointer to so many bytes) and writes what programs do: lookups with a check for null,
+// numbers bounded in one of a dozen ways before they are offsets, spills and fills, branches,
+// loops, calls, callbacks, records. Now and then it errs; at the end a few instructions may be
+// changed at random.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "bpf/verifier/verifier.hpp"
+#include "tests/fuzz/soundness/choices.hpp"
+
+namespace taskwork::fuzz {
+
+/// The maps that programs use, as descriptors for the loader.
+struct MapFds {
+    int values = 0;     ///< Array of 2 values of 64 bytes.
+    int hash = 0;       ///< Hash, keys of 4 bytes, values of 48.
+    int ring = 0;       ///< Ring buffer.
+    int direct = 0;     ///< Array of one value of 128 bytes.
+    int constants = 0;  ///< The same, frozen, read-only to programs.
+};
+
+struct Generated {
+    std::uint32_t type = 0;  ///< BPF_PROG_TYPE_*
+    std::vector<bpf_insn> insns;
+    std::vector<bpf::verifier::FunctionInfo> functions;
+};
+
+Generated generate(Choices& choices, const MapFds& maps);
+
+}  // namespace taskwork::fuzz
