@@ -165,3 +165,15 @@ PROGRAM(number_where_null_went_before, "perf_event",
         "large_%=: r3 = 1000; "
         "loop_%=: r1 = 1; r2 = indexes ll; r4 = 0; call %[loop]; r0 = 0; exit;",
         HELPER(get_prandom_u32), HELPER(loop))
+
+FUNCTION(static, adds_16, "r1 = *(u64*)(r2 + 0); r1 += 16; *(u64*)(r2 + 0) = r1; r0 = 0; exit;")
+
+// After two calls there are 32; they are not what the next two begin with, who go on.
+REJECTED("invalid access to map value, value_size=48 off=48 size=1")
+PROGRAM(calls_that_were_used_up_before, "perf_event",
+        ELEMENT(array) "r9 = r0; r1 = 0; *(u64*)(r10 - 16) = r1; "
+                       "outer_%=: may_goto behind_%=; "
+                       "r1 = 2; r2 = adds_16 ll; r3 = r10; r3 += -16; r4 = 0; call %[loop]; "
+                       "goto outer_%=; "
+                       "behind_%=: r1 = *(u64*)(r10 - 16); r9 += r1; r0 = *(u8*)(r9 + 0); " OUT,
+        LOOKS_UP(array), HELPER(loop))

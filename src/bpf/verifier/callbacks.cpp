@@ -97,7 +97,7 @@ bool Walk::return_from_callback(bool& ended) {
     insn_ = state_.frame().call_site;
     state_.frames.pop_back();
     // Numbers that change with each call and do not matter are given up, or the walk would not end.
-    if (const Checkpoint* before = earlier_round(state_.parent)) {
+    if (const Checkpoint* before = earlier_round(nullptr)) {
         widen(before->state, state_);
     }
     return true;

@@ -84,8 +84,7 @@ bool Walk::iterate(const Call& call) {
         number.read_only = true;
         number.reference = slot.spilled.id;
         other.frame().registers[BPF_REG_0] = number;
-        // The checkpoint above is the one of this round.
-        if (const Checkpoint* before = earlier_round(state_.parent->state.parent)) {
+        if (const Checkpoint* before = earlier_round(state_.parent)) {
             widen(before->state, other);
         }
         if (!push(std::move(other), insn_ + 1)) {
@@ -102,7 +101,7 @@ bool Walk::iterate(const Call& call) {
 bool Walk::may_goto() {
     State on = state_;
     ++on.may_goto_depth;
-    if (const Checkpoint* before = earlier_round(state_.parent->state.parent)) {
+    if (const Checkpoint* before = earlier_round(state_.parent)) {
         widen(before->state, on);
     }
     if (!push(std::move(on), insn_ + 1)) {
@@ -114,7 +113,7 @@ bool Walk::may_goto() {
 
 // ---- Rounds -------------------------------------------------------------------------------------
 
-const Checkpoint* Walk::earlier_round(const Checkpoint* from) const {
+const Checkpoint* Walk::earlier_round(const Checkpoint* this_round) const {
     const auto same_calls = [this](const State& then) {
         if (then.frames.size() != state_.frames.size()) {
             return false;
@@ -126,10 +125,15 @@ const Checkpoint* Walk::earlier_round(const Checkpoint* from) const {
         }
         return true;
     };
-    while (from != nullptr && !(from->insn == insn_ && same_calls(from->state))) {
-        from = from->state.parent;
+    const std::vector<Checkpoint*>& list = seen_[insn_];
+    for (std::size_t i = list.size(); i-- > 0;) {
+        const Checkpoint* at = list[i];
+        if (at != this_round && at->branches != 0 && at->state.entry == state_.entry &&
+            same_calls(at->state)) {
+            return at;
+        }
     }
-    return from;
+    return nullptr;
 }
 
 void Walk::widen(const State& before, State& now) {
@@ -182,12 +186,12 @@ bool Walk::closes_loop(const Checkpoint& old) {
 /// The path ends at a checkpoint of a loop that is still walked.
 void Walk::come_round(Checkpoint& old) {
     Checkpoint& head = old.branches != 0 ? old : *old.loop;
-    for (Checkpoint* at = state_.parent; at != nullptr && at != &head; at = at->state.parent) {
-        // Of loops in each other the outermost counts.
-        if (at->loop == nullptr || at->loop->number > head.number) {
-            at->loop = &head;
-            head.inside.push_back(at);
-        }
+    // Of loops in each other the outermost counts; the way to it has been marked.
+    for (Checkpoint* at = state_.parent;
+         at != &head && (at->loop == nullptr || at->loop->number > head.number);
+         at = at->state.parent) {
+        at->loop = &head;
+        head.inside.push_back(at);
     }
     take_over(state_, old);
     checkpoint_bytes_ += sizeof(Checkpoint::Return) + state_.history.size() * sizeof(Step);

@@ -184,8 +184,8 @@ private:
     bool iterator_argument(const KfuncPrototype& prototype, unsigned number, Call& call);
     bool iterate(const Call& call);
     bool may_goto();
-    /// What is passed at the instruction at hand in an earlier round, from `from` upwards.
-    [[nodiscard]] const Checkpoint* earlier_round(const Checkpoint* from) const;
+    /// What the path at hand has passed at this instruction, besides the checkpoint of this round.
+    [[nodiscard]] const Checkpoint* earlier_round(const Checkpoint* this_round) const;
     static void widen(const State& before, State& now);
     bool closes_loop(const Checkpoint& old);
     void come_round(Checkpoint& old);
