@@ -195,6 +195,10 @@ bool Walk::same_slot(const Slot& old, const Slot& now, Matching matching, Ids& i
             if (!any || (now.is_spilled() && now.spilled.is_pointer())) {
                 return false;
             }
+            // One that is equal to nothing.
+            if (matching != Matching::precise && !ids.match_number(old.spilled.id, 0)) {
+                return false;
+            }
         }
     }
     for (unsigned i = spilled; i < 8; ++i) {
