@@ -24,11 +24,20 @@ SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
 # Maps under threads and events: histories, and a minute for each kind; the latter with sanitizers too.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 SANITIZED := tests/maps_stress_test
+# Fuzzers: x/fuzz_y begins with the inputs in x/corpus_y and ends after that many of them.
+FUZZED := tests/fuzz/loading/fuzz_types tests/fuzz/loading/fuzz_program
+FUZZ_RUNS ?= 10000000
+FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0
+
+# Executions of programs that the verifier has accepted.
+SOUND_RUNS ?= 10000000
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
-PROVES := prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized prove-explored
+PROVES := prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized prove-fuzzed \
+    prove-explored
+PROVES += prove-sound
 .PHONY: install help demo test check prove $(PROVES) mutants bench coverage tidy format install-deps clean
 
 help:  ## this list
@@ -46,7 +55,7 @@ check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
 prove: prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized  ## long: all of what follows
-prove: prove-explored mutants
+prove: prove-fuzzed prove-sound prove-explored mutants
 
 prove-chance: dev  ## what may fail by chance, ROUNDS times over
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
@@ -83,11 +92,27 @@ prove-sanitized: install-deps  ## the maps' minute again, with sanitizers
 	    for test in $(SANITIZED); do \
 	        echo "== $$preset: $$test"; TASKWORK_PROVE=1 build/$$preset/$$test; done; done
 
+prove-fuzzed: prove-sound install-deps  ## malformed inputs, FUZZ_RUNS a fuzzer, with sanitizers
+	cmake --preset fuzz
+	cmake --build --preset fuzz --target $(notdir $(FUZZED))
+	@set -e; for fuzzer in $(FUZZED); do echo "== fuzz: $$fuzzer"; \
+	    found=build/fuzz/$$fuzzer.found; mkdir -p $$found; \
+	    build/fuzz/$$fuzzer $(FUZZ_BOUNDS) -runs=$(FUZZ_RUNS) -artifact_prefix=$$found. $$found \
+	        $$(echo $$fuzzer | sed s,/fuzz_,/corpus_,); done
+
+prove-sound: install-deps  ## SOUND_RUNS executions stay within what the verifier walked
+	cmake --preset release
+	cmake --build --preset release --target soundness
+	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/soundness/soundness \
+	    --seed {}000000000 --executions $$(($(SOUND_RUNS) / $(JOBS)))
+
 prove-explored: dev  ## the explorer's large scenarios
 	build/dev/tests/explore/explore --large --budget 300
 
-mutants: dev  ## faults put into the core one at a time, which the explorer must catch
+mutants: dev  ## faults put in one at a time, which the explorer, the soundness fuzzer must catch
 	tools/mutants.sh --build build/dev --jobs $(JOBS)
+	cmake --preset release
+	tools/soundness_mutants.sh --build build/release
 
 install: install-deps  ## build, and install the command and the library into PREFIX (/usr/local)
 	cmake --preset release

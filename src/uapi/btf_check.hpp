@@ -6,7 +6,8 @@
 // parser looks at little of it. Time and memory are linear in the size.
 //
 //   btf_layout.*      types by id, names, the text
-//   btf_check.cpp     header, sections, each type by itself
+//   btf_check.cpp     header, sections
+//   btf_types.*       each type by itself
 //   btf_resolve.*     types among each other
 #pragma once
 

@@ -8,7 +8,7 @@
 //   map_commands, batch_commands, program_commands, object_commands   the commands
 //   object.hpp, descriptors.*      what is behind a descriptor
 //   btf_object.*                   types: special fields, kfunc names
-//   btf_check.*, btf_layout.*, btf_resolve.*   whether BTF is what it must be
+//   btf_check.*, btf_layout.*, btf_types.*, btf_resolve.*   whether BTF is what it must be
 //   perf_event.*                   perf events, their ioctls, links
 //   mapping.*, ring_poll.*         mmap and epoll of maps
 //   wrap.cpp                       the libc calls of a program linked with --wrap: leads here
