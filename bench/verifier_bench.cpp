@@ -29,11 +29,16 @@ namespace {
 /// One repetition is what `make test` asks for, to see that it works.
 bool is_short = false;
 
-/// Loads of a repetition, and repetitions, of which the kernel's may take half a minute each.
+constexpr std::uint32_t kLarge = 100'000;
+
+/// Loads of a repetition.
 std::int64_t times(const Subject& subject) {
-    return subject.processed >= 100'000 ? 1 : subject.processed >= 10'000 ? 5 : 20;
+    const bool is_example = subject.processed == 0;
+    return subject.processed >= kLarge ? 1 : is_example || subject.processed >= 10'000 ? 3 : 20;
 }
-constexpr int kRepetitionsOfLarge = 3;
+/// Repetitions of the large ones, of which the kernel's may take half a minute.
+constexpr int kRepetitions = 3;
+constexpr int kRepetitionsOfKernel = 1;
 
 std::string text_of(const Cost& cost, std::size_t bytes) {
     std::string text =
@@ -68,13 +73,13 @@ void measure(benchmark::State& state, const Load& load) {
     state.SetLabel(text_of(least, bytes));
 }
 
-void add(const std::string& name, const Subject& subject,
+void add(const std::string& name, const Subject& subject, int repetitions,
          std::function<Cost(std::size_t& bytes)> load) {
     auto* made = benchmark::RegisterBenchmark(
         name.c_str(), [load = std::move(load)](benchmark::State& state) { measure(state, load); });
     made->UseManualTime()->Iterations(is_short ? 1 : times(subject));
-    if (subject.processed >= 100'000) {
-        made->Repetitions(kRepetitionsOfLarge);
+    if (subject.processed >= kLarge) {
+        made->Repetitions(repetitions);
     }
 }
 
@@ -94,7 +99,7 @@ void add_all(Report& report) {
         const Subject& subject = all[number];
         const std::string rival = kernel.why_not().empty() ? "kernel: " + subject.name : "";
         report.row({.name = subject.name, .floor = rival, .ratio_max = 1, .is_rival = true});
-        add(subject.name, subject, [&subject](std::size_t& bytes) {
+        add(subject.name, subject, kRepetitions, [&subject](std::size_t& bytes) {
             const MemoryPeak peak;
             Cost cost = load(subject);
             bytes = peak.bytes();
@@ -103,7 +108,8 @@ void add_all(Report& report) {
             return cost;
         });
         if (!rival.empty()) {
-            add(rival, subject, [number](std::size_t&) { return kernel.load(number); });
+            add(rival, subject, kRepetitionsOfKernel,
+                [number](std::size_t&) { return kernel.load(number); });
         }
     }
 }

@@ -88,10 +88,10 @@ void bounded_loop(Program& program, std::uint32_t processed) {
     end(program);
 }
 
-/// Loops by may_goto, one after the other, that count what does not matter.
+/// Loops by may_goto, one after the other, that count what does not matter: two rounds each.
 void may_goto_loops(Program& program, std::uint32_t processed) {
     begin(program);
-    while (program.size() + 10 < processed) {
+    while (2 * program.size() < processed) {
         program << make(BPF_JMP | kOpConditionalPseudo, 0, 0, 4, 0) << alu(BPF_ADD, R6, 1)
                 << alu(BPF_XOR, R7, R6) << alu(BPF_ADD, R8, R7) << jump(-5);
         pad(program, 5);
