@@ -3,8 +3,8 @@
 #
 # Shows that the soundness fuzzer catches faults: applies each patch of tests/fuzz/soundness/mutants to
 # a copy of the one source of the verifier that it changes, links that in front of the rest of a
-# `soundness` already built, and lets random programs be judged and executed until one leaves the
-# states that were walked.
+# `soundness` already built, and lets programs of the corpus, then random ones, be judged and executed
+# until one leaves the states that were walked.
 #
 #   tools/soundness_mutants.sh [--build DIR] [--seconds N] [NAME...]
 #   tools/soundness_mutants.sh --check
@@ -15,6 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 patches=$root/tests/fuzz/soundness/mutants
+corpus=$root/tests/fuzz/soundness/corpus_soundness
 build=$root/build/release
 seconds=300
 check=
@@ -71,7 +72,11 @@ try_one() {
     (cd "$build" && sh -c "$command") >>"$place/log" 2>&1 ||
         { printf '%-34s DOES NOT LINK\n' "$name" && return; }
     verdict="NOT CAUGHT"
-    if ! timeout $((seconds + 60)) "$place/soundness" --seconds "$seconds" >"$place/log" 2>&1; then
+    if ! timeout 60 "$place/soundness" "$corpus"/* >"$place/log" 2>&1; then
+        verdict=$(sed -n 's/^.*\/corpus_soundness\//corpus, /; /^corpus, .*: as walked$/d; /^corpus, /{p;q}' \
+            "$place/log" | cut -c 1-110)
+        [ -n "$verdict" ] || verdict="ENDS WITHOUT A WORD"
+    elif ! timeout $((seconds + 60)) "$place/soundness" --seconds "$seconds" >"$place/log" 2>&1; then
         verdict=$(sed -n '/^seed [0-9]*: /{p;q}' "$place/log" | cut -c 1-110)
         [ -n "$verdict" ] || verdict="ENDS WITHOUT A WORD"
     fi
@@ -82,6 +87,6 @@ try_one() {
 for name in "${names[@]}"; do
     try_one "$name"
 done | tee "$work/table"
-bad=$(grep -vc ' seed [0-9]*: ' "$work/table" || true)
+bad=$(grep -vcE ' (seed [0-9]+|corpus, [^:]+): ' "$work/table" || true)
 echo "${#names[@]} mutants, $bad not caught"
 [ "$bad" = 0 ]
