@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BTF: the types of an object, as BPF_BTF_LOAD brings them, and those of our own kernel. Parsing is
-// libbpf's; what is ours is what the kernel does with the result: sizes of keys and values, and the
-// special fields of a value (struct bpf_task_work, bpf_spin_lock, bpf_res_spin_lock), which other
-// code must neither see nor copy.
+// BTF: the types of an object, as BPF_BTF_LOAD brings them, and those of our own kernel. Checking
+// them is btf_check.hpp's part, parsing libbpf's; what is here is what the kernel does with the
+// result: sizes of keys and values, and the special fields of a value (struct bpf_task_work,
+// bpf_spin_lock, bpf_res_spin_lock), which other code must neither see nor copy.
 #pragma once
 
 #include <bpf/btf.h>
