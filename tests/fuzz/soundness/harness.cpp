@@ -157,7 +157,12 @@ std::string Harness::judge(std::span<const std::uint8_t> bytes) {
         return {};
     }
     ++counts.accepted;
-    const std::string wrong = execute(*program);
+    std::string wrong;
+    if (recording_.is_whole()) {
+        wrong = execute(*program);
+    } else {
+        ++counts.too_large;
+    }
     bpf::put_program(*program);
     counts.jumps_to_covering = follower_.jumps_to_covering;
     counts.loosened = follower_.loosened;

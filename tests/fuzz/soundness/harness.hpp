@@ -31,6 +31,7 @@ public:
     struct Counts {
         std::uint64_t programs = 0;
         std::uint64_t accepted = 0;
+        std::uint64_t too_large = 0;  ///< Accepted, after a walk that is too long to be followed.
         std::uint64_t executions = 0;
         std::uint64_t cut_off = 0;  ///< Executions of more than Follower::kStepsMax instructions.
         std::uint64_t instructions = 0;

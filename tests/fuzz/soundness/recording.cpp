@@ -63,6 +63,9 @@ void Recording::begin(std::uint32_t) {
 }
 
 void Recording::walk(std::uint32_t insn, const verifier::State& state) {
+    if (!is_whole()) {
+        return;
+    }
     latest_ = add(insn, state);
     if (state.parent != nullptr && state.history.empty()) {
         checkpoints_[state.parent] = latest_;
@@ -78,6 +81,9 @@ void Recording::take_up() {
 
 void Recording::prune(std::uint32_t insn, const verifier::State& state,
                       const verifier::Covered& covered) {
+    if (!is_whole()) {
+        return;
+    }
     Node& node = nodes_[add(insn, state)];
     node.target = checkpoints_.at(&covered.by);
     node.everything_counted = covered.everything_counts;

@@ -68,7 +68,11 @@ struct Node {
 
 class Recording final : public verifier::Observer {
 public:
+    /// A walk of more is not kept.
+    static constexpr std::uint32_t kNodesMax = 30'000;
+
     void clear();
+    [[nodiscard]] bool is_whole() const { return count_ < kNodesMax; }
     /// The first node of the program, or of a global function, at this instruction.
     [[nodiscard]] std::uint32_t entry(std::uint32_t insn) const;
     [[nodiscard]] const Node& at(std::uint32_t node) const { return nodes_[node]; }

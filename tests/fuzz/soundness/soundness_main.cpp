@@ -57,15 +57,16 @@ unsigned long long number(std::uint64_t word) { return word; }
 void print(const Harness& harness, double seconds) {
     const Harness::Counts& counts = harness.counts;
     std::printf(
-        "soundness: %llu programs, %llu accepted (%.1f %%), %llu executions (%llu cut off) of "
-        "%llu instructions, %llu pruned paths followed, %llu with a number that did not "
-        "matter, %.0f s\n",
+        "soundness: %llu programs, %llu accepted (%.1f %%; %llu walks too long to be followed), "
+        "%llu executions (%llu cut off) of %llu instructions, %llu pruned paths followed, "
+        "%llu with a number that did not matter, %.0f s\n",
         number(counts.programs), number(counts.accepted),
         counts.programs == 0
             ? 0.0
             : 100.0 * static_cast<double>(counts.accepted) / static_cast<double>(counts.programs),
-        number(counts.executions), number(counts.cut_off), number(counts.instructions),
-        number(counts.jumps_to_covering), number(counts.loosened), seconds);
+        number(counts.too_large), number(counts.executions), number(counts.cut_off),
+        number(counts.instructions), number(counts.jumps_to_covering), number(counts.loosened),
+        seconds);
     std::fflush(stdout);
 }
 
