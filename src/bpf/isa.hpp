@@ -41,6 +41,21 @@ enum class CallKind : std::uint8_t { helper = 0, subprogram = 1, kfunc = 2 };
 /// that does not exist. Legal while it is never reached.
 inline constexpr std::int32_t kPoisonedCall = 195896080;
 
+/// Bytes that a load, a store or an atomic operation of this opcode works on.
+/// Context: any.
+constexpr unsigned access_bytes(unsigned code) noexcept {
+    switch (BPF_SIZE(code)) {
+    case BPF_B:
+        return 1;
+    case BPF_H:
+        return 2;
+    case BPF_W:
+        return 4;
+    default:
+        return 8;
+    }
+}
+
 // ---- Rewritten instructions --------------------------------------------------------------------
 
 /// A rewritten call that ends the execution when it is reached: a poisoned instruction, or a weak

@@ -139,6 +139,15 @@ public:
         return load(with, pieces);
     }
 
+    /// Puts the only reference, and waits until its place is free: there are 256.
+    static void unload(Program& program) {
+        put_program(program);
+        task::wait_until([&program] {
+            const std::uint8_t state = sync::Pool::load(&program).state();
+            return state != kProgramLive && state != kProgramDying;
+        });
+    }
+
     /// Runs it in the calling thread, at level task.
     std::uint64_t run(Program& program, void* context = nullptr, std::size_t context_size = 0,
                       bool context_writable = false) {

@@ -274,12 +274,7 @@ TEST(Translate, leaves_the_registers_and_the_stack_that_the_interpreter_leaves) 
             ASSERT_EQ(native.frames[at], frame[at])
                 << (i <= 10 ? "R" : "slot ") << (i <= 10 ? i - 1 : i);
         }
-        // There is room for 256.
-        put_program(program);
-        task::wait_until([&program] {
-            const std::uint8_t state = sync::Pool::load(&program).state();
-            return state != kProgramLive && state != kProgramDying;
-        });
+        domain.unload(program);
     }
 }
 

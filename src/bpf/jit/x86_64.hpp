@@ -40,19 +40,6 @@ inline constexpr unsigned kLastSaved = BPF_REG_9;
 /// rest.
 inline Gp part(const Gp& whole, bool wide) { return wide ? whole : whole.r32(); }
 
-inline unsigned bytes_of(std::uint8_t code) {
-    switch (BPF_SIZE(code)) {
-    case BPF_B:
-        return 1;
-    case BPF_H:
-        return 2;
-    case BPF_W:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
 inline bool is_jump(const bpf_insn& insn) {
     const unsigned kind = BPF_CLASS(insn.code);
     const unsigned operation = BPF_OP(insn.code);
@@ -117,6 +104,8 @@ private:
     // x86_64_arithmetic.cpp
 
     void set(const Gp& to, std::uint64_t value);
+    /// The processor's instruction for an operation of two operands, where one does it.
+    static std::optional<asmjit::InstId> instruction_of(unsigned operation);
     bool arithmetic(const bpf_insn& insn, bool wide);
     void move(const bpf_insn& insn, bool wide, const Gp& dst, const Gp& src, bool immediate);
     template <class Count>

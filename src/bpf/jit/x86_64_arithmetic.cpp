@@ -15,27 +15,33 @@ void Translator::set(const Gp& to, std::uint64_t value) {
     }
 }
 
+std::optional<asmjit::InstId> Translator::instruction_of(unsigned operation) {
+    switch (operation) {
+    case BPF_ADD:
+        return x86::Inst::kIdAdd;
+    case BPF_SUB:
+        return x86::Inst::kIdSub;
+    case BPF_OR:
+        return x86::Inst::kIdOr;
+    case BPF_AND:
+        return x86::Inst::kIdAnd;
+    case BPF_XOR:
+        return x86::Inst::kIdXor;
+    default:
+        return std::nullopt;
+    }
+}
+
 bool Translator::arithmetic(const bpf_insn& insn, bool wide) {
     const Gp dst = part(kRegisters[insn.dst_reg], wide);
     const Gp src = part(kRegisters[std::min<unsigned>(insn.src_reg, BPF_REG_10)], wide);
     const bool immediate = BPF_SRC(insn.code) == BPF_K;
     const asmjit::Imm imm(insn.imm);
+    if (const std::optional<asmjit::InstId> instruction = instruction_of(BPF_OP(insn.code))) {
+        immediate ? out_.emit(*instruction, dst, imm) : out_.emit(*instruction, dst, src);
+        return true;
+    }
     switch (BPF_OP(insn.code)) {
-    case BPF_ADD:
-        immediate ? out_.add(dst, imm) : out_.add(dst, src);
-        return true;
-    case BPF_SUB:
-        immediate ? out_.sub(dst, imm) : out_.sub(dst, src);
-        return true;
-    case BPF_OR:
-        immediate ? out_.or_(dst, imm) : out_.or_(dst, src);
-        return true;
-    case BPF_AND:
-        immediate ? out_.and_(dst, imm) : out_.and_(dst, src);
-        return true;
-    case BPF_XOR:
-        immediate ? out_.xor_(dst, imm) : out_.xor_(dst, src);
-        return true;
     case BPF_MUL:
         immediate ? out_.imul(dst, dst, imm) : out_.imul(dst, src);
         return true;

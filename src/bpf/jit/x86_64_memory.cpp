@@ -11,7 +11,7 @@ bool Translator::load(const bpf_insn& insn, bool checked) {
         return false;
     }
     const Gp dst = kRegisters[insn.dst_reg];
-    const unsigned bytes = bytes_of(insn.code);
+    const unsigned bytes = access_bytes(insn.code);
     x86::Mem from = at(kRegisters[insn.src_reg], insn.off, bytes);
     Label astray;
     Label done;
@@ -62,7 +62,7 @@ Gp Translator::sized(const Gp& whole, unsigned bytes) {
 }
 
 bool Translator::store(const bpf_insn& insn) {
-    const unsigned bytes = bytes_of(insn.code);
+    const unsigned bytes = access_bytes(insn.code);
     const x86::Mem to = at(kRegisters[insn.dst_reg], insn.off, bytes);
     if (BPF_CLASS(insn.code) == BPF_STX) {
         out_.mov(to, sized(kRegisters[insn.src_reg], bytes));
@@ -76,7 +76,7 @@ bool Translator::store(const bpf_insn& insn) {
 }
 
 bool Translator::atomic(const bpf_insn& insn) {
-    const unsigned bytes = bytes_of(insn.code);
+    const unsigned bytes = access_bytes(insn.code);
     if (BPF_CLASS(insn.code) != BPF_STX || BPF_MODE(insn.code) != kModeAtomic) {
         return false;
     }
@@ -99,16 +99,10 @@ bool Translator::atomic(const bpf_insn& insn) {
     const x86::Mem to = at(kRegisters[insn.dst_reg], insn.off, bytes);
     switch (insn.imm) {
     case BPF_ADD:
-        out_.lock().add(to, src);
-        return true;
     case BPF_OR:
-        out_.lock().or_(to, src);
-        return true;
     case BPF_AND:
-        out_.lock().and_(to, src);
-        return true;
     case BPF_XOR:
-        out_.lock().xor_(to, src);
+        out_.lock().emit(*instruction_of(static_cast<unsigned>(insn.imm)), to, src);
         return true;
     case BPF_ADD | BPF_FETCH:
         out_.lock().xadd(to, src);
@@ -144,17 +138,7 @@ void Translator::fetch_logical(const bpf_insn& insn, bool wide) {
     Label again = out_.newLabel();
     out_.bind(again);
     out_.mov(value, part(x86::rax, wide));
-    switch (insn.imm & ~BPF_FETCH) {
-    case BPF_OR:
-        out_.or_(value, operand);
-        break;
-    case BPF_AND:
-        out_.and_(value, operand);
-        break;
-    default:
-        out_.xor_(value, operand);
-        break;
-    }
+    out_.emit(*instruction_of(static_cast<unsigned>(insn.imm & ~BPF_FETCH)), value, operand);
     out_.lock().cmpxchg(to, value, part(x86::rax, wide));
     out_.jne(again);
     if (is_result) {

@@ -14,19 +14,6 @@ namespace {
 
 constexpr std::uint64_t kOffsetMax = std::uint64_t{1} << 29;
 
-unsigned bytes_of(unsigned code) {
-    switch (BPF_SIZE(code)) {
-    case BPF_B:
-        return 1;
-    case BPF_H:
-        return 2;
-    case BPF_W:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
 /// What the kernel has for maps of the type.
 const char* struct_of(const MapInfo& map) {
     switch (map.type) {
@@ -68,7 +55,7 @@ bool Walk::load_instruction() {
         return false;
     }
     Register result;
-    if (!load(at.src_reg, at.off, bytes_of(at.code), BPF_MODE(at.code) == kModeLoadSigned,
+    if (!load(at.src_reg, at.off, access_bytes(at.code), BPF_MODE(at.code) == kModeLoadSigned,
               result)) {
         return false;
     }
@@ -84,7 +71,7 @@ bool Walk::store_instruction() {
     }
     if (!by_register) {
         const Register value = Register::constant(static_cast<std::uint64_t>(std::int64_t{at.imm}));
-        return store(at.dst_reg, at.off, bytes_of(at.code), &value, MAX_BPF_REG);
+        return store(at.dst_reg, at.off, access_bytes(at.code), &value, MAX_BPF_REG);
     }
     Register& src = reg(at.src_reg);
     // A copy on the stack is the same number.
@@ -93,12 +80,12 @@ bool Walk::store_instruction() {
         src.id = new_id();
     }
     const Register value = src;
-    return store(at.dst_reg, at.off, bytes_of(at.code), &value, at.src_reg);
+    return store(at.dst_reg, at.off, access_bytes(at.code), &value, at.src_reg);
 }
 
 bool Walk::atomic() {
     const bpf_insn& at = insn();
-    const unsigned bytes = bytes_of(at.code);
+    const unsigned bytes = access_bytes(at.code);
     const unsigned pointer = at.imm == kAtomicLoadAcquire ? at.src_reg : at.dst_reg;
     const unsigned other = at.imm == kAtomicLoadAcquire ? at.dst_reg : at.src_reg;
     if (at.imm != kAtomicLoadAcquire && !may_read(other)) {

@@ -198,12 +198,7 @@ TEST(VerifierSoundness, what_is_accepted_never_faults) {
                        (*loaded)->last_fault_kind.load(std::memory_order_relaxed)))
                 << ", context " << context[0] << " " << context[1];
         }
-        // There is room for 256.
-        put_program(**loaded);
-        task::wait_until([&loaded] {
-            const std::uint8_t state = sync::Pool::load(*loaded).state();
-            return state != kProgramLive && state != kProgramDying;
-        });
+        domain.unload(**loaded);
     }
     // Or it would say little.
     EXPECT_GT(accepted, kPrograms / 10);
@@ -285,11 +280,7 @@ TEST(VerifierSoundness, rubbish_is_judged_without_harm) {
         auto loaded = domain.try_load(spec, pieces);
         walked += domain.log.find("processed ") != std::string::npos ? 1 : 0;
         if (loaded) {
-            put_program(**loaded);
-            task::wait_until([&loaded] {
-                const std::uint8_t state = sync::Pool::load(*loaded).state();
-                return state != kProgramLive && state != kProgramDying;
-            });
+            domain.unload(**loaded);
         }
     }
     EXPECT_GT(walked, 1000u);

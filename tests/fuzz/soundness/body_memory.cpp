@@ -11,9 +11,7 @@ using What = Holds::What;
 namespace {
 
 constexpr int kSizes[] = {BPF_B, BPF_H, BPF_W, BPF_DW};
-constexpr unsigned bytes_of(int size) {
-    return size == BPF_B ? 1 : size == BPF_H ? 2 : size == BPF_W ? 4 : 8;
-}
+constexpr unsigned bytes_of(int size) { return bpf::access_bytes(static_cast<unsigned>(size)); }
 
 }  // namespace
 

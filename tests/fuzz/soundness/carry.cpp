@@ -160,7 +160,7 @@ void Follower::carry_memory(Place& place, unsigned f) const {
     const bool source_is_loose = BPF_CLASS(at.code) == BPF_STX && loose.has_register(at.src_reg);
     const bool fetches = atomic && at.imm != bpf::kAtomicStoreRelease;
     if (there != nullptr) {
-        if (bytes_of(at) == 8 && !fetches) {
+        if (bpf::access_bytes(at.code) == 8 && !fetches) {
             there->tighten_slot(slot);
         }
         if (source_is_loose) {

@@ -19,19 +19,6 @@ inline bool calls(const bpf_insn& insn, CallKind kind) {
 
 inline bool leaves(const bpf_insn& insn) { return insn.code == (BPF_JMP | BPF_EXIT); }
 
-inline unsigned bytes_of(const bpf_insn& insn) {
-    switch (BPF_SIZE(insn.code)) {
-    case BPF_B:
-        return 1;
-    case BPF_H:
-        return 2;
-    case BPF_W:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
 inline bool is_atomic(const bpf_insn& insn) {
     return BPF_CLASS(insn.code) == BPF_STX && BPF_MODE(insn.code) == bpf::kModeAtomic;
 }
