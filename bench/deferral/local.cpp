@@ -68,7 +68,7 @@ void cancel_one(void* job) { static_cast<Job*>(job)->work.cancel(); }
 
 void claim_and_release(void*) {
     sync::Pool& pool = defer::WorkTable::get().contexts;
-    void* object = pool.claim(current()->process, defer::kStateAttaching);
+    void* object = pool.claim({current()->process, current()->lane}, defer::kStateAttaching);
     benchmark::DoNotOptimize(object);
     pool.release(object);
 }

@@ -49,7 +49,7 @@ TraceRing* TraceRing::create() noexcept {
 }
 
 TraceLine* TraceRing::begin(const task::Task& task) noexcept {
-    auto* line = static_cast<TraceLine*>(lines.claim(task.process, kLineWriting));
+    auto* line = static_cast<TraceLine*>(lines.claim({task.process, task.lane}, kLineWriting));
     if (line == nullptr) {
         dropped.fetch_add(1, std::memory_order_relaxed);
         return nullptr;

@@ -116,9 +116,9 @@ WorkState detach(WorkContext& context, bool unless_running = false,
 bool runs_detached(const WorkContext& context, std::uint32_t round) noexcept;
 
 /// A context for a handle, in standby; nullptr: none is to be had. It is the caller's until
-/// detach(). `owner`: the process.
+/// detach().
 /// Context: any.
-WorkContext* claim_context(std::uint16_t owner) noexcept;
+WorkContext* claim_context(sync::Claimant by) noexcept;
 /// Gives back what claim_context() made and nobody has seen.
 /// Context: any.
 void unclaim_context(WorkContext& context) noexcept;

@@ -123,13 +123,13 @@ void drain(void*) {
 }
 void claim_and_release(void*) {
     sync::Pool& pool = WorkTable::get().contexts;
-    if (void* object = pool.claim(current()->process, kStateAttaching); object != nullptr) {
+    if (void* object = pool.claim({current()->process}, kStateAttaching); object != nullptr) {
         pool.release(object);
     }
 }
 void claim_and_retire(void*) {
     sync::Pool& pool = WorkTable::get().contexts;
-    if (void* object = pool.claim(current()->process, kStateAttaching); object != nullptr) {
+    if (void* object = pool.claim({current()->process}, kStateAttaching); object != nullptr) {
         begin_life(*static_cast<WorkContext*>(object), sync::Pool::load(object).round());
         pool.retire(object);
     }

@@ -47,12 +47,12 @@ void undo(WorkContext& context, std::uint32_t round) noexcept {
 }
 
 /// Finds or publishes the context of a slot. On success its slot flag is set.
-WorkContext* acquire(Slot& slot, WorkTotals* totals, std::uint16_t owner,
+WorkContext* acquire(Slot& slot, WorkTotals* totals, sync::Claimant by,
                      std::errc& error) noexcept {
     std::uint64_t seen = slot.word.load(std::memory_order_acquire);
     if (seen == 0) {
         auto* fresh =
-            static_cast<WorkContext*>(WorkTable::get().contexts.claim(owner, kStateAttaching));
+            static_cast<WorkContext*>(WorkTable::get().contexts.claim(by, kStateAttaching));
         if (fresh == nullptr) {
             error = std::errc::not_enough_memory;
             return nullptr;
@@ -179,7 +179,7 @@ template <class What>
 std::errc schedule_in_section(Task& self, Slot& slot, const ScheduleRequest& request) noexcept {
     const task::ReadSection brief(self, sync::Flavour::brief);
     std::errc error = no_error;
-    WorkContext* context = acquire(slot, request.totals, self.process, error);
+    WorkContext* context = acquire(slot, request.totals, {self.process, self.lane}, error);
     if (context == nullptr) {
         return error;
     }
@@ -383,9 +383,9 @@ bool runs_detached(const WorkContext& context, std::uint32_t round) noexcept {
            (word.flags() & kUnended) == kUnended;
 }
 
-WorkContext* claim_context(std::uint16_t owner) noexcept {
+WorkContext* claim_context(sync::Claimant by) noexcept {
     auto* context =
-        static_cast<WorkContext*>(WorkTable::get().contexts.claim(owner, kStateAttaching));
+        static_cast<WorkContext*>(WorkTable::get().contexts.claim(by, kStateAttaching));
     if (context == nullptr) {
         return nullptr;
     }

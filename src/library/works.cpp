@@ -124,7 +124,7 @@ std::uint32_t round_here(const task::Task& self, const WorkContext& context) noe
     if (seen == stopping()) {
         return nullptr;
     }
-    WorkContext* fresh = defer::claim_context(self.process);
+    WorkContext* fresh = defer::claim_context({self.process, self.lane});
     if (fresh == nullptr) {
         error = std::errc::not_enough_memory;
         return nullptr;

@@ -77,7 +77,7 @@ struct Scene {
                                          std::errc::invalid_argument});  // of arrays
     }
     void claim(bool retires) {
-        void* object = scratch.claim(task::current()->process, kScratchUsed);
+        void* object = scratch.claim({task::current()->process}, kScratchUsed);
         if (object == nullptr) {
             return;
         }

@@ -26,8 +26,8 @@ bool HashTable::take_out(Element* element) noexcept {
     return false;
 }
 
-Ticket* HashTable::evict(std::uint16_t owner) noexcept {
-    if (void* const free = tickets_.claim(owner, kTicketClaimed)) {
+Ticket* HashTable::evict(sync::Claimant by) noexcept {
+    if (void* const free = tickets_.claim(by, kTicketClaimed)) {
         return static_cast<Ticket*>(free);
     }
     const std::uint32_t list = own_list();
@@ -62,15 +62,15 @@ Ticket* HashTable::evict(std::uint16_t owner) noexcept {
         sync::Word word = sync::Pool::load(ticket);
         if (word.round() != reference >> 32 || word.state() != kTicketHeld ||
             !sync::Pool::transition(ticket, word,
-                                    sync::Word::make(word.round() + 1, owner, 0, kTicketClaimed))) {
-            ticket = tickets_.claim(owner, kTicketClaimed);  // A passer-by has released it.
+                                    sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
+            ticket = tickets_.claim(by, kTicketClaimed);  // A passer-by has released it.
         }
         finish(element, static_cast<std::uint32_t>(hash));
         if (ticket != nullptr) {
             return static_cast<Ticket*>(ticket);
         }
     }
-    if (Ticket* const free = claim_unhinted(owner)) {
+    if (Ticket* const free = claim_unhinted(by)) {
         return free;
     }
     refused_no_memory_.fetch_add(1, std::memory_order_relaxed);

@@ -158,7 +158,7 @@ bool HashTable::is_linked(const Element* element) const noexcept {
 }
 
 bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims) noexcept {
-    auto* element = static_cast<Element*>(elements_.claim(claims.owner, kElementBuilding));
+    auto* element = static_cast<Element*>(elements_.claim(claims.by, kElementBuilding));
     if (element == nullptr) {
         refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
         return false;
@@ -219,7 +219,7 @@ std::errc HashTable::overwrite(Element* element, const void* value) noexcept {
 
 std::errc HashTable::update(const HashWrite& write) noexcept {
     Claims claims;
-    if (!current_owner(&claims.owner)) {
+    if (!current_claimant(&claims.by)) {
         return std::errc::no_such_process;
     }
     const std::errc error = update(hash_key(write.key, map_->key_size, seed_), write, claims);
@@ -257,7 +257,7 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
             return std::errc::not_enough_memory;
         }
         if (!present && claims.ticket == nullptr) {
-            claims.ticket = list_count_ != 0 ? evict(claims.owner) : claim_ticket(claims.owner);
+            claims.ticket = list_count_ != 0 ? evict(claims.by) : claim_ticket(claims.by);
             if (claims.ticket == nullptr) {
                 // Full; but perhaps because somebody has inserted this very key meanwhile.
                 if (seek(hash, write.key).current == nullptr) {
@@ -359,10 +359,10 @@ void HashTable::finish(Element* element, std::uint32_t hash, Link* link) noexcep
     elements_.retire(element);
 }
 
-Ticket* HashTable::claim_ticket(std::uint16_t owner) noexcept {
+Ticket* HashTable::claim_ticket(sync::Claimant by) noexcept {
     // Before the claim: a release that begins later may be after us.
     const std::uint64_t ended = releases_ended_.load(std::memory_order_acquire);
-    if (void* ticket = tickets_.claim(owner, kTicketClaimed)) {
+    if (void* ticket = tickets_.claim(by, kTicketClaimed)) {
         return static_cast<Ticket*>(ticket);
     }
     if (releases_begun_.load(std::memory_order_acquire) == ended) {
@@ -377,15 +377,15 @@ Ticket* HashTable::claim_ticket(std::uint16_t owner) noexcept {
             release_ticket(element);
         }
     }
-    return claim_unhinted(owner);
+    return claim_unhinted(by);
 }
 
-Ticket* HashTable::claim_unhinted(std::uint16_t owner) noexcept {
+Ticket* HashTable::claim_unhinted(sync::Claimant by) noexcept {
     for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
         sync::Word word = sync::Pool::load(tickets_.at(i));
         if (word.state() == sync::kStateFree &&
             sync::Pool::transition(tickets_.at(i), word,
-                                   sync::Word::make(word.round() + 1, owner, 0, kTicketClaimed))) {
+                                   sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
             return static_cast<Ticket*>(tickets_.at(i));
         }
     }

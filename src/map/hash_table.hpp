@@ -199,7 +199,7 @@ private:
 
     /// What an update holds and has to give back if it does not end in the map.
     struct Claims {
-        std::uint16_t owner = 0;
+        sync::Claimant by;
         Element* element = nullptr;
         Ticket* ticket = nullptr;
     };
@@ -213,10 +213,10 @@ private:
     /// `link`: where it was found, if known.
     void finish(Element* element, std::uint32_t hash, Link* link = nullptr) noexcept;
     void release_ticket(Element* element) noexcept;
-    Ticket* claim_ticket(std::uint16_t owner) noexcept;
+    Ticket* claim_ticket(sync::Claimant by) noexcept;
     /// Looks at every ticket: whoever has released one may not have come to its hint yet.
-    Ticket* claim_unhinted(std::uint16_t owner) noexcept;
-    Ticket* evict(std::uint16_t owner) noexcept;
+    Ticket* claim_unhinted(sync::Claimant by) noexcept;
+    Ticket* evict(sync::Claimant by) noexcept;
     bool take_out(Element* element) noexcept;
     [[nodiscard]] std::uint32_t own_list() const noexcept;
 

@@ -188,8 +188,8 @@ std::errc QueueStack::push(const void* value, std::uint64_t flags) noexcept {
     if (flags != BPF_ANY && flags != BPF_EXIST) {
         return std::errc::invalid_argument;
     }
-    std::uint16_t owner = 0;
-    if (!current_owner(&owner)) {
+    sync::Claimant by;
+    if (!current_claimant(&by)) {
         return std::errc::no_such_process;
     }
     Item* built = nullptr;
@@ -203,7 +203,7 @@ std::errc QueueStack::push(const void* value, std::uint64_t flags) noexcept {
             return std::errc::argument_list_too_long;
         }
         if (built == nullptr) {
-            built = static_cast<Item*>(items_.claim(owner, kItemBuilding));
+            built = static_cast<Item*>(items_.claim(by, kItemBuilding));
             if (built == nullptr) {
                 refused_.fetch_add(1, std::memory_order_relaxed);
                 return std::errc::device_or_resource_busy;
@@ -215,7 +215,7 @@ std::errc QueueStack::push(const void* value, std::uint64_t flags) noexcept {
         const State next =
             State::make(now.version() + 1, full ? wrapped(now.first() + 1) : now.first(),
                         full ? now.count() : now.count() + 1, full ? Step::push_over : Step::push,
-                        items_.index_of(built), owner);
+                        items_.index_of(built), by.owner);
         if (state_.compare_exchange(now.pair, next.pair)) {
             finish(next);
             if (full) {
@@ -227,8 +227,8 @@ std::errc QueueStack::push(const void* value, std::uint64_t flags) noexcept {
 }
 
 std::errc QueueStack::take(void* out) noexcept {
-    std::uint16_t owner = 0;
-    if (!current_owner(&owner)) {
+    sync::Claimant by;
+    if (!current_claimant(&by)) {
         return std::errc::no_such_process;
     }
     for (;;) {
@@ -242,7 +242,7 @@ std::errc QueueStack::take(void* out) noexcept {
         const bool oldest = map_->type == BPF_MAP_TYPE_QUEUE;
         const State next =
             State::make(now.version() + 1, oldest ? wrapped(now.first() + 1) : now.first(),
-                        now.count() - 1, Step::take, taken, owner);
+                        now.count() - 1, Step::take, taken, by.owner);
         if (state_.compare_exchange(now.pair, next.pair)) {
             finish(next);
             copy_bytes(out, item(taken)->value(), map_->value_size);

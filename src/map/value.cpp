@@ -158,12 +158,12 @@ void unlock_value(const Map& map, void* value) noexcept {
     MapTable::get().locks.unlock(*task::current(), *lock_word(map, value));
 }
 
-bool current_owner(std::uint16_t* owner) noexcept {
+bool current_claimant(sync::Claimant* by) noexcept {
     const task::Task* task = task::current();
     if (task == nullptr) {
         return false;
     }
-    *owner = task->process;
+    *by = {task->process, task->lane};
     return true;
 }
 

@@ -94,9 +94,8 @@ std::errc lock_value(const Map& map, void* value) noexcept;
 /// Context: any. By who has locked it.
 void unlock_value(const Map& map, void* value) noexcept;
 
-/// Index of the calling process, the owner in the words that it moves; false if the calling thread
-/// is no task of the domain.
+/// The calling thread, as who claims elements; false if it is no task of the domain.
 /// Context: any.
-bool current_owner(std::uint16_t* owner) noexcept;
+bool current_claimant(sync::Claimant* by) noexcept;
 
 }  // namespace taskwork::map

@@ -113,12 +113,17 @@ std::uint32_t HintMap::take(std::uint32_t from) noexcept {
             return found;
         }
     }
-    for (std::uint32_t step = 0; step < middles; ++step) {
+    // Leaves behind the first one, around to those before it in the middle word that has both.
+    const std::uint64_t behind = ~std::uint64_t{0} << (first % kBits);
+    for (std::uint32_t step = 0; step <= middles; ++step) {
         const std::uint32_t middle = (first / kBits + step) % middles;
         if ((level_[2][middle / kBits].load(std::memory_order_seq_cst) & bit(middle)) == 0) {
             continue;
         }
-        std::uint64_t candidates = level_[1][middle].load(std::memory_order_seq_cst);
+        std::uint64_t candidates = level_[1][middle].load(std::memory_order_seq_cst) &
+                                   (step == 0         ? behind
+                                    : step == middles ? ~behind
+                                                      : ~std::uint64_t{0});
         while (candidates != 0) {
             const auto at = static_cast<std::uint32_t>(std::countr_zero(candidates));
             candidates &= candidates - 1;
@@ -171,14 +176,19 @@ void Pool::init(void* memory, std::uint32_t count, std::size_t stride,
     stride_ = stride;
     count_ = count;
     doorbell_ = doorbell;
+    for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+        const std::uint64_t part = std::uint64_t{count} * lane / kLanes;
+        cursors_[lane].at.store(static_cast<std::uint32_t>(part), std::memory_order_relaxed);
+    }
     for (std::uint32_t index = 0; index < count; ++index) {
         free_.set(index);
     }
 }
 
-void* Pool::claim(std::uint16_t owner, std::uint8_t state) noexcept {
+void* Pool::claim(Claimant by, std::uint8_t state) noexcept {
+    auto& cursor = cursors_[by.lane % kLanes].at;
     for (std::uint32_t probe = 0; probe < kProbesMax; ++probe) {
-        const std::uint32_t index = free_.take(cursor_.load(std::memory_order_relaxed));
+        const std::uint32_t index = free_.take(cursor.load(std::memory_order_relaxed));
         if (index == HintMap::none) {
             return nullptr;
         }
@@ -187,8 +197,8 @@ void* Pool::claim(std::uint16_t owner, std::uint8_t state) noexcept {
         // The hint says "probably"; the word decides. A failed exchange means that a sweep has
         // repaired the hint of an object which its claimer then took all the same.
         if (word.state() == kStateFree &&
-            transition(object, word, Word::make(word.round() + 1, owner, 0, state))) {
-            cursor_.store(index, std::memory_order_relaxed);
+            transition(object, word, Word::make(word.round() + 1, by.owner, 0, state))) {
+            cursor.store(index, std::memory_order_relaxed);
             return object;
         }
     }

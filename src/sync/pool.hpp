@@ -109,6 +109,15 @@ private:
     platform::Atomic<std::uint32_t> flux_;  ///< Summaries being cleared; then leaves are looked at.
 };
 
+/// Who claims an object.
+struct Claimant {
+    constexpr Claimant(std::uint16_t process = 0, std::uint16_t thread = 0) noexcept
+        : owner(process), lane(thread) {}
+
+    std::uint16_t owner;  ///< Index of the process.
+    std::uint16_t lane;   ///< A small number of the thread; any will do.
+};
+
 class Pool {
 public:
     /// Bytes of arena that init() needs for `count` objects of `stride` bytes (stride a multiple
@@ -121,9 +130,10 @@ public:
                            std::uint32_t doorbell) noexcept;
 
     /// Claims a free object: its word becomes {round + 1, owner, flags 0, state}. nullptr: none.
-    /// The content is what its last user left.
+    /// The content is what its last user left. Threads of different lanes (modulo kLanes) take
+    /// objects far apart: they share no cache lines while there are enough.
     /// Context: any.
-    [[nodiscard]] void* claim(std::uint16_t owner, std::uint8_t state) noexcept;
+    [[nodiscard]] void* claim(Claimant by, std::uint8_t state) noexcept;
     /// Makes an object free. The caller has exclusive use of it and nobody can still hold its bare
     /// address (else retire()).
     /// Context: any.
@@ -179,6 +189,7 @@ public:
     }
 
     static constexpr std::uint32_t kProbesMax = 1024;
+    static constexpr std::uint32_t kLanes = 8;
 
 private:
     std::byte* objects_ = nullptr;
@@ -187,7 +198,11 @@ private:
     std::uint32_t doorbell_ = 0;
     HintMap free_;
     HintMap retired_;
-    platform::Atomic<std::uint32_t> cursor_;  ///< Where the next claim starts to look.
+    /// Where the next claim of a lane starts to look.
+    struct alignas(64) Cursor {
+        platform::Atomic<std::uint32_t> at;
+    };
+    Cursor cursors_[kLanes];
 };
 
 }  // namespace taskwork::sync

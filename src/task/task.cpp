@@ -205,6 +205,7 @@ std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
     task->tid.set(tid);
     table.tids[table.index_of(*task)].store(tid, std::memory_order_release);
     task->process.set(owner);
+    task->lane = static_cast<std::uint16_t>(table.index_of(*task));
     task->sampled.store(0, std::memory_order_relaxed);
     task->section.reset();
     task->nmi.reset();

@@ -117,7 +117,8 @@ int run(int argc, char** argv) {
     auto* seed = app.add_option("--random", options.seed, "random runs from this seed");
     app.add_option("--runs", options.runs, "so many random runs");
     app.add_option("--preemptions", options.preemptions, "at most so many");
-    app.add_option("--budget", options.budget_seconds, "seconds for each scenario and model");
+    app.add_option("--budget", options.budget_seconds,
+                   "seconds of processor time for each scenario and model");
     app.add_option("--states", options.states_max, "states for each scenario and model");
     app.add_flag("--naive", options.naive, "no reduction at all (tiny scenarios)");
     app.add_flag("--edges", edges, "every documented edge of the state machine must be taken");

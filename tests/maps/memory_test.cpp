@@ -80,9 +80,9 @@ std::uint64_t a_page_for_each_processor(const map::MapSpec&) {
 std::uint64_t items(const map::MapSpec& spec) {
     return 24 * std::uint64_t{spec.max_entries} + 64 * (24 + std::uint64_t{spec.value_size});
 }
-/// Each bucket can be filled, and 64 spare elements.
+/// Each bucket can be filled, and 64 spare elements; where threads begin to look for one.
 std::uint64_t stacks(const map::MapSpec& spec) {
-    return 64 * (48 + std::uint64_t{spec.value_size});
+    return 64 * (48 + std::uint64_t{spec.value_size}) + std::uint64_t{64} * sync::Pool::kLanes;
 }
 /// The table of reservations, and pages.
 std::uint64_t ring(const map::MapSpec&) { return 5 * kPage; }

@@ -133,7 +133,7 @@ void act_on_map(Scene& scene, Task& self, Books& books, std::uint64_t kind) noex
 }
 
 void claim_and_release(Scene& scene, Task& self, Books& books) noexcept {
-    void* object = scene.scratch.claim(self.process, kScratchUsed);
+    void* object = scene.scratch.claim({self.process, self.lane}, kScratchUsed);
     if (object == nullptr) {
         return;
     }

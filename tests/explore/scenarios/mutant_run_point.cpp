@@ -166,8 +166,8 @@ const Registered kAgain{
      .lay_out = [](Setup& setup) {
          auto core = make_core(setup, {.contexts = 1});
          defer::WorkContext* context = nullptr;
-         Setup::machine().as_thread(0,
-                                    [&] { context = defer::claim_context(core->task(0).process); });
+         Setup::machine().as_thread(
+             0, [&] { context = defer::claim_context({core->task(0).process}); });
          const unsigned first = core->thread(0, "first target", [] { task::safe_point(); });
          const unsigned second = core->thread(0, "second target", [] { task::safe_point(); });
          const auto schedule_handle = [=](unsigned id, unsigned target, std::uint32_t again) {
