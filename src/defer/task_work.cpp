@@ -47,8 +47,7 @@ void undo(WorkContext& context, std::uint32_t round) noexcept {
 }
 
 /// Finds or publishes the context of a slot. On success its slot flag is set.
-WorkContext* acquire(Slot& slot, WorkTotals* totals, sync::Claimant by,
-                     std::errc& error) noexcept {
+WorkContext* acquire(Slot& slot, WorkTotals* totals, sync::Claimant by, std::errc& error) noexcept {
     std::uint64_t seen = slot.word.load(std::memory_order_acquire);
     if (seen == 0) {
         auto* fresh =
@@ -384,8 +383,7 @@ bool runs_detached(const WorkContext& context, std::uint32_t round) noexcept {
 }
 
 WorkContext* claim_context(sync::Claimant by) noexcept {
-    auto* context =
-        static_cast<WorkContext*>(WorkTable::get().contexts.claim(by, kStateAttaching));
+    auto* context = static_cast<WorkContext*>(WorkTable::get().contexts.claim(by, kStateAttaching));
     if (context == nullptr) {
         return nullptr;
     }

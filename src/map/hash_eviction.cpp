@@ -61,8 +61,8 @@ Ticket* HashTable::evict(sync::Claimant by) noexcept {
         void* ticket = tickets_.at(static_cast<std::uint32_t>(reference));
         sync::Word word = sync::Pool::load(ticket);
         if (word.round() != reference >> 32 || word.state() != kTicketHeld ||
-            !sync::Pool::transition(ticket, word,
-                                    sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
+            !sync::Pool::transition(
+                ticket, word, sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
             ticket = tickets_.claim(by, kTicketClaimed);  // A passer-by has released it.
         }
         finish(element, static_cast<std::uint32_t>(hash));

@@ -384,8 +384,9 @@ Ticket* HashTable::claim_unhinted(sync::Claimant by) noexcept {
     for (std::uint32_t i = 0; i < tickets_.count(); ++i) {
         sync::Word word = sync::Pool::load(tickets_.at(i));
         if (word.state() == sync::kStateFree &&
-            sync::Pool::transition(tickets_.at(i), word,
-                                   sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
+            sync::Pool::transition(
+                tickets_.at(i), word,
+                sync::Word::make(word.round() + 1, by.owner, 0, kTicketClaimed))) {
             return static_cast<Ticket*>(tickets_.at(i));
         }
     }

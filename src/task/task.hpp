@@ -142,7 +142,7 @@ struct alignas(64) Task {
     platform::Plain<std::int32_t> pid;
     platform::Plain<std::int32_t> tid;
     platform::Plain<std::uint16_t>
-        process;  ///< Index of the process; also the owner in the words it moves.
+        process;         ///< Index of the process; also the owner in the words it moves.
     std::uint16_t lane;  ///< Of what it claims in pools: its index.
     std::uint32_t born_item;
     std::uint32_t exited_item;
