@@ -597,19 +597,15 @@ bool Machine::find_window_in(const map::Map& map, std::uint64_t address, std::ui
     const std::uintptr_t value = map::value_start(map, address);
     std::uintptr_t low = value;
     std::uintptr_t high = value + map.value_size;
-    const auto exclude = [&](std::int32_t offset, std::size_t bytes) {
-        if (offset == map::kNoField) {
-            return;
-        }
+    const auto exclude = [&](const map::SpecialField& kind, std::int32_t offset) {
         const std::uintptr_t field = value + static_cast<std::uint32_t>(offset);
-        if (field + bytes <= address) {
-            low = field + bytes > low ? field + bytes : low;
+        if (field + kind.bytes <= address) {
+            low = field + kind.bytes > low ? field + kind.bytes : low;
         } else {
             high = field < high ? field : high;
         }
     };
-    exclude(map.task_work_offset, 8);
-    exclude(map::lock_offset(map), 4);
+    map::for_each_field(map.fields, exclude);
     found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
              (map.flags & BPF_F_RDONLY_PROG) == 0};
     return true;
@@ -650,7 +646,7 @@ bool Machine::may_access_elsewhere(std::uint64_t address, std::uint64_t size, bo
 
 void Machine::remember_value(const map::Map& map, const void* value) noexcept {
     // Values with special fields have more than one part: found at the first access.
-    if (map::has_special_fields(map)) {
+    if (map::has_any(map.fields)) {
         return;
     }
     const auto start = reinterpret_cast<std::uintptr_t>(value);

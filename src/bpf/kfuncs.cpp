@@ -60,11 +60,11 @@ std::uint64_t schedule(Machine& machine, const std::uint64_t* arguments,
     task::Task* target = task_argument(machine, arguments[0]);
     map::Map* map = machine.map_of(arguments[2]);
     std::uint32_t entry = 0;
-    if (target == nullptr || map == nullptr || map->task_work_offset == map::kNoField ||
+    if (target == nullptr || map == nullptr || map->fields.task_work == map::kNoField ||
         !machine.is_function(arguments[3], &entry)) {
         return machine.fault(FaultKind::bad_argument);
     }
-    const std::uint64_t value = arguments[1] - static_cast<std::uint32_t>(map->task_work_offset);
+    const std::uint64_t value = arguments[1] - static_cast<std::uint32_t>(map->fields.task_work);
     defer::Slot* slot = nullptr;
     if (map::value_start(*map, value) == value && value != 0) {
         slot = map::task_work_slot(*map, reinterpret_cast<void*>(value));

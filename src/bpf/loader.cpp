@@ -364,9 +364,17 @@ Result<map::Map*> Loader::use_map(std::uint32_t index) {
         return refuse(
             index, "Sleepable programs can only use array, hash, ringbuf and local storage maps");
     }
-    if (spec_.type == BPF_PROG_TYPE_PERF_EVENT && !spec_.probe &&
-        map->spin_lock_offset != map::kNoField) {
-        return refuse(index, "tracing progs cannot use bpf_spin_lock yet");
+    if (spec_.type == BPF_PROG_TYPE_PERF_EVENT && !spec_.probe) {
+        const char* refused = nullptr;
+        map::for_each_field(map->fields, [&](const map::SpecialField& kind, std::int32_t) {
+            if (kind.offset != &map::SpecialFields::task_work &&
+                kind.offset != &map::SpecialFields::res_spin_lock && refused == nullptr) {
+                refused = kind.type;
+            }
+        });
+        if (refused != nullptr) {
+            return refuse(index, std::string("tracing progs cannot use ") + refused + " yet");
+        }
     }
     for (map::Map* known : maps_) {
         if (known == map) {

@@ -48,7 +48,7 @@ std::uint64_t* flags_argument(Machine& machine, std::uint64_t address) noexcept 
 map::LockWord* Machine::find_lock(std::uint64_t address, LockKind kind) noexcept {
     const auto lock_in = [address, kind](const map::Map& map) -> map::LockWord* {
         const std::int32_t offset =
-            kind == LockKind::spin ? map.spin_lock_offset : map.res_spin_lock_offset;
+            kind == LockKind::spin ? map.fields.spin_lock : map.fields.res_spin_lock;
         const std::uint64_t value = address - static_cast<std::uint32_t>(offset);
         return offset != map::kNoField && value != 0 && map::value_start(map, value) == value
                    ? map::lock_word(map, reinterpret_cast<void*>(value))

@@ -37,10 +37,10 @@ protected:
         spec.key_size = 4;
         spec.value_size = kValueBytes;
         spec.max_entries = 4;
-        spec.task_work_offset = kSlot;
-        spec.spin_lock_offset = kLock;
+        spec.fields.task_work = kSlot;
+        spec.fields.spin_lock = kLock;
         spin_ = &domain.add_map(spec);
-        std::swap(spec.spin_lock_offset, spec.res_spin_lock_offset);
+        std::swap(spec.fields.spin_lock, spec.fields.res_spin_lock);
         resilient_ = &domain.add_map(spec);
     }
 

@@ -62,7 +62,7 @@ public:
         spec.value_size = value_size;
         spec.max_entries = entries;
         spec.flags = flags;
-        spec.task_work_offset = task_work_offset;
+        spec.fields.task_work = task_work_offset;
         return add_map(spec);
     }
     map::Map& hash(std::uint32_t key_size, std::uint32_t value_size, std::uint32_t entries,
@@ -72,7 +72,7 @@ public:
         spec.key_size = key_size;
         spec.value_size = value_size;
         spec.max_entries = entries;
-        spec.task_work_offset = task_work_offset;
+        spec.fields.task_work = task_work_offset;
         return add_map(spec);
     }
     map::Map& ring(std::uint32_t bytes) {

@@ -19,9 +19,7 @@ verifier::MapInfo describe_shape(const Shape& shape, const char* name) {
     info.value_size = shape.value_size;
     info.max_entries = shape.max_entries;
     info.flags = shape.flags;
-    info.task_work_offset = shape.task_work_offset;
-    info.spin_lock_offset = shape.spin_lock_offset;
-    info.res_spin_lock_offset = shape.res_spin_lock_offset;
+    info.fields = shape.fields;
     return info;
 }
 
@@ -34,7 +32,7 @@ verifier::MapInfo describe(const map::Map& map) {
 
 verifier::MapInfo describe_inner(const map::Map& outer) {
     verifier::MapInfo info = describe_shape(outer.inner, outer.name);
-    info.has_types = map::has_special_fields(outer.inner);
+    info.has_types = map::has_any(outer.inner.fields);
     return info;
 }
 

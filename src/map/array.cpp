@@ -46,7 +46,7 @@ void* array_lookup(Map& map, const void* key) noexcept {
 
 std::errc array_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
     if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
-        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
+        ((flags & BPF_F_LOCK) != 0 && map.fields.spin_lock == kNoField)) {
         return std::errc::invalid_argument;
     }
     const std::uint32_t index = index_of(key);
@@ -196,7 +196,7 @@ constexpr MapOps make_per_cpu_ops() noexcept {
 
 constexpr MapOps make_ops() noexcept {
     MapOps ops = make_common_ops("array");
-    ops.holds_task_work = true;
+    ops.holds_slots = true;
     ops.holds_spin_lock = true;
     ops.check = array_check;
     ops.init = array_init;

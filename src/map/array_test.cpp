@@ -127,8 +127,8 @@ TEST_F(Array, the_index_is_found_from_a_pointer_anywhere_into_a_value_of_any_siz
 
 TEST_F(Array, access_is_allowed_inside_one_value_and_outside_special_fields) {
     MapSpec asked = array(2, 28);
-    asked.task_work_offset = 8;
-    asked.spin_lock_offset = 20;
+    asked.fields.task_work = 8;
+    asked.fields.spin_lock = 20;
     Map& map = make(asked);
     const Sections sections;
     const std::uint32_t index = 0;
@@ -180,7 +180,7 @@ TEST_F(Array, a_frozen_map_stays_frozen_and_special_fields_cannot_be_frozen) {
     EXPECT_EQ(freeze(plain), no_error);
     EXPECT_EQ(freeze(plain), std::errc::operation_not_permitted);
     MapSpec asked = array(1, 16);
-    asked.task_work_offset = 8;
+    asked.fields.task_work = 8;
     EXPECT_EQ(freeze(make(asked)), errc_kernel_notsupp);
 }
 

@@ -62,7 +62,7 @@ TEST_F(BloomFilter, has_the_errors_of_the_kernel) {
     EXPECT_EQ(next_key(map, nullptr, &value), std::errc::operation_not_supported);
     EXPECT_EQ(refused(filter(4, 16)), std::errc::invalid_argument);
     MapSpec spec = filter(4);
-    spec.task_work_offset = 0;
+    spec.fields.task_work = 0;
     EXPECT_EQ(refused(spec), std::errc::operation_not_supported);  // K80
 }
 

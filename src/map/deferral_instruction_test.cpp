@@ -158,7 +158,7 @@ protected:
     void step_through(MapSpec spec, const std::vector<Act>& bodies,
                       const std::vector<Act>& events) {
         spec.value_size = sizeof(Value);
-        spec.task_work_offset = offsetof(Value, slot);
+        spec.fields.task_work = offsetof(Value, slot);
         scene_.map = &make(spec);
         std::uint64_t points = 0;
         std::uint64_t combination = 0;

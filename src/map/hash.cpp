@@ -103,7 +103,7 @@ void* hash_lookup(Map& map, const void* key) noexcept {
 }
 std::errc hash_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
     if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
-        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
+        ((flags & BPF_F_LOCK) != 0 && map.fields.spin_lock == kNoField)) {
         return std::errc::invalid_argument;
     }
     const auto fill = [](const Map& of, void* place, const HashWrite& write) noexcept {
@@ -237,7 +237,7 @@ std::errc lru_hash_update(Map& map, const void* key, const void* value,
 
 constexpr MapOps make_ops(const char* name) noexcept {
     MapOps ops = make_table_ops(name);
-    ops.holds_task_work = true;
+    ops.holds_slots = true;
     ops.holds_spin_lock = true;
     ops.check = hash_check;
     ops.init = hash_init;

@@ -36,7 +36,7 @@ protected:
 
     static MapSpec with_slot(std::uint32_t entries) {
         MapSpec asked = hash(entries, sizeof(Value));
-        asked.task_work_offset = offsetof(Value, slot);
+        asked.fields.task_work = offsetof(Value, slot);
         return asked;
     }
     /// What the counters say is what a walk finds, and all memory comes back.

@@ -122,7 +122,7 @@ TEST_F(LpmTrie, is_refused_where_the_kernel_refuses_it) {
     wrong.flags = 0;
     EXPECT_EQ(refused(wrong), std::errc::invalid_argument);
     wrong = prefixes(4);
-    wrong.task_work_offset = 0;
+    wrong.fields.task_work = 0;
     EXPECT_EQ(refused(wrong), std::errc::operation_not_supported);
     for (const std::uint32_t size : {4U, 261U}) {
         wrong = prefixes(4);

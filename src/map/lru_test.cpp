@@ -201,19 +201,19 @@ TEST_F(Lru, values_of_each_processor_are_written_in_place) {
 TEST_F(Lru, hold_slots_but_no_spin_locks) {
     MapSpec asked = lru(4);
     asked.value_size = 24;
-    asked.task_work_offset = 8;
+    asked.fields.task_work = 8;
     EXPECT_EQ(refused(asked), no_error);
-    asked.spin_lock_offset = 16;
+    asked.fields.spin_lock = 16;
     EXPECT_EQ(refused(asked), std::errc::operation_not_supported);
     asked.type = BPF_MAP_TYPE_LRU_PERCPU_HASH;
-    asked.spin_lock_offset = kNoField;
+    asked.fields.spin_lock = kNoField;
     EXPECT_EQ(refused(asked), std::errc::operation_not_supported);
 }
 
 TEST_F(Lru, K93_eviction_cancels_the_victims_work) {
     MapSpec asked = lru(2);
     asked.value_size = 16;
-    asked.task_work_offset = 8;
+    asked.fields.task_work = 8;
     Map& map = make(asked);
     ASSERT_EQ(put(map, 1, 1), no_error);
     ASSERT_EQ(put(map, 2, 2), no_error);

@@ -50,24 +50,25 @@ std::string describe(const MapSpec& spec, const char* kind) {
 
 /// Checks of special fields that do not depend on the kind's own rules.
 std::errc check_special_fields(const MapSpec& spec, const MapOps& ops, std::string* why) {
-    if (!has_special_fields(spec)) {
+    if (!has_any(spec.fields)) {
         return no_error;
     }
     if ((spec.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
         *why = "special fields need a map that programs may read and write";
         return std::errc::permission_denied;
     }
-    if ((spec.task_work_offset != kNoField && !ops.holds_task_work) ||
-        (lock_offset(spec) != kNoField && !ops.holds_spin_lock)) {
+    bool held = true;
+    bool fits = true;
+    for_each_field(spec.fields, [&](const SpecialField& kind, std::int32_t offset) {
+        held = held && (kind.is_lock ? ops.holds_spin_lock : ops.holds_slots);
+        fits = fits && offset >= 0 && static_cast<std::uint32_t>(offset) % kind.align == 0 &&
+               std::uint64_t{static_cast<std::uint32_t>(offset)} + kind.bytes <= spec.value_size;
+    });
+    if (!held) {
         *why = "this kind of map cannot hold such a special field";
         return std::errc::operation_not_supported;
     }
-    const auto fits = [&spec](std::int32_t offset, std::size_t bytes) {
-        return offset == kNoField ||
-               (offset >= 0 && static_cast<std::size_t>(offset) % bytes == 0 &&
-                static_cast<std::size_t>(offset) + bytes <= spec.value_size);
-    };
-    if (!fits(spec.task_work_offset, kSlotBytes) || !fits(lock_offset(spec), kSpinLockBytes)) {
+    if (!fits) {
         *why = "a special field is misaligned or outside the value";
         return std::errc::invalid_argument;
     }
@@ -245,9 +246,7 @@ Result<Map*> create(const MapSpec& spec) {
     map->btf_id = spec.btf_id;
     map->btf_key_type_id = spec.btf_key_type_id;
     map->btf_value_type_id = spec.btf_value_type_id;
-    map->task_work_offset = spec.task_work_offset;
-    map->spin_lock_offset = spec.spin_lock_offset;
-    map->res_spin_lock_offset = spec.res_spin_lock_offset;
+    map->fields = spec.fields;
     map->inner = spec.inner == nullptr ? InnerShape{} : shape_of(*spec.inner);
     map->user_count.store(0, std::memory_order_relaxed);
     map->references.store(1, std::memory_order_relaxed);
@@ -292,7 +291,7 @@ void put_user(Map& map) noexcept {
     // the slot before and is found by the walk (K98).
     if (map.user_count.fetch_sub(1, std::memory_order_seq_cst) == 1) {
         const MapOps* const ops = ops_of(map.type);
-        if (map.task_work_offset != kNoField) {
+        if (map.fields.task_work != kNoField) {
             ops->cancel_all(map);
         }
         if (ops->users_left != nullptr) {
@@ -303,7 +302,7 @@ void put_user(Map& map) noexcept {
 }
 
 std::errc freeze(Map& map) noexcept {
-    if (has_special_fields(map)) {
+    if (has_any(map.fields)) {
         return errc_kernel_notsupp;
     }
     std::uint32_t open = 0;
@@ -358,7 +357,7 @@ std::errc next_key(Map& map, const void* key, void* next) noexcept {
 
 std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags) noexcept {
     if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0 ||
-        ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField)) {
+        ((flags & BPF_F_LOCK) != 0 && map.fields.spin_lock == kNoField)) {
         return std::errc::invalid_argument;
     }
     const MapOps* const ops = ops_of(map.type);
@@ -455,7 +454,7 @@ std::errc peek(Map& map, void* value) noexcept {
 }
 
 std::errc lookup_and_remove(Map& map, const void* key, void* out, std::uint64_t flags) noexcept {
-    if ((flags & BPF_F_LOCK) != 0 && map.spin_lock_offset == kNoField) {
+    if ((flags & BPF_F_LOCK) != 0 && map.fields.spin_lock == kNoField) {
         return std::errc::invalid_argument;
     }
     const MapOps* const ops = ops_of(map.type);
@@ -490,24 +489,25 @@ bool may_access_value(const Map& map, std::uintptr_t address, std::size_t size) 
         return false;
     }
     const std::size_t begin = address - start;
-    const auto touches = [begin, size](std::int32_t offset, std::size_t bytes) {
-        return offset != kNoField && begin < static_cast<std::size_t>(offset) + bytes &&
-               static_cast<std::size_t>(offset) < begin + size;
-    };
-    return !touches(map.task_work_offset, kSlotBytes) && !touches(lock_offset(map), kSpinLockBytes);
+    bool touches = false;
+    for_each_field(map.fields, [&](const SpecialField& kind, std::int32_t offset) {
+        const auto field = static_cast<std::size_t>(offset);
+        touches = touches || (begin < field + kind.bytes && field < begin + size);
+    });
+    return !touches;
 }
 
 defer::Slot* task_work_slot(const Map& map, void* value) noexcept {
-    return map.task_work_offset == kNoField
+    return map.fields.task_work == kNoField
                ? nullptr
                : reinterpret_cast<defer::Slot*>(static_cast<std::byte*>(value) +
-                                                map.task_work_offset);
+                                                map.fields.task_work);
 }
 
 LockWord* lock_word(const Map& map, void* value) noexcept {
-    return lock_offset(map) == kNoField
+    return lock_of(map.fields) == kNoField
                ? nullptr
-               : reinterpret_cast<LockWord*>(static_cast<std::byte*>(value) + lock_offset(map));
+               : reinterpret_cast<LockWord*>(static_cast<std::byte*>(value) + lock_of(map.fields));
 }
 
 std::errc direct_values(const Map& map, void** base, std::size_t* bytes) noexcept {

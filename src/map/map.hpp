@@ -29,8 +29,51 @@ namespace taskwork::map {
 inline constexpr std::uint8_t kMapCreating = sync::kStateUser;
 inline constexpr std::uint8_t kMapLive = sync::kStateUser + 1;
 
-/// Offset of a special field in the value; kNoField if there is none.
 inline constexpr std::int32_t kNoField = -1;
+
+/// Where the special fields of a value lie, in bytes from its beginning; kNoField for those it
+/// lacks. There is at most one of a kind, and at most one lock.
+struct SpecialFields {
+    std::int32_t task_work = kNoField;
+    std::int32_t timer = kNoField;
+    std::int32_t workqueue = kNoField;
+    std::int32_t spin_lock = kNoField;
+    std::int32_t res_spin_lock = kNoField;
+    friend bool operator==(const SpecialFields&, const SpecialFields&) = default;
+};
+/// One of them.
+struct SpecialField {
+    const char* type;  ///< The name of its struct in BTF.
+    std::int32_t SpecialFields::* offset;
+    std::uint32_t bytes;
+    std::uint32_t align;
+    bool is_lock;
+};
+inline constexpr SpecialField kSpecialFields[] = {
+    {"bpf_task_work", &SpecialFields::task_work, 8, 8, false},
+    {"bpf_timer", &SpecialFields::timer, 16, 8, false},
+    {"bpf_wq", &SpecialFields::workqueue, 16, 8, false},
+    {"bpf_spin_lock", &SpecialFields::spin_lock, 4, 4, true},
+    {"bpf_res_spin_lock", &SpecialFields::res_spin_lock, 4, 4, true},
+};
+/// Calls visit(kind, offset) for each that there is, in no order.
+/// Context: as visit.
+template <class Visit>
+constexpr void for_each_field(const SpecialFields& fields, Visit visit) {
+    for (const SpecialField& kind : kSpecialFields) {
+        if (fields.*kind.offset != kNoField) {
+            visit(kind, fields.*kind.offset);
+        }
+    }
+}
+/// Where the lock of a value lies, of either kind.
+/// Context: any.
+constexpr std::int32_t lock_of(const SpecialFields& fields) noexcept {
+    return fields.spin_lock != kNoField ? fields.spin_lock : fields.res_spin_lock;
+}
+/// Whether there is any.
+/// Context: any.
+constexpr bool has_any(const SpecialFields& fields) noexcept { return fields != SpecialFields{}; }
 
 /// What inner maps have in common (map/map_in_map.hpp).
 struct InnerShape {
@@ -39,9 +82,7 @@ struct InnerShape {
     std::uint32_t value_size = 0;
     std::uint32_t max_entries = 0;
     std::uint32_t flags = 0;
-    std::int32_t task_work_offset = kNoField;
-    std::int32_t spin_lock_offset = kNoField;
-    std::int32_t res_spin_lock_offset = kNoField;
+    SpecialFields fields;
     friend bool operator==(const InnerShape&, const InnerShape&) = default;
 };
 
@@ -59,24 +100,9 @@ struct MapSpec {
     std::uint32_t btf_id = 0;  ///< Caller's; kept for reports.
     std::uint32_t btf_key_type_id = 0;
     std::uint32_t btf_value_type_id = 0;
-    std::int32_t task_work_offset = kNoField;
-    std::int32_t spin_lock_offset = kNoField;
-    std::int32_t res_spin_lock_offset = kNoField;
+    SpecialFields fields;
     const Map* inner = nullptr;  ///< Maps of maps: the one that the elements will resemble.
 };
-
-/// Of a Map or a MapSpec: where the lock of a value lies, of which there is one at most; whether
-/// there is any special field.
-/// Context: any.
-template <class Fields>
-constexpr std::int32_t lock_offset(const Fields& fields) noexcept {
-    return fields.spin_lock_offset != kNoField ? fields.spin_lock_offset
-                                               : fields.res_spin_lock_offset;
-}
-template <class Fields>
-constexpr bool has_special_fields(const Fields& fields) noexcept {
-    return fields.task_work_offset != kNoField || lock_offset(fields) != kNoField;
-}
 
 struct MapOps;
 
@@ -94,9 +120,7 @@ struct alignas(64) Map {
     std::uint32_t btf_id;
     std::uint32_t btf_key_type_id;
     std::uint32_t btf_value_type_id;
-    std::int32_t task_work_offset;
-    std::int32_t spin_lock_offset;
-    std::int32_t res_spin_lock_offset;
+    SpecialFields fields;
     InnerShape inner;                            ///< Maps of maps; else type 0.
     platform::Atomic<std::uint32_t> user_count;  ///< Descriptors and pins (usercnt).
     platform::Atomic<std::uint32_t> references;  ///< user_count's one, programs: host only.

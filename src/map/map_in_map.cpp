@@ -197,8 +197,7 @@ const MapOps array_of_maps_ops = make_array_ops();
 const MapOps hash_of_maps_ops = make_hash_ops();
 
 InnerShape shape_of(const Map& map) noexcept {
-    return {map.type,  map.key_size,         map.value_size,       map.max_entries,
-            map.flags, map.task_work_offset, map.spin_lock_offset, map.res_spin_lock_offset};
+    return {map.type, map.key_size, map.value_size, map.max_entries, map.flags, map.fields};
 }
 
 bool fits_into(const Map& inner, const InnerShape& shape) noexcept {

@@ -68,7 +68,7 @@ TEST_F(MapsOfMaps, take_only_maps_like_the_first) {
         EXPECT_EQ(put_map(map, 0, make(array(4, 16))), std::errc::invalid_argument);
         EXPECT_EQ(put_map(map, 0, make(hash(4))), std::errc::invalid_argument);
         MapSpec with_slot = array(4);
-        with_slot.task_work_offset = 0;
+        with_slot.fields.task_work = 0;
         EXPECT_EQ(put_map(map, 0, make(with_slot)), std::errc::invalid_argument);
         EXPECT_EQ(refused(outer(type, map)), std::errc::invalid_argument);
         EXPECT_EQ(usage(map).elements, 0U);
@@ -127,7 +127,7 @@ TEST_F(MapsOfMaps, keep_a_map_that_its_users_have_left_until_it_is_taken_out) {
 // K103, K97.
 TEST_F(MapsOfMaps, do_not_count_as_users_of_their_inner_maps) {
     MapSpec with_slot = array(4, 16);
-    with_slot.task_work_offset = 8;
+    with_slot.fields.task_work = 8;
     Map& inner = make(with_slot);
     for (const std::uint32_t type : kBoth) {
         Map& map = make(outer(type, inner));
@@ -157,7 +157,7 @@ TEST_F(MapsOfMaps, and_what_is_in_them_may_be_let_go_of_in_every_order_while_a_w
     enum Step { user_of_inner, user_of_outer, program, entry };
     const std::uint32_t before = maps_free();
     MapSpec with_slot = hash(4, 16);
-    with_slot.task_work_offset = 8;
+    with_slot.fields.task_work = 8;
     for (const std::uint32_t type : kBoth) {
         std::array<Step, 4> order = {user_of_inner, user_of_outer, program, entry};
         do {

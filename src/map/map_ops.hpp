@@ -16,7 +16,7 @@ using ElementFunction = long (*)(const void* key, void* value, void* argument) n
 /// Contexts are those of the functions of map.hpp that they serve.
 struct MapOps {
     const char* name;
-    bool holds_task_work;  ///< Whether values may have a task-work slot.
+    bool holds_slots;      ///< Whether values may have a task-work slot, a timer, a work queue.
     bool holds_spin_lock;  ///< Whether values may have a spin lock.
 
     /// MAP_CREATE's checks of sizes and flags, in the kernel's order; `why` says what was wrong.

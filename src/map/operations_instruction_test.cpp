@@ -164,7 +164,7 @@ protected:
     }
     static MapSpec with_slot(MapSpec spec) {
         spec.value_size = sizeof(Value);
-        spec.task_work_offset = offsetof(Value, slot);
+        spec.fields.task_work = offsetof(Value, slot);
         return spec;
     }
     /// Every element's number is its key.

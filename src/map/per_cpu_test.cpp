@@ -109,7 +109,7 @@ TEST_F(PerCpu, new_elements_of_a_hash_begin_with_zeros) {
 TEST_F(PerCpu, have_no_special_fields_and_the_limits_of_the_kernel) {
     for (const std::uint32_t type : {BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH}) {
         MapSpec with_slot = per_cpu(type);
-        with_slot.task_work_offset = 0;
+        with_slot.fields.task_work = 0;
         EXPECT_EQ(refused(with_slot), std::errc::operation_not_supported);  // K80
         EXPECT_EQ(refused(per_cpu(type, 32 << 10)), no_error);
         EXPECT_EQ(refused(per_cpu(type, (32 << 10) + 1)), std::errc::argument_list_too_long);

@@ -65,7 +65,7 @@ TEST_F(ProgramArray, has_the_errors_of_the_kernel) {
     EXPECT_EQ(lookup(map, &index), nullptr);
     EXPECT_FALSE(has_keys(map));
     MapSpec with_slot = programs();
-    with_slot.task_work_offset = 0;
+    with_slot.fields.task_work = 0;
     EXPECT_NE(refused(with_slot), no_error);
 }
 

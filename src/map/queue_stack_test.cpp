@@ -70,7 +70,7 @@ TEST_F(QueueAndStack, are_not_found_by_keys) {
 
 TEST_F(QueueAndStack, take_no_special_fields) {
     MapSpec spec = sequence(BPF_MAP_TYPE_QUEUE, 3);
-    spec.task_work_offset = 0;
+    spec.fields.task_work = 0;
     EXPECT_EQ(refused(spec), std::errc::operation_not_supported);
 }
 

@@ -21,8 +21,8 @@ struct Value {
 
 MapSpec with_fields(MapSpec spec) {
     spec.value_size = sizeof(Value);
-    spec.task_work_offset = offsetof(Value, slot);
-    spec.spin_lock_offset = offsetof(Value, lock);
+    spec.fields.task_work = offsetof(Value, slot);
+    spec.fields.spin_lock = offsetof(Value, lock);
     return spec;
 }
 
@@ -53,10 +53,10 @@ TEST_F(SpecialFields, are_refused_where_the_kernel_refuses_them) {
     EXPECT_EQ(refused(with_fields(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096))),
               std::errc::invalid_argument);
     MapSpec misaligned = with_fields(hash(4));
-    misaligned.task_work_offset = 12;
+    misaligned.fields.task_work = 12;
     EXPECT_EQ(refused(misaligned), std::errc::invalid_argument);
     MapSpec outside = with_fields(hash(4));
-    outside.task_work_offset = 24;
+    outside.fields.task_work = 24;
     EXPECT_EQ(refused(outside), std::errc::invalid_argument);
 }
 
@@ -188,7 +188,7 @@ TEST_F(SpecialFields, a_value_locked_by_the_code_below_is_refused_as_busy) {
 // A resilient lock is a special field as the others are, but for BPF_F_LOCK, which is not for it.
 TEST_F(SpecialFields, resilient_locks_are_not_copied_and_not_taken_by_users) {
     for (MapSpec spec : {with_fields(hash(4)), with_fields(array(4))}) {
-        std::swap(spec.spin_lock_offset, spec.res_spin_lock_offset);
+        std::swap(spec.fields.spin_lock, spec.fields.res_spin_lock);
         Map& map = make(spec);
         const Sections sections;
         const std::uint64_t key = 1;

@@ -31,7 +31,7 @@ class SpinLock : public MapTest {
 protected:
     static MapSpec locked(std::uint32_t entries) {
         MapSpec spec = array(entries, sizeof(Value));
-        spec.spin_lock_offset = offsetof(Value, lock);
+        spec.fields.spin_lock = offsetof(Value, lock);
         return spec;
     }
     SpinLock() : map_(make(locked(40))) {}

@@ -100,7 +100,7 @@ std::uint32_t detail::hash_key(const void* key, std::size_t bytes, std::uint64_t
 }
 
 void copy_value_in(const Map& map, void* value, const void* from) noexcept {
-    if (!has_special_fields(map)) {
+    if (!has_any(map.fields)) {
         copy_bytes(value, from, map.value_size);
         return;
     }
@@ -109,19 +109,16 @@ void copy_value_in(const Map& map, void* value, const void* from) noexcept {
         std::size_t end;
     };
     // The special fields in ascending order; what lies between them is copied.
-    Hole holes[2];
+    Hole holes[std::size(kSpecialFields)];
     unsigned count = 0;
-    if (map.task_work_offset != kNoField) {
-        const auto at = static_cast<std::size_t>(map.task_work_offset);
-        holes[count++] = {at, at + kSlotBytes};
-    }
-    if (lock_offset(map) != kNoField) {
-        const auto at = static_cast<std::size_t>(lock_offset(map));
-        holes[count++] = {at, at + kSpinLockBytes};
-    }
-    if (count == 2 && holes[1].start < holes[0].start) {
-        std::swap(holes[0], holes[1]);
-    }
+    for_each_field(map.fields, [&](const SpecialField& kind, std::int32_t offset) {
+        const auto start = static_cast<std::size_t>(offset);
+        unsigned at = count++;
+        for (; at > 0 && holes[at - 1].start > start; --at) {
+            holes[at] = holes[at - 1];
+        }
+        holes[at] = {start, start + kind.bytes};
+    });
     auto* out = static_cast<std::byte*>(value);
     const auto* in = static_cast<const std::byte*>(from);
     std::size_t at = 0;
@@ -136,12 +133,9 @@ void copy_value_out(const Map& map, const void* value, void* out) noexcept {
     // Only what lies between the special fields is read, as on the way in.
     copy_value_in(map, out, value);
     auto* bytes = static_cast<std::byte*>(out);
-    if (map.task_work_offset != kNoField) {
-        zero_bytes(bytes + map.task_work_offset, kSlotBytes);
-    }
-    if (lock_offset(map) != kNoField) {
-        zero_bytes(bytes + lock_offset(map), kSpinLockBytes);
-    }
+    for_each_field(map.fields, [bytes](const SpecialField& kind, std::int32_t offset) {
+        zero_bytes(bytes + offset, kind.bytes);
+    });
 }
 
 std::errc lock_value(const Map& map, void* value) noexcept {

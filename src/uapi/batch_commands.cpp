@@ -39,7 +39,7 @@ int check_flags(const map::Map& map, const union bpf_attr& attr, bool is_lookup)
         return -EINVAL;
     }
     const bool locked = (attr.batch.elem_flags & lock) != 0;
-    return locked && map.spin_lock_offset == map::kNoField ? -EINVAL : 0;
+    return locked && map.fields.spin_lock == map::kNoField ? -EINVAL : 0;
 }
 
 /// A walk over the elements that collects `wanted` of them behind the first `skip`.

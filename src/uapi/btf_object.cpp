@@ -27,12 +27,22 @@ Registry& registry() {
     return *instance;
 }
 
+/// nullptr: a struct of that name is no special field.
+const map::SpecialField* special_field(std::string_view name) {
+    for (const map::SpecialField& kind : map::kSpecialFields) {
+        if (name == kind.type) {
+            return &kind;
+        }
+    }
+    return nullptr;
+}
+
 /// Walks a value's type in search of special fields (kernel/bpf/btf.c, btf_parse_fields).
 class FieldSearch {
 public:
     explicit FieldSearch(const btf* types) : types_(types) {}
 
-    SpecialFields run(std::uint32_t type_id) {
+    map::SpecialFields run(std::uint32_t type_id) {
         const btf_type* type = btf__type_by_id(types_, type_id);
         if (type == nullptr) {
             return {};
@@ -42,13 +52,14 @@ public:
         } else if (btf_is_datasec(type)) {
             visit_section(type);
         }
-        return repeated_ || both_locks() ? SpecialFields{} : fields_;
+        return repeated_ || both_locks() ? map::SpecialFields{} : fields_;
     }
 
     /// Of a struct that has `direct` bpf_spin_locks among its members; as BtfObject::check_locks().
     int check_locks(const btf_type* type, std::uint32_t direct) {
         fields_ = {};
         repeated_ = false;
+        locks_only_ = true;
         visit_struct(type, 0, 0);
         if (direct > 1 || visited_ > kFieldsMax) {
             return -E2BIG;
@@ -110,12 +121,8 @@ private:
         }
         const char* name = btf__name_by_offset(types_, type->name_off);
         const std::string_view kind = name == nullptr ? "" : name;
-        if (kind == "bpf_task_work") {
-            found(fields_.task_work, type->size == 8, offset, 8, count);
-        } else if (kind == "bpf_spin_lock") {
-            found(fields_.spin_lock, type->size == 4, offset, 4, count);
-        } else if (kind == "bpf_res_spin_lock") {
-            found(fields_.res_spin_lock, type->size == 4, offset, 4, count);
+        if (const map::SpecialField* const special = special_field(kind)) {
+            found(*special, type->size, offset, count);
         } else {
             // An array of structs repeats whatever they hold.
             for (std::uint64_t element = 0; element < count && element < 2; ++element) {
@@ -129,19 +136,21 @@ private:
         return fields_.spin_lock != map::kNoField && fields_.res_spin_lock != map::kNoField;
     }
 
-    void found(std::int32_t& field, bool right_size, std::uint32_t offset, std::uint32_t align,
+    void found(const map::SpecialField& kind, std::uint32_t size, std::uint32_t offset,
                std::uint64_t count) {
-        if (!right_size || offset % align != 0) {
+        if (size != kind.bytes || offset % kind.align != 0 || (locks_only_ && !kind.is_lock)) {
             return;
         }
+        std::int32_t& field = fields_.*kind.offset;
         repeated_ = repeated_ || field != map::kNoField || count > 1;
         field = static_cast<std::int32_t>(offset);
     }
 
     const btf* types_;
-    SpecialFields fields_;
+    map::SpecialFields fields_;
     unsigned visited_ = 0;  ///< In all searches.
     bool repeated_ = false;
+    bool locks_only_ = false;
 };
 
 }  // namespace
@@ -240,7 +249,7 @@ int BtfObject::check_locks() const {
     return 0;
 }
 
-SpecialFields BtfObject::special_fields(std::uint32_t value_type_id) const {
+map::SpecialFields BtfObject::special_fields(std::uint32_t value_type_id) const {
     return FieldSearch(types_).run(value_type_id);
 }
 

@@ -18,17 +18,6 @@
 
 namespace taskwork::uapi {
 
-/// Where the special fields of a value lie, in bytes; map::kNoField for none.
-struct SpecialFields {
-    std::int32_t task_work = map::kNoField;
-    std::int32_t spin_lock = map::kNoField;
-    std::int32_t res_spin_lock = map::kNoField;
-    [[nodiscard]] bool any() const noexcept {
-        return task_work != map::kNoField || spin_lock != map::kNoField ||
-               res_spin_lock != map::kNoField;
-    }
-};
-
 class BtfObject {
 public:
     /// Id of our own kernel's BTF, as in the kernel; loaded objects follow.
@@ -71,7 +60,7 @@ public:
     /// The special fields of a value, nested structs included. None at all if one kind occurs twice
     /// (an array of them counts) or there are locks of both kinds, as in the kernel; misaligned
     /// ones are plain data. Context: task.
-    [[nodiscard]] SpecialFields special_fields(std::uint32_t value_type_id) const;
+    [[nodiscard]] map::SpecialFields special_fields(std::uint32_t value_type_id) const;
 
 private:
     BtfObject(std::vector<std::byte> raw, btf* types, std::uint32_t id) noexcept;

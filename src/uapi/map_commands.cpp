@@ -72,7 +72,7 @@ int copy_key(const map::Map& map, std::uint64_t from, std::vector<std::byte>& ke
 }
 
 bool may_use_lock_flag(const map::Map& map, std::uint64_t flags) {
-    return (flags & BPF_F_LOCK) == 0 || map.spin_lock_offset != map::kNoField;
+    return (flags & BPF_F_LOCK) == 0 || map.fields.spin_lock != map::kNoField;
 }
 
 /// MAP_LOOKUP_ELEM and MAP_LOOKUP_AND_DELETE_ELEM.
@@ -155,13 +155,14 @@ long map_create(const Command& command) {
             return refuse(-EINVAL, std::string("map '") + spec.name +
                                        "': its BTF types do not fit its sizes");
         }
-        const SpecialFields fields = btf->special_fields(attr.btf_value_type_id);
-        if (fields.any() && (attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
+        spec.fields = btf->special_fields(attr.btf_value_type_id);
+        if (map::has_any(spec.fields) &&
+            (attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
             return -EACCES;
         }
         // Special fields, which this kind does not hold, are refused before.
         const btf_type* key = btf__type_by_id(btf->types(), attr.btf_key_type_id);
-        if (attr.map_type == BPF_MAP_TYPE_LPM_TRIE && !fields.any() &&
+        if (attr.map_type == BPF_MAP_TYPE_LPM_TRIE && !map::has_any(spec.fields) &&
             (key == nullptr || !btf_is_struct(key))) {
             return refuse(-EINVAL,
                           std::string("map '") + spec.name + "': its key's type is no struct");
@@ -169,9 +170,6 @@ long map_create(const Command& command) {
         spec.btf_id = btf->id();
         spec.btf_key_type_id = attr.btf_key_type_id;
         spec.btf_value_type_id = attr.btf_value_type_id;
-        spec.task_work_offset = fields.task_work;
-        spec.spin_lock_offset = fields.spin_lock;
-        spec.res_spin_lock_offset = fields.res_spin_lock;
     }
 
     // Its errors come behind those of everything else.
@@ -292,7 +290,7 @@ long map_freeze(const Command& command) {
         return error;
     }
     map::Map& map = object->map();
-    if (map::has_special_fields(map)) {
+    if (map::has_any(map.fields)) {
         return kNotSupported;
     }
     if (!object->may_write()) {

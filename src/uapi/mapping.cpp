@@ -183,7 +183,7 @@ std::int64_t map_object(const MapObject& object, void* address, std::size_t size
     map::Map& map = object.map();
     const bool writable = (protection & PROT_WRITE) != 0;
     if ((map.type != BPF_MAP_TYPE_ARRAY && map.type != BPF_MAP_TYPE_RINGBUF) ||
-        map::has_special_fields(map)) {
+        map::has_any(map.fields)) {
         return negative_errno(errc_kernel_notsupp);
     }
     const int sharing = flags & MAP_TYPE;

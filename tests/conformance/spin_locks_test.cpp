@@ -2,8 +2,8 @@
 //
 // The programs of tests/bpf/spin_locks.bpf.c here: those that the kernel accepts do the same; the
 // others are refused in the same words. And values with locks of
-// either kind and with slots for works beside the kernel's: what BTF, map creation and every
-// command say.
+// either kind, with slots for works, timers and work queues beside the kernel's: what BTF, map
+// creation and every command say.
 
 #include "tests/bpf/spin_locks.hpp"
 
@@ -76,10 +76,12 @@ struct Types {
     int spin() { return structure("bpf_spin_lock", 4, {{u32, 0}}); }
     int resilient() { return structure("bpf_res_spin_lock", 4, {{u32, 0}}); }
     int work() { return structure("bpf_task_work", 8, {{u64, 0}}); }
+    int timer() { return structure("bpf_timer", 16, {{u64, 0}, {u64, 8}}); }
+    int workqueue() { return structure("bpf_wq", 16, {{u64, 0}, {u64, 8}}); }
     int array(int of, std::uint32_t count) { return btf__add_array(all, u32, of, count); }
 };
 
-/// A value of 24 bytes.
+/// A value of 24 bytes or more.
 struct ValueType {
     const char* name;
     int (*make)(Types& types);
@@ -122,7 +124,7 @@ protected:
         std::memset(&attr, 0, sizeof attr);
         attr.map_type = type;
         attr.key_size = key_size;
-        attr.value_size = 24;
+        attr.value_size = value_size();
         attr.max_entries = 2;
         attr.map_flags = flags;
         attr.btf_fd = static_cast<std::uint32_t>(btf_of(bpf));
@@ -143,7 +145,7 @@ protected:
             static_cast<std::uint64_t>(create(bpf, type, 4, 0, &map))};
         const auto run = [&](int command, std::uint64_t flags) {
             const std::uint32_t key = 1;
-            std::uint64_t value[3] = {1, 0xdeaddeaddeaddead, 3};
+            std::uint64_t value[kWordsMax] = {1, 0xdeaddeaddeaddead, 3, 4, 5, 6};
             bpf_attr attr;
             std::memset(&attr, 0, sizeof attr);
             attr.map_fd = static_cast<std::uint32_t>(map);
@@ -153,7 +155,7 @@ protected:
                 attr.flags = flags;
             }
             answers.push_back(static_cast<std::uint64_t>(bpf(command, attr)));
-            answers.insert(answers.end(), value, value + 3);
+            answers.insert(answers.end(), value, value + value_size() / 8);
         };
         run(BPF_MAP_UPDATE_ELEM, 0);
         for (const std::uint64_t lock : {std::uint64_t{0}, std::uint64_t{BPF_F_LOCK}}) {
@@ -168,6 +170,12 @@ protected:
         return answers;
     }
 
+    static constexpr std::size_t kWordsMax = 6;
+    std::uint32_t value_size() const {
+        const std::int64_t size = btf__resolve_size(types_.all, value_);
+        EXPECT_LE(size, kWordsMax * 8);
+        return static_cast<std::uint32_t>(size);
+    }
     long& btf_of(Bpf bpf) { return bpf == our_bpf ? our_btf_ : kernel_btf_; }
     long kept(Bpf bpf, long result) {
         if (result >= 0) {
@@ -289,6 +297,44 @@ const ValueType kValues[] = {
          return value(t, {{t.u64, 0},
                           {t.structure("inner", 8, {{t.u32, 0}, {t.spin(), 4}}), 8},
                           {t.resilient(), 16}});
+     }},
+    {"two_works_and_spin",
+     [](Types& t) {
+         const int work = t.work();
+         return value(t, {{t.spin(), 0}, {work, 8}, {work, 16}});
+     }},
+    {"timer", [](Types& t) { return value(t, {{t.u64, 0}, {t.timer(), 8}}); }},
+    {"workqueue", [](Types& t) { return value(t, {{t.u64, 0}, {t.workqueue(), 8}}); }},
+    {"timer_before_work", [](Types& t) { return value(t, {{t.timer(), 0}, {t.work(), 16}}); }},
+    {"workqueue_after_spin",
+     [](Types& t) { return value(t, {{t.spin(), 0}, {t.workqueue(), 8}}); }},
+    {"timer_workqueue_work_and_resilient",
+     [](Types& t) {
+         return t.structure(
+             "value", 48,
+             {{t.timer(), 0}, {t.work(), 16}, {t.workqueue(), 24}, {t.resilient(), 40}});
+     }},
+    {"two_timers",
+     [](Types& t) {
+         const int timer = t.timer();
+         return t.structure("value", 40, {{t.u64, 0}, {timer, 8}, {timer, 24}});
+     }},
+    {"array_of_one_timer",
+     [](Types& t) { return value(t, {{t.u64, 0}, {t.array(t.timer(), 1), 8}}); }},
+    {"array_of_two_workqueues",
+     [](Types& t) {
+         return t.structure("value", 40, {{t.u64, 0}, {t.array(t.workqueue(), 2), 8}});
+     }},
+    {"misaligned_timer", [](Types& t) { return value(t, {{t.u32, 0}, {t.timer(), 4}}); }},
+    {"small_timer",
+     [](Types& t) {
+         return value(t, {{t.u64, 0}, {t.structure("bpf_timer", 8, {{t.u64, 0}}), 8}});
+     }},
+    {"pointer_to_workqueue",
+     [](Types& t) { return value(t, {{t.u64, 0}, {btf__add_ptr(t.all, t.workqueue()), 8}}); }},
+    {"nested_timer",
+     [](Types& t) {
+         return value(t, {{t.u64, 0}, {t.structure("inner", 16, {{t.timer(), 0}}), 8}});
      }},
 };
 

@@ -199,7 +199,7 @@ void Storm::SetUp() {
     spec.key_size = sizeof(std::uint64_t);
     spec.value_size = sizeof(MapValue);
     spec.max_entries = kKeys / 2;
-    spec.task_work_offset = offsetof(MapValue, slot);
+    spec.fields.task_work = offsetof(MapValue, slot);
     auto made = map::create(spec);
     ASSERT_TRUE(made.has_value()) << made.error().text;
     map::get_user(**made);

@@ -100,9 +100,10 @@ void Walk::set_null(State& state, std::uint32_t id, bool is_null) {
         if (each.type == Type::map_value && each.map->inner != nullptr) {
             each.type = Type::map_pointer;
             each.map = each.map->inner;
-            each.map_uid = each.map->task_work_offset != map::kNoField ? id : 0;
+            each.map_uid = each.map->fields.task_work != map::kNoField ? id : 0;
             each.id = 0;
-        } else if (each.type != Type::map_value || map::lock_offset(*each.map) == map::kNoField) {
+        } else if (each.type != Type::map_value ||
+                   map::lock_of(each.map->fields) == map::kNoField) {
             each.id = 0;
         }
     });

@@ -39,7 +39,8 @@ bool Walk::call_back(std::int32_t id, const Call& call, bool& ended) {
             registers[BPF_REG_1] = Register::pointer(Type::map_pointer);
             registers[BPF_REG_2] = Register::pointer(Type::map_key);
             registers[BPF_REG_3] = Register::pointer(Type::map_value);
-            registers[BPF_REG_3].id = map::lock_offset(*call.map) == map::kNoField ? 0 : new_id();
+            registers[BPF_REG_3].id =
+                map::lock_of(call.map->fields) == map::kNoField ? 0 : new_id();
             for (unsigned i = BPF_REG_1; i <= BPF_REG_3; ++i) {
                 registers[i].map = call.map;
                 registers[i].map_uid = call.map_uid;

@@ -301,7 +301,7 @@ bool Walk::set_result(const Prototype& prototype, std::int32_t id, const Call& c
         result.map = call.map;
         result.id = new_id();
         result.or_null = call.key < 0 || call.key >= call.map->max_entries;
-        if (call.map->task_work_offset != map::kNoField) {
+        if (call.map->fields.task_work != map::kNoField) {
             result.map_uid = call.map_uid;
         }
         return true;

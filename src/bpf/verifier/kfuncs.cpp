@@ -242,12 +242,12 @@ bool Walk::check_slot(unsigned number, Call& call) {
         return refuse(EINVAL, "map '%s' has to have BTF in order to use bpf_task_work",
                       map.name.c_str());
     }
-    if (map.task_work_offset == map::kNoField) {
+    if (map.fields.task_work == map::kNoField) {
         return refuse(EINVAL, "map '%s' has no valid bpf_task_work", map.name.c_str());
     }
-    if (given.offset != map.task_work_offset) {
+    if (given.offset != map.fields.task_work) {
         return refuse(EINVAL, "off %d doesn't point to 'struct bpf_task_work' that is at %d",
-                      given.offset, map.task_work_offset);
+                      given.offset, map.fields.task_work);
     }
     call.map = &map;
     call.map_uid = given.map_uid;

@@ -42,7 +42,7 @@ bool Walk::lock_argument(unsigned number, bool resilient) {
         return refuse(EINVAL, "map '%s' has to have BTF in order to use %s_lock", map.name.c_str(),
                       name);
     }
-    const std::int32_t field = resilient ? map.res_spin_lock_offset : map.spin_lock_offset;
+    const std::int32_t field = resilient ? map.fields.res_spin_lock : map.fields.spin_lock;
     if (field == map::kNoField) {
         return refuse(EINVAL, "map '%s' has no valid %s_lock", map.name.c_str(), name);
     }

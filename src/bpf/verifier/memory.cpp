@@ -286,13 +286,12 @@ bool Walk::check_map_value(const Register& reg_of, unsigned number, std::int32_t
     const std::int64_t fixed = std::int64_t{reg_of.offset} + offset;
     const std::int64_t first = fixed + reg_of.value.s64.min;
     const std::int64_t end = fixed + static_cast<std::int64_t>(reg_of.value.u64.max) + bytes;
-    const auto overlaps = [first, end](std::int32_t field, int size) {
-        return field != map::kNoField && first < field + size && field < end;
-    };
-    const char* field = overlaps(map.task_work_offset, 8)       ? "bpf_task_work"
-                        : overlaps(map.spin_lock_offset, 4)     ? "bpf_spin_lock"
-                        : overlaps(map.res_spin_lock_offset, 4) ? "bpf_res_spin_lock"
-                                                                : nullptr;
+    const char* field = nullptr;
+    map::for_each_field(map.fields, [&](const map::SpecialField& kind, std::int32_t at) {
+        if (first < std::int64_t{at} + kind.bytes && at < end) {
+            field = kind.type;
+        }
+    });
     if (field != nullptr) {
         return refuse(EACCES, "%s cannot be accessed directly by load/store", field);
     }

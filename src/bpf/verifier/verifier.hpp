@@ -40,9 +40,7 @@ struct MapInfo {
     std::uint32_t value_size = 0;
     std::uint32_t max_entries = 0;
     std::uint32_t flags = 0;
-    std::int32_t task_work_offset = map::kNoField;
-    std::int32_t spin_lock_offset = map::kNoField;
-    std::int32_t res_spin_lock_offset = map::kNoField;
+    map::SpecialFields fields;
     bool has_types = false;          ///< Created with BTF.
     const map::Map* map = nullptr;   ///< nullptr: what the inner maps of an outer one are like.
     const MapInfo* inner = nullptr;  ///< Maps of maps.

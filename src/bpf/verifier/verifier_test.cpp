@@ -26,12 +26,12 @@ protected:
         values.has_types = true;
         works = values;
         works.name = "works";
-        works.task_work_offset = 8;
+        works.fields.task_work = 8;
         other = works;
         other.name = "other";
         locked = values;
         locked.name = "locked";
-        locked.spin_lock_offset = 8;
+        locked.fields.spin_lock = 8;
         ring.name = "ring";
         ring.type = BPF_MAP_TYPE_RINGBUF;
         ring.max_entries = 4096;

@@ -408,8 +408,8 @@ bool Walk::wide_immediate(const bpf_insn& at) {
         dst = Register::pointer(Type::map_value);
         dst.map = input_.maps[static_cast<std::size_t>(at.imm)];
         dst.offset = static_cast<std::int32_t>(second);
-        if (dst.map->spin_lock_offset != map::kNoField ||
-            dst.map->res_spin_lock_offset != map::kNoField) {
+        if (dst.map->fields.spin_lock != map::kNoField ||
+            dst.map->fields.res_spin_lock != map::kNoField) {
             dst.id = new_id();
         }
         return true;

@@ -50,7 +50,7 @@ std::int32_t stand_in(int descriptor) {
     if (map == nullptr) {
         return descriptor;
     }
-    if (map->task_work_offset != map::kNoField) {
+    if (map->fields.task_work != map::kNoField) {
         return kFirstMapDescriptor + (map->type == BPF_MAP_TYPE_ARRAY ? 1 : 0);
     }
     const auto found = by_type.find(map->type);

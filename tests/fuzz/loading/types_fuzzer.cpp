@@ -20,18 +20,14 @@ constexpr std::uint64_t kCpuNsMax = 5'000'000'000;
 constexpr std::uint32_t kTypesRead = 64;
 constexpr std::uint32_t kValueBytesMax = 4096;
 
-void require_inside(std::int32_t offset, std::uint32_t bytes, std::int64_t size) {
-    require(offset == map::kNoField || (offset >= 0 && offset + std::int64_t{bytes} <= size),
-            "a special field lies inside its value");
-}
-
 /// The type's size if it has one that a map could have.
 std::uint32_t read_type(const uapi::BtfObject& types, std::uint32_t id) {
     const std::int64_t size = types.size_of(id);
-    const uapi::SpecialFields fields = types.special_fields(id);
-    require_inside(fields.task_work, 8, size);
-    require_inside(fields.spin_lock, 4, size);
-    require_inside(fields.res_spin_lock, 4, size);
+    map::for_each_field(types.special_fields(id),
+                        [size](const map::SpecialField& kind, std::int32_t offset) {
+                            require(offset >= 0 && offset + std::int64_t{kind.bytes} <= size,
+                                    "a special field lies inside its value");
+                        });
     static_cast<void>(types.function_name(id));
     return size > 0 && size <= kValueBytesMax ? static_cast<std::uint32_t>(size) : 0;
 }
