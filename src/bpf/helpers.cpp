@@ -60,6 +60,7 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_trace_vprintk] = {trace_vprintk, gpl};
     table[BPF_FUNC_loop] = {loop};
     table[BPF_FUNC_strncmp] = {compare_strings};
+    table[BPF_FUNC_tail_call] = {tail_call};
     table[BPF_FUNC_map_lookup_percpu_elem] = {map_lookup_percpu_elem};
     table[BPF_FUNC_ktime_get_tai_ns] = {ktime_get_tai_ns};
     return table;

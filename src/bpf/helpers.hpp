@@ -53,6 +53,8 @@ std::uint64_t map_push_elem(Machine& machine, const std::uint64_t* arguments) no
 std::uint64_t map_pop_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
+/// Never reached in what is verified: the loader makes another instruction of such calls.
+std::uint64_t tail_call(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept;
 std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) noexcept;

@@ -178,6 +178,10 @@ std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) no
     return as_result(map::peek(*map, reinterpret_cast<void*>(arguments[1])));
 }
 
+std::uint64_t tail_call(Machine& machine, const std::uint64_t*) noexcept {
+    return machine.fault(FaultKind::bad_call);
+}
+
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
     ForEach walk{&machine, machine.map_of(arguments[0]), 0, arguments[2]};
     if (walk.map == nullptr || map::is_outer(*walk.map) ||

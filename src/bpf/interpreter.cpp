@@ -12,6 +12,7 @@
 #include "bpf/kfuncs.hpp"
 #include "bpf/task_view.hpp"
 #include "map/map_in_map.hpp"
+#include "map/program_array.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
@@ -262,6 +263,7 @@ bool modify(std::uint64_t address, std::int32_t operation, std::uint64_t& source
 std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                                  std::uint64_t r3, std::uint64_t r4) noexcept {
     const unsigned base_depth = depth_;
+    Program* const entered = program;
     std::uint64_t r[MAX_BPF_REG] = {0, r1, r2, r3, r4};
     r[BPF_REG_10] = frames_ + std::uint64_t{kFrameBytes} * (depth_ + 1);
     std::int64_t pc = entry;
@@ -285,6 +287,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
         }
         Caller& caller = callers_[depth_];
         std::memcpy(caller.saved, &r[BPF_REG_6], sizeof(caller.saved));
+        caller.program = program;
         caller.return_to = static_cast<std::uint32_t>(pc);
         caller.may_goto_left = may_goto_left;
         may_goto_left = kMayGotoMax;
@@ -389,9 +392,18 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
                 }
                 break;
             }
-            r[BPF_REG_0] = insn.src_reg == static_cast<unsigned>(CallKind::helper)
-                               ? call_helper(*this, insn.imm, &r[BPF_REG_1])
-                               : call_kfunc(*this, insn.imm, &r[BPF_REG_1]);
+            if (insn.src_reg == static_cast<unsigned>(CallKind::tail)) {
+                if (Program* next = called_program(r[BPF_REG_2], r[BPF_REG_3])) {
+                    // In this frame, and returns from it.
+                    go_to(*next);
+                    pc = 0;
+                    may_goto_left = kMayGotoMax;
+                }
+            } else {
+                r[BPF_REG_0] = insn.src_reg == static_cast<unsigned>(CallKind::helper)
+                                   ? call_helper(*this, insn.imm, &r[BPF_REG_1])
+                                   : call_kfunc(*this, insn.imm, &r[BPF_REG_1]);
+            }
             if (__builtin_expect(faulted(), 0)) {
                 return stop(fault_);
             }
@@ -409,10 +421,12 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
         }
         case BPF_JMP | BPF_EXIT: {
             if (depth_ == base_depth) {
+                go_to(*entered);
                 return r[BPF_REG_0];
             }
             --depth_;
             const Caller& caller = callers_[depth_];
+            go_to(*caller.program);
             std::memcpy(&r[BPF_REG_6], caller.saved, sizeof(caller.saved));
             r[BPF_REG_10] -= kFrameBytes;
             pc = caller.return_to;
@@ -432,7 +446,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 #undef TW_ATOMIC
 
 Machine::Machine(Execution& e, Level l) noexcept
-    : execution(e), program(*e.program), task(*e.task), level(l), user_memory(e.ucontext),
+    : execution(e), program(e.program), task(*e.task), level(l), user_memory(e.ucontext),
       insns_(e.program->insns),
       frames_(reinterpret_cast<std::uintptr_t>(e.task->bpf_stack[static_cast<unsigned>(l)])),
       writable_context_(e.context_writable ? e.context_size : 0),
@@ -478,10 +492,10 @@ std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t 
     }
     execution.faulted = faulted();
     if (faulted()) {
-        program.last_fault_insn.store(fault_insn_, std::memory_order_relaxed);
-        program.last_fault_kind.store(static_cast<std::uint64_t>(fault_),
-                                      std::memory_order_relaxed);
-        program.faults.fetch_add(1, std::memory_order_relaxed);
+        program->last_fault_insn.store(fault_insn_, std::memory_order_relaxed);
+        program->last_fault_kind.store(static_cast<std::uint64_t>(fault_),
+                                       std::memory_order_relaxed);
+        program->faults.fetch_add(1, std::memory_order_relaxed);
         result = 0;
     }
     return result;
@@ -499,22 +513,54 @@ std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t
     return lock_count_ == 0 ? result : fault(FaultKind::lock_leaked);
 }
 
+Program* Machine::called_program(std::uint64_t array, std::uint64_t index) noexcept {
+    const map::Map* map = map_of(array);
+    if (map == nullptr || map->type != BPF_MAP_TYPE_PROG_ARRAY) {
+        fault(FaultKind::bad_argument);
+        return nullptr;
+    }
+    if (holds_locks()) {
+        fault(FaultKind::call_under_lock);
+        return nullptr;
+    }
+    auto* const next =
+        static_cast<Program*>(map::program_at(*map, static_cast<std::uint32_t>(index)));
+    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax) {
+        return nullptr;
+    }
+    ++tail_calls_;
+    return next;
+}
+
+void Machine::go_to(Program& next) noexcept {
+    if (&next == program) {
+        return;
+    }
+    program = &next;
+    insns_ = next.insns;
+    // What the other one may touch.
+    last_map_ = nullptr;
+    for (Window& window : windows_) {
+        window = {};
+    }
+}
+
 bool Machine::is_function(std::uint64_t value, std::uint32_t* entry) const noexcept {
     const auto index = static_cast<std::uint32_t>(value);
-    if (value != function_value(program.id, index) || index >= program.insn_count) {
+    if (value != function_value(program->id, index) || index >= program->insn_count) {
         return false;
     }
     *entry = index;
-    return (program.function_starts[index / 64] >> (index % 64) & 1) != 0;
+    return (program->function_starts[index / 64] >> (index % 64) & 1) != 0;
 }
 
 map::Map* Machine::map_of(std::uint64_t value) noexcept {
     if (last_map_ != nullptr && reinterpret_cast<std::uint64_t>(last_map_) == value) {
         return last_map_;
     }
-    for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        if (reinterpret_cast<std::uint64_t>(program.maps[i]) == value) {
-            last_map_ = program.maps[i];
+    for (std::uint32_t i = 0; i < program->map_count; ++i) {
+        if (reinterpret_cast<std::uint64_t>(program->maps[i]) == value) {
+            last_map_ = program->maps[i];
             return last_map_;
         }
     }
@@ -527,8 +573,8 @@ map::Map* Machine::map_of(std::uint64_t value) noexcept {
 }
 
 bool Machine::has_outer_maps() const noexcept {
-    for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        if (map::is_outer(*program.maps[i])) {
+    for (std::uint32_t i = 0; i < program->map_count; ++i) {
+        if (map::is_outer(*program->maps[i])) {
             return true;
         }
     }
@@ -538,8 +584,8 @@ bool Machine::has_outer_maps() const noexcept {
 /// A program can only have the address of an inner map from a map of maps, now or when it scheduled
 /// the callback that runs; without types, every map that could be in one of its own will do.
 bool Machine::may_be_inner(const map::Map& map) const noexcept {
-    for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        if (map::is_outer(*program.maps[i]) && map::fits_into(map, program.maps[i]->inner)) {
+    for (std::uint32_t i = 0; i < program->map_count; ++i) {
+        if (map::is_outer(*program->maps[i]) && map::fits_into(map, program->maps[i]->inner)) {
             return true;
         }
     }
@@ -570,8 +616,8 @@ bool Machine::in_task_view(std::uint64_t address, std::uint64_t size) const noex
 }
 
 bool Machine::find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept {
-    for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        if (find_window_in(*program.maps[i], address, size, found)) {
+    for (std::uint32_t i = 0; i < program->map_count; ++i) {
+        if (find_window_in(*program->maps[i], address, size, found)) {
             return true;
         }
     }

@@ -137,7 +137,7 @@ public:
     [[nodiscard]] bool faulted() const noexcept { return fault_ != FaultKind::none; }
 
     Execution& execution;
-    Program& program;
+    Program* program;  ///< That runs: a tail call leads to another, the end of its frame back.
     task::Task& task;
     const Level level;
     UserMemory user_memory;
@@ -146,6 +146,7 @@ private:
     /// What a subprogram's call must give back.
     struct Caller {
         std::uint64_t saved[4];  ///< R6-R9.
+        Program* program;
         std::uint32_t return_to;
         std::uint32_t may_goto_left;
     };
@@ -164,6 +165,9 @@ private:
 
     std::uint64_t interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                             std::uint64_t r3, std::uint64_t r4) noexcept;
+    /// What a tail call leads to; nullptr: on, or to a fault.
+    Program* called_program(std::uint64_t array, std::uint64_t index) noexcept;
+    void go_to(Program& next) noexcept;
     [[nodiscard]] bool in_frames_or_context(std::uint64_t address, std::uint64_t size,
                                             std::size_t context_size) const noexcept {
         const std::uint64_t in_frames = address - frames_;
@@ -192,6 +196,7 @@ private:
     std::size_t writable_context_;  ///< Bytes of the context that may be written: all or none.
     std::uint64_t budget_;
     unsigned depth_ = 0;  ///< Frame in use.
+    unsigned tail_calls_ = 0;
     FaultKind fault_ = FaultKind::none;
     std::uint32_t fault_insn_ = 0;  ///< Index + 1; 0: not known yet.
     unsigned record_count_ = 0;

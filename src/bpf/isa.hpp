@@ -35,7 +35,12 @@ enum class Pseudo : std::uint8_t {
 };
 
 /// Whom BPF_CALL calls (src_reg).
-enum class CallKind : std::uint8_t { helper = 0, subprogram = 1, kfunc = 2 };
+enum class CallKind : std::uint8_t {
+    helper = 0,
+    subprogram = 1,
+    kfunc = 2,
+    tail = 3,  ///< Rewritten: what was helper bpf_tail_call, R1 to R3 its arguments.
+};
 
 /// What libbpf puts in place of an instruction whose CO-RE relocation failed: a call to a helper
 /// that does not exist. Legal while it is never reached.
@@ -64,6 +69,9 @@ inline constexpr std::int32_t kCallNowhere = -1;
 
 inline constexpr unsigned kFrameBytes = 512;
 inline constexpr unsigned kFramesMax = 8;
+
+/// Tail calls in an execution; further ones do nothing (MAX_TAIL_CALL_CNT).
+inline constexpr unsigned kTailCallsMax = 33;
 
 /// How often the loops of one call of a function go round by may_goto (BPF_MAX_LOOPS).
 inline constexpr std::uint32_t kMayGotoMax = 8U << 20;

@@ -76,17 +76,17 @@ std::uint64_t schedule(Machine& machine, const std::uint64_t* arguments,
     // A program whose handles are all closed may be waiting for its contexts to end: it makes no
     // new ones (K10). Checked inside the sleepable section that its retirement waits for.
     std::errc error = std::errc::bad_file_descriptor;
-    if (sync::Pool::load(&machine.program).state() == kProgramLive) {
+    if (sync::Pool::load(machine.program).state() == kProgramLive) {
         defer::ScheduleRequest request;
         request.target = target;
         request.mode = mode;
-        request.callback = {defer::kCallbackBpf, entry, &machine.program, map,
+        request.callback = {defer::kCallbackBpf, entry, machine.program, map,
                             reinterpret_cast<void*>(value)};
         request.user_count = &map->user_count;
         request.totals = &map->works;
         error = defer::schedule(*slot, request);
     }
-    machine.program.schedule_results[static_cast<unsigned>(result_of(error))].fetch_add(
+    machine.program->schedule_results[static_cast<unsigned>(result_of(error))].fetch_add(
         1, std::memory_order_relaxed);
     return as_result(negative_errno(error));
 }

@@ -18,6 +18,7 @@
 #include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"
 #include "bpf/verification.hpp"
+#include "map/program_array.hpp"
 #include "sync/arena.hpp"
 
 namespace taskwork::bpf {
@@ -105,6 +106,7 @@ private:
     Check check_tables();
     Check check_values();
     Check check_sleeping();
+    Check check_program_arrays();
     Check rewrite();
     Check rewrite_wide_immediate(std::uint32_t index);
     Check rewrite_map(std::uint32_t index, Pseudo pseudo);
@@ -134,6 +136,7 @@ private:
     std::vector<map::Map*> maps_;
     std::vector<bpf_insn> verified_;  ///< As verifier::Input has them.
     std::uint32_t program_id_ = 0;
+    unsigned frames_ = kFramesMax;
     const bool gpl_;
 };
 
@@ -299,9 +302,28 @@ Loader::Check Loader::check_sleeping() {
 /// What a value may be, with the verifier; what may sleep, without.
 Loader::Check Loader::check_values() {
     if (!spec_.verify || spec_.probe) {
+        const bool one = std::count(starts_function_.begin(), starts_function_.end(), true) == 1;
+        frames_ = one ? 1 : kFramesMax;
         return check_sleeping();
     }
-    return verify_program(spec_, verified_, maps_, log_);
+    const Result<verifier::Verdict> verdict = verify_program(spec_, verified_, maps_, log_);
+    if (!verdict) {
+        return verdict.error();
+    }
+    frames_ = verdict->frames;
+    return {};
+}
+
+/// Programs that call each other are of one kind.
+Loader::Check Loader::check_program_arrays() {
+    for (map::Map* map : maps_) {
+        if (map->type == BPF_MAP_TYPE_PROG_ARRAY &&
+            map::admit_caller(*map, {spec_.type, spec_.expected_attach_type}) != no_error) {
+            return refuse("the programs of map '" + std::string(map->name) +
+                          "' are of another type, or attach type");
+        }
+    }
+    return {};
 }
 
 // ---- Rewriting ----------------------------------------------------------------------------------
@@ -436,6 +458,9 @@ Loader::Check Loader::rewrite_helper_call(std::uint32_t index) {
     if (wanted.gpl_only && !gpl_) {
         return refuse(index, "cannot call GPL-restricted function from non-GPL compatible program");
     }
+    if (insn.imm == BPF_FUNC_tail_call) {
+        insn.src_reg = static_cast<unsigned>(CallKind::tail);
+    }
     return {};
 }
 
@@ -491,7 +516,7 @@ Result<Program*> Loader::load() {
     program_id_ = ProgramTable::get().next_id.fetch_add(1, std::memory_order_relaxed);
     for (Check (Loader::*step)() :
          {&Loader::find_functions, &Loader::check_flow, &Loader::check_tables, &Loader::rewrite,
-          &Loader::check_values}) {
+          &Loader::check_values, &Loader::check_program_arrays}) {
         if (Check done = (this->*step)(); !done) {
             return done.error();
         }
@@ -537,6 +562,7 @@ Result<Program*> Loader::place() {
     std::memcpy(program.name, spec_.name.data(),
                 std::min(spec_.name.size(), sizeof(program.name) - 1));
     program.sleepable = (spec_.flags & BPF_F_SLEEPABLE) != 0;
+    program.frames = static_cast<std::uint8_t>(frames_);
     program.map_count = static_cast<std::uint32_t>(maps_.size());
     for (std::size_t i = 0; i < maps_.size(); ++i) {
         map::get_reference(*maps_[i]);

@@ -40,6 +40,7 @@ struct alignas(64) Program {
     std::size_t code_bytes;                ///< Of the allocation that `insns` begins.
     char name[16];
     std::uint8_t sleepable;
+    std::uint8_t frames;  ///< At most so many are in use at a time.
     std::uint32_t map_count;
     map::Map* maps[kMapsMax];                    ///< Every map it names; each holds a reference.
     platform::Atomic<std::uint32_t> references;  ///< Descriptors and links: host only.

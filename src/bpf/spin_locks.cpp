@@ -54,8 +54,8 @@ map::LockWord* Machine::find_lock(std::uint64_t address, LockKind kind) noexcept
                    ? map::lock_word(map, reinterpret_cast<void*>(value))
                    : nullptr;
     };
-    for (std::uint32_t i = 0; i < program.map_count; ++i) {
-        if (map::LockWord* word = lock_in(*program.maps[i])) {
+    for (std::uint32_t i = 0; i < program->map_count; ++i) {
+        if (map::LockWord* word = lock_in(*program->maps[i])) {
             return word;
         }
     }

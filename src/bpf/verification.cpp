@@ -38,8 +38,8 @@ verifier::MapInfo describe_inner(const map::Map& outer) {
 
 }  // namespace
 
-Result<void> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& insns,
-                            const std::vector<map::Map*>& maps, std::string& log) {
+Result<verifier::Verdict> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& insns,
+                                         const std::vector<map::Map*>& maps, std::string& log) {
     std::deque<verifier::MapInfo> infos;
     verifier::Input input{.insns = insns,
                           .type = spec.type,
@@ -58,9 +58,9 @@ Result<void> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& i
             info.inner = &infos.back();
         }
     }
-    const verifier::Verdict verdict = verifier::verify(input, log);
+    verifier::Verdict verdict = verifier::verify(input, log);
     if (verdict.error == 0) {
-        return {};
+        return verdict;
     }
     return Error{static_cast<std::errc>(verdict.error),
                  "program '" + spec.name + "', instruction " + std::to_string(verdict.insn) + ": " +

@@ -16,7 +16,7 @@ namespace taskwork::bpf {
 /// `insns` as verifier::Input has them, `maps` by the indices in them. Errors: what the verifier
 /// says, its reason in the text and, with the path that led to it, in `log`.
 /// Context: task.
-Result<void> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& insns,
-                            const std::vector<map::Map*>& maps, std::string& log);
+Result<verifier::Verdict> verify_program(const LoadSpec& spec, const std::vector<bpf_insn>& insns,
+                                         const std::vector<map::Map*>& maps, std::string& log);
 
 }  // namespace taskwork::bpf

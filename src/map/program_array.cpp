@@ -26,14 +26,10 @@ struct Change {
     Change& operator=(const Change&) = delete;
 };
 
-struct Place {
-    ArrayEntry entry;
-    platform::Atomic<EventOutput*> output;  ///< The entry's, for programs.
-};
-
 struct Places {
-    std::uint32_t type;  ///< Of the first program that there has been; 0: none yet.
-    Place at[];
+    ProgramKind kind;                ///< Of the first program that there has been.
+    ArrayEntry* entries;             ///< Behind `seen`.
+    platform::Atomic<void*> seen[];  ///< By programs: the entry's EventOutput, or program.
 
     static Places& of(const Map& map) noexcept { return *static_cast<Places*>(map.impl); }
 };
@@ -47,12 +43,21 @@ void let_go(const Map& map, void* object) noexcept {
 
 /// The object that was there; its reference is the caller's now.
 void* exchange(Map& map, std::uint32_t index, const ArrayEntry& entry) noexcept {
-    Place& place = Places::of(map).at[index];
-    void* const old = place.entry.object;
-    place.entry = entry;
-    // Release: pairs with the acquire in perf_output; the output is whole.
-    place.output.store(entry.output, std::memory_order_release);
+    Places& places = Places::of(map);
+    void* const old = places.entries[index].object;
+    places.entries[index] = entry;
+    // Release: pairs with the acquires in perf_output and program_at; what is seen is whole.
+    places.seen[index].store(map.type == BPF_MAP_TYPE_PROG_ARRAY ? entry.object : entry.output,
+                             std::memory_order_release);
     return old;
+}
+
+/// Under entries_mutex.
+bool admits(Places& places, const ProgramKind& kind) noexcept {
+    if (places.kind.type == 0) {
+        places.kind = kind;
+    }
+    return places.kind == kind;
 }
 
 std::errc programs_check(const MapSpec& spec, std::string* why) {
@@ -64,7 +69,15 @@ std::errc events_check(const MapSpec& spec, std::string* why) {
 }
 
 std::errc programs_init(Map& map) {
-    return allocate_impl(map, sizeof(Places) + std::size_t{map.max_entries} * sizeof(Place), 64);
+    const std::size_t seen_bytes = std::size_t{map.max_entries} * sizeof(Places::seen[0]);
+    const std::size_t entry_bytes = std::size_t{map.max_entries} * sizeof(ArrayEntry);
+    const std::errc error = allocate_impl(map, sizeof(Places) + seen_bytes + entry_bytes, 64);
+    if (error == no_error) {
+        Places& places = Places::of(map);
+        places.entries =
+            reinterpret_cast<ArrayEntry*>(reinterpret_cast<std::byte*>(places.seen) + seen_bytes);
+    }
+    return error;
 }
 
 void programs_clear(Map& map) noexcept {
@@ -86,10 +99,10 @@ void programs_destroy(Map& map) noexcept {
 std::errc programs_copy(Map& map, const void* key, void* out) noexcept {
     const std::uint32_t index = index_of(key);
     const Change change;
-    if (index >= map.max_entries || Places::of(map).at[index].entry.object == nullptr) {
+    if (index >= map.max_entries || Places::of(map).entries[index].object == nullptr) {
         return std::errc::no_such_file_or_directory;
     }
-    copy_bytes(out, &Places::of(map).at[index].entry.id, sizeof(std::uint32_t));
+    copy_bytes(out, &Places::of(map).entries[index].id, sizeof(std::uint32_t));
     return no_error;
 }
 
@@ -111,7 +124,7 @@ Usage programs_usage(const Map& map) noexcept {
     Usage usage;
     const Change change;
     for (std::uint32_t index = 0; index < map.max_entries; ++index) {
-        usage.elements += Places::of(map).at[index].entry.object != nullptr ? 1U : 0U;
+        usage.elements += Places::of(map).entries[index].object != nullptr ? 1U : 0U;
     }
     usage.bytes = map.impl_bytes;
     return usage;
@@ -168,15 +181,23 @@ std::errc put_entry(Map& map, const void* key, const ArrayEntry& entry) noexcept
     void* old = nullptr;
     {
         const Change change;
-        Places& places = Places::of(map);
-        if (places.type != 0 && places.type != entry.type) {
+        if (!admits(Places::of(map), entry.kind)) {
             return std::errc::invalid_argument;
         }
-        places.type = entry.type;
         old = exchange(map, index_of(key), entry);
     }
     let_go(map, old);
     return no_error;
+}
+
+std::errc admit_caller(Map& map, const ProgramKind& kind) noexcept {
+    const Change change;
+    return admits(Places::of(map), kind) ? no_error : std::errc::invalid_argument;
+}
+
+void* program_at(const Map& map, std::uint32_t index) noexcept {
+    return index < map.max_entries ? Places::of(map).seen[index].load(std::memory_order_acquire)
+                                   : nullptr;
 }
 
 std::errc perf_output(Map& map, std::uint64_t flags, std::uint32_t processor, const void* data,
@@ -189,8 +210,8 @@ std::errc perf_output(Map& map, std::uint64_t flags, std::uint32_t processor, co
     if (index >= map.max_entries || size > kPerfRecordMax) {
         return std::errc::argument_list_too_long;
     }
-    const EventOutput* const output =
-        Places::of(map).at[index].output.load(std::memory_order_acquire);
+    const auto* const output = static_cast<const EventOutput*>(
+        Places::of(map).seen[index].load(std::memory_order_acquire));
     if (output == nullptr) {
         return std::errc::no_such_file_or_directory;
     }

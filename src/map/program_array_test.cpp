@@ -29,7 +29,7 @@ protected:
     }
     static std::errc put_at(Map& map, std::uint32_t index, int* program, std::uint32_t id,
                             std::uint32_t type = BPF_PROG_TYPE_PERF_EVENT) {
-        return put_entry(map, &index, {program, id, type});
+        return put_entry(map, &index, {program, id, {type}, nullptr});
     }
     int first_ = 0;
     int second_ = 0;
@@ -158,7 +158,7 @@ protected:
             output.processor = index == PerfOutput::of_another_processor ? 1 : -1;
             output.enabled.store(index == PerfOutput::disabled ? 0 : 1, std::memory_order_relaxed);
             output.ring.store(PerfOutput::ring, std::memory_order_relaxed);
-            EXPECT_EQ(put_entry(map, &index, {&output, index + 1, 0, &output}), no_error);
+            EXPECT_EQ(put_entry(map, &index, {&output, index + 1, {}, &output}), no_error);
         }
         return map;
     }

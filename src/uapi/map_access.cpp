@@ -89,7 +89,8 @@ long MapAccess::update_program(const void* key, const void* value, std::uint64_t
     }
     taskwork::bpf::Program& program = object->program();
     taskwork::bpf::get_program(program);
-    const std::errc refused = map::put_entry(map(), key, {&program, program.id, object->type()});
+    const std::errc refused = map::put_entry(
+        map(), key, {&program, program.id, {object->type(), program.expected_attach_type}});
     if (refused != no_error) {
         taskwork::bpf::put_program(program);
     }

@@ -9,17 +9,6 @@
 
 ARRAY_OF(array, 1, struct words);
 
-struct {
-    __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-    __uint(max_entries, 1);
-    __uint(key_size, 4);
-    __uint(value_size, 4);
-} programs SEC(".maps");
-
-ABSENT("unknown func bpf_tail_call#12")
-PROGRAM(tail_call, "perf_event", "r2 = %[programs] ll; r3 = 0; call %[tail_call]; r0 = 0; exit;",
-        HELPER(tail_call), MAP(programs))
-
 ABSENT("unknown func bpf_dynptr_from_mem#197")
 SEC("?perf_event")
 int dynptr_of_memory(void* context) {

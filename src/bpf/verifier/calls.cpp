@@ -72,7 +72,11 @@ bool Walk::call(bool& ended) {
     case CallKind::kfunc:
         return call_kfunc(at.imm);
     case CallKind::helper:
+    case CallKind::tail:  // only the loader writes it, after the walk
         break;
+    }
+    if (at.imm == BPF_FUNC_tail_call) {
+        return call_program(ended);
     }
     const std::uint32_t here = insn_;
     if (!call_helper(at.imm)) {
@@ -236,6 +240,24 @@ bool Walk::call_helper(std::int32_t id) {
     return set_result(prototype, id, call);
 }
 
+/// Goes on behind the call, as if there were no program; and, from a function, where it was called,
+/// with whatever the program returns.
+bool Walk::call_program(bool& ended) {
+    ended = false;
+    if (!call_helper(BPF_FUNC_tail_call) || !check_leaks("tail_call")) {
+        return false;
+    }
+    if (state_.depth() == 0) {
+        ++insn_;
+        return true;
+    }
+    if (!push(state_, insn_ + 1)) {
+        return false;
+    }
+    reg(BPF_REG_0) = Register::unknown();
+    return exit(ended);
+}
+
 bool Walk::check_map_kind(const Call& call, std::int32_t id) {
     const MapInfo& map = *call.map;
     bool fits = true;
@@ -250,6 +272,11 @@ bool Walk::check_map_kind(const Call& call, std::int32_t id) {
         break;
     case BPF_FUNC_perf_event_output:
         fits = map.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+        break;
+    case BPF_FUNC_tail_call:
+        if (map.type != BPF_MAP_TYPE_PROG_ARRAY) {
+            return refuse(EINVAL, "expected prog array map for tail call");
+        }
         break;
     case BPF_FUNC_map_pop_elem:
         fits = map.type == BPF_MAP_TYPE_QUEUE || map.type == BPF_MAP_TYPE_STACK;
@@ -353,14 +380,15 @@ bool Walk::release(std::uint32_t reference) {
     return true;
 }
 
-/// At the end of an outermost frame nothing may be held.
+/// At the end of an outermost frame nothing may be held; when a function calls a program, only what
+/// it will give back, or its callers.
 bool Walk::check_leaks(const char* what) {
     if (state_.holds_lock()) {
         return refuse(EINVAL, "%s cannot be used inside bpf_spin_lock-ed region", what);
     }
     bool leaks = false;
     for (const Held& held : state_.held) {
-        if (held.kind == HeldKind::reference) {
+        if (held.kind == HeldKind::reference && state_.depth() == 0) {
             note("Unreleased reference id=%u alloc_insn=%u", held.id, held.insn);
             leaks = true;
         }

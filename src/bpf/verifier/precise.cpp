@@ -92,6 +92,10 @@ void Walk::step_back(const Step& step, Wanted& wanted) const {
             wanted.registers[callee] = 0;
             wanted.slots[callee] = 0;
         }
+        if (step.frame != 0 && is_tail_call(at)) {
+            // What a program that was called has returned.
+            wanted.registers[step.frame - 1] &= static_cast<std::uint16_t>(~1U);
+        }
         return;
     }
     if (BPF_OP(at.code) == BPF_EXIT) {

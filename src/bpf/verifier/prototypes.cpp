@@ -29,6 +29,7 @@ constexpr auto make_table() {
     set(BPF_FUNC_map_peek_elem, integer, map_pointer, map_value_out);
     set(BPF_FUNC_for_each_map_elem, integer, map_pointer, callback, stack_or_null, anything);
     set(BPF_FUNC_loop, integer, anything, callback, stack_or_null, anything);
+    set(BPF_FUNC_tail_call, Result::nothing, context, map_pointer, anything);
 
     for (const int id : {BPF_FUNC_probe_read, BPF_FUNC_probe_read_str, BPF_FUNC_probe_read_user,
                          BPF_FUNC_probe_read_user_str, BPF_FUNC_probe_read_kernel,

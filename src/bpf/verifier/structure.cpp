@@ -14,6 +14,9 @@ namespace taskwork::bpf::verifier {
 bool is_call(const bpf_insn& insn, CallKind kind) {
     return insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == static_cast<unsigned>(kind);
 }
+bool is_tail_call(const bpf_insn& insn) {
+    return is_call(insn, CallKind::helper) && insn.imm == BPF_FUNC_tail_call;
+}
 
 namespace {
 
@@ -132,12 +135,31 @@ void Structure::find_functions(const Input& input) {
             functions.push_back({.begin = i, .end = count});
         }
         function_of[i] = static_cast<std::uint32_t>(functions.size() - 1);
+        functions.back().calls_programs |= is_tail_call(input.insns[i]);
     }
     for (const FunctionInfo& info : input.functions) {
         if (info.insn < count && starts[info.insn]) {
             functions[function_of[info.insn]].info = &info;
         }
     }
+}
+
+/// What is called returns an int to the caller of the function.
+bool Structure::check_tail_calls(std::string& reason) const {
+    for (std::size_t i = 1; i < functions.size(); ++i) {
+        if (!functions[i].calls_programs) {
+            continue;
+        }
+        if (functions[i].info == nullptr) {
+            reason = "tail_call is not allowed in subprogs without BTF";
+            return false;
+        }
+        if (!functions[i].info->returns_scalar) {
+            reason = "tail_call is only allowed in functions that return 'int'.";
+            return false;
+        }
+    }
+    return true;
 }
 
 bool Structure::find_reachable(const Input& input, std::uint32_t& insn, std::string& reason) {
@@ -248,7 +270,7 @@ bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& re
         reason = "too many subprograms";
         return false;
     }
-    if (!find_reachable(input, insn, reason)) {
+    if (!check_tail_calls(reason) || !find_reachable(input, insn, reason)) {
         return false;
     }
     find_sleeping(input);
@@ -256,11 +278,14 @@ bool Structure::analyse(const Input& input, std::uint32_t& insn, std::string& re
     return true;
 }
 
-bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string& reason) const {
+bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string& reason,
+                            unsigned& frames) const {
     // The deepest chain that each function begins, so that no more than one is followed to its end.
     struct Chain {
         std::uint32_t bytes = 0;
         unsigned frames = 0;
+        /// Before the one that has tail calls and the most before it; -1: none has.
+        std::int32_t before_tail_call = -1;
         bool known = false;
         bool entered = false;
     };
@@ -304,8 +329,16 @@ bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string
                 const Chain& below = chain_of(callee);
                 deepest.bytes = std::max(deepest.bytes, below.bytes);
                 deepest.frames = std::max(deepest.frames, below.frames);
+                deepest.before_tail_call =
+                    std::max(deepest.before_tail_call, below.before_tail_call);
                 return true;
             });
+            if (deepest.before_tail_call >= 0) {
+                chains[number].before_tail_call =
+                    deepest.before_tail_call + static_cast<std::int32_t>(own(number));
+            } else if (structure.functions[number].calls_programs) {
+                chains[number].before_tail_call = 0;
+            }
             chains[number].bytes = deepest.bytes + own(number);
             chains[number].frames = std::max(chains[number].frames, deepest.frames + 1);
             chains[number].known = true;
@@ -314,6 +347,14 @@ bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string
         /// Follows a chain that is too deep to where it becomes so.
         bool follow(std::uint32_t number, std::uint32_t above, unsigned frames, std::uint32_t& at,
                     std::string& text) {
+            // Calls of programs keep the frames of callers: 33 of them at most fill 8 KiB so.
+            if (structure.functions[number].calls_programs && above >= kStackBeforeTailCallMax) {
+                at = structure.functions[number].begin;
+                text = text_of("tail_calls are not allowed when call stack of previous frames is "
+                               "%u bytes. Too large",
+                               above);
+                return false;
+            }
             const std::uint32_t sum = above + own(number);
             if (sum > kFrameBytes) {
                 at = structure.functions[number].begin;
@@ -327,8 +368,12 @@ bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string
                     return false;
                 }
                 const Chain& below = chain_of(callee);
-                return (sum + below.bytes <= kFrameBytes && frames + below.frames <= kFramesMax) ||
-                       follow(callee, sum, frames + 1, at, text);
+                const bool fits = sum + below.bytes <= kFrameBytes &&
+                                  frames + below.frames <= kFramesMax &&
+                                  (below.before_tail_call < 0 ||
+                                   sum + static_cast<std::uint32_t>(below.before_tail_call) <
+                                       kStackBeforeTailCallMax);
+                return fits || follow(callee, sum, frames + 1, at, text);
             });
         }
     };
@@ -339,6 +384,7 @@ bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string
             return false;
         }
     }
+    frames = search.chain_of(0).frames;
     return true;
 }
 

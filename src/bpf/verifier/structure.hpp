@@ -20,6 +20,7 @@ struct Function {
     std::uint32_t stack_bytes = 0;  ///< Deepest access found by the walk.
     bool is_async_callback = false;
     bool is_called_global = false;  ///< To be verified by itself.
+    bool calls_programs = false;    ///< Has tail calls.
     bool may_sleep = false;         ///< It, or what it calls, calls what may.
     [[nodiscard]] bool is_global() const { return info != nullptr && info->is_global; }
     [[nodiscard]] const char* name() const { return info == nullptr ? "" : info->name.c_str(); }
@@ -45,16 +46,20 @@ struct Structure {
     /// False: `insn` and `reason` say what is wrong.
     bool analyse(const Input& input, std::uint32_t& insn, std::string& reason);
     /// As the kernel counts it, over all chains of calls: whether 512 bytes are enough.
-    bool check_stack(const Input& input, std::uint32_t& insn, std::string& reason) const;
+    /// `frames`: the most of a chain.
+    bool check_stack(const Input& input, std::uint32_t& insn, std::string& reason,
+                     unsigned& frames) const;
 
 private:
     void find_functions(const Input& input);
+    bool check_tail_calls(std::string& reason) const;
     bool find_reachable(const Input& input, std::uint32_t& insn, std::string& reason);
     void find_sleeping(const Input& input);
     void find_live(const Input& input);
 };
 
 bool is_call(const bpf_insn& insn, CallKind kind);
+bool is_tail_call(const bpf_insn& insn);
 /// Where a subprogram call or the address of a function leads.
 inline std::uint32_t callee_of(const bpf_insn& insn, std::uint32_t index) {
     return static_cast<std::uint32_t>(std::int64_t{index} + 1 + insn.imm);

@@ -94,12 +94,15 @@ struct Verdict {
     std::uint32_t insn = 0;  ///< Where it was refused.
     std::string reason;      ///< Why, in one line.
     Statistics statistics;
+    unsigned frames = 0;  ///< In use at a time, at most, if it was accepted.
 };
 
 /// Limits of the kernel's.
 inline constexpr std::uint32_t kInsnsProcessedMax = 1'000'000;
 inline constexpr std::uint32_t kPendingMax = 8192;
 inline constexpr std::uint32_t kFunctionsMax = 256;
+/// Of stack in the frames before one that calls a program.
+inline constexpr std::uint32_t kStackBeforeTailCallMax = 256;
 
 /// Judges a program; what there is to say goes to the end of `log`. Time and memory are bounded by
 /// the limits. Errors: EINVAL, EACCES (a memory access), E2BIG (a limit), EPERM.

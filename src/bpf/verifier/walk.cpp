@@ -144,7 +144,7 @@ Verdict Walk::run() {
     std::string reason;
     if (!structure_.analyse(input_, insn_, reason)) {
         refuse(EINVAL, "%s", reason.c_str());
-    } else if (walk_program() && !structure_.check_stack(input_, insn_, reason)) {
+    } else if (walk_program() && !structure_.check_stack(input_, insn_, reason, verdict_.frames)) {
         refuse(EACCES, "%s", reason.c_str());
     }
     if (verdict_.error == 0 && (input_.log_level & kLogAll) == 0) {

@@ -149,6 +149,7 @@ private:
     bool call_function(std::uint32_t target);
     bool call_global(std::uint32_t function);
     bool call_helper(std::int32_t id);
+    bool call_program(bool& ended);
     bool check_map_kind(const Call& call, std::int32_t id);
     bool check_argument(const Prototype& prototype, unsigned index, std::int32_t id, Call& call);
     bool check_type(unsigned number, Argument argument, bool or_null);
