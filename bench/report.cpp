@@ -148,7 +148,8 @@ void Report::print_row(const Row& row) const {
                     1e3 * row.bytes / own->second);
     }
     for (const std::string& name : {row.name, row.floor}) {
-        if (const auto label = labels_.find(name); label != labels_.end()) {
+        if (const auto label = labels_.find(name);
+            label != labels_.end() && !label->second.empty()) {
             std::printf("%s%s", name == row.name ? "\n    " : " | ", label->second.c_str());
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Of tests: what an execution does, instruction by instruction. Only the interpreter of the target
-// taskwork_bpf_observed, the same source built with TASKWORK_OBSERVED, asks for it.
+// Of tests: what an execution does, instruction by instruction. Only the interpreter of the
+// checking build (checking.hpp) asks for it.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,9 @@ public:
     /// execution as one that takes too long.
     virtual bool at(std::uint32_t insn, unsigned depth, const std::uint64_t* registers) = 0;
 
-    /// Of all executions; nullptr: nobody. Defined where the observer is.
+    /// Of all executions; nullptr: nobody.
     static ExecutionObserver* current;
 };
-
-#ifdef TASKWORK_OBSERVED
-inline constexpr bool kIsObserved = true;
-#else
-inline constexpr bool kIsObserved = false;
-#endif
 
 inline bool observe(std::uint32_t insn, unsigned depth, const std::uint64_t* registers) {
     ExecutionObserver* const observer = ExecutionObserver::current;

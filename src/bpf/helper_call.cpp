@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Apart from the table (helpers.cpp), which tests of the engines replace by one of their own.
+#include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 
 namespace taskwork::bpf {
@@ -8,10 +9,11 @@ namespace taskwork::bpf {
 std::uint64_t call_helper(Machine& machine, std::int32_t id,
                           const std::uint64_t* arguments) noexcept {
     const Helper& wanted = helper(id);
-    if (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi)) {
+    if (kIsChecking &&
+        (wanted.function == nullptr || (wanted.sleepable && machine.level == Level::nmi))) {
         return machine.fault(FaultKind::bad_call);
     }
-    if (machine.holds_locks() && !wanted.under_lock) {
+    if (kIsChecking && machine.holds_locks() && !wanted.under_lock) {
         return machine.fault(FaultKind::call_under_lock);
     }
     // About what a call costs against an instruction.

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "map/map.hpp"
 #include "map/map_in_map.hpp"
@@ -22,8 +23,9 @@ std::uint64_t as_result(std::errc error) noexcept { return bpf::as_result(negati
 /// The map in R1, which must be one of the program's and hold elements that are found by a key that
 /// the program may read; nullptr: the machine has faulted.
 map::Map* keyed_map(Machine& machine, const std::uint64_t* arguments) noexcept {
-    map::Map* map = machine.map_of(arguments[0]);
-    if (map == nullptr || !map::has_keys(*map) || !machine.may_read(arguments[1], map->key_size)) {
+    map::Map* map = map_argument(machine, arguments[0]);
+    if (kIsChecking && (map == nullptr || !map::has_keys(*map) ||
+                        !machine.may_read(arguments[1], map->key_size))) {
         machine.fault(FaultKind::bad_argument);
         return nullptr;
     }
@@ -33,8 +35,9 @@ map::Map* keyed_map(Machine& machine, const std::uint64_t* arguments) noexcept {
 /// The map in R1, which must be one of the program's and have no keys, unless the program may not
 /// do with it what it is about to (`forbidden`); nullptr: the machine has faulted.
 map::Map* keyless_map(Machine& machine, std::uint64_t value, std::uint32_t forbidden) noexcept {
-    map::Map* map = machine.map_of(value);
-    if (map == nullptr || !map::has_values_without_keys(*map) || (map->flags & forbidden) != 0) {
+    map::Map* map = map_argument(machine, value);
+    if (kIsChecking &&
+        (map == nullptr || !map::has_values_without_keys(*map) || (map->flags & forbidden) != 0)) {
         machine.fault(FaultKind::bad_argument);
         return nullptr;
     }
@@ -43,8 +46,8 @@ map::Map* keyless_map(Machine& machine, std::uint64_t value, std::uint32_t forbi
 }
 
 map::Map* ring_map(Machine& machine, std::uint64_t value) noexcept {
-    map::Map* map = machine.map_of(value);
-    if (map == nullptr || map->type != BPF_MAP_TYPE_RINGBUF) {
+    map::Map* map = map_argument(machine, value);
+    if (kIsChecking && (map == nullptr || map->type != BPF_MAP_TYPE_RINGBUF)) {
         machine.fault(FaultKind::bad_argument);
         return nullptr;
     }
@@ -68,7 +71,9 @@ long for_each_element(const void* key, void* value, void* argument) noexcept {
     const ForEach& walk = *static_cast<ForEach*>(argument);
     value = own_slot(*walk.machine, *walk.map, value);
     const Machine::ReadableKey readable(*walk.machine, key, walk.map->key_size);
-    walk.machine->remember_value(*walk.map, value);
+    if (kIsChecking) {
+        walk.machine->remember_value(*walk.map, value);
+    }
     const std::uint64_t result = walk.machine->call(
         walk.entry, reinterpret_cast<std::uint64_t>(walk.map), reinterpret_cast<std::uint64_t>(key),
         reinterpret_cast<std::uint64_t>(value), walk.context);
@@ -82,12 +87,12 @@ std::uint64_t map_lookup_elem(Machine& machine, const std::uint64_t* arguments) 
     if (map == nullptr) {
         return 0;
     }
-    if ((map->flags & BPF_F_WRONLY_PROG) != 0) {
+    if (kIsChecking && (map->flags & BPF_F_WRONLY_PROG) != 0) {
         return machine.fault(FaultKind::bad_argument);
     }
     void* value =
         own_slot(machine, *map, map::lookup(*map, reinterpret_cast<const void*>(arguments[1])));
-    if (value != nullptr && !map::is_outer(*map)) {
+    if (kIsChecking && value != nullptr && !map::is_outer(*map)) {
         machine.remember_value(*map, value);
     }
     return reinterpret_cast<std::uint64_t>(value);
@@ -98,8 +103,8 @@ std::uint64_t map_update_elem(Machine& machine, const std::uint64_t* arguments) 
     if (map == nullptr) {
         return 0;
     }
-    if (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0 ||
-        !machine.may_read(arguments[2], map->value_size)) {
+    if (kIsChecking && (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0 ||
+                        !machine.may_read(arguments[2], map->value_size))) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(map->value_size / 8);
@@ -118,7 +123,7 @@ std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* argu
     if (map == nullptr) {
         return 0;
     }
-    if (!map::is_per_cpu(*map)) {
+    if (kIsChecking && !map::is_per_cpu(*map)) {
         return machine.fault(FaultKind::bad_argument);
     }
     const auto processor = static_cast<std::uint32_t>(arguments[2]);
@@ -127,7 +132,9 @@ std::uint64_t map_lookup_percpu_elem(Machine& machine, const std::uint64_t* argu
                       : nullptr;
     if (value != nullptr) {
         value = map::slot_of(*map, value, processor);
-        machine.remember_value(*map, value);
+        if (kIsChecking) {
+            machine.remember_value(*map, value);
+        }
     }
     return reinterpret_cast<std::uint64_t>(value);
 }
@@ -137,7 +144,7 @@ std::uint64_t map_delete_elem(Machine& machine, const std::uint64_t* arguments) 
     if (map == nullptr) {
         return 0;
     }
-    if (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0) {
+    if (kIsChecking && (map::is_outer(*map) || (map->flags & BPF_F_RDONLY_PROG) != 0)) {
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::remove(*map, reinterpret_cast<const void*>(arguments[1])));
@@ -148,7 +155,7 @@ std::uint64_t map_push_elem(Machine& machine, const std::uint64_t* arguments) no
     if (map == nullptr) {
         return 0;
     }
-    if (!machine.may_read(arguments[1], map->value_size)) {
+    if (!is_readable(machine, arguments[1], map->value_size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::push(*map, reinterpret_cast<const void*>(arguments[1]), arguments[2]));
@@ -159,7 +166,7 @@ std::uint64_t map_pop_elem(Machine& machine, const std::uint64_t* arguments) noe
     if (map == nullptr) {
         return 0;
     }
-    if (!map::has_pop(*map) || !machine.may_write(arguments[1], map->value_size)) {
+    if (kIsChecking && (!map::has_pop(*map) || !machine.may_write(arguments[1], map->value_size))) {
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::pop(*map, reinterpret_cast<void*>(arguments[1])));
@@ -171,8 +178,8 @@ std::uint64_t map_peek_elem(Machine& machine, const std::uint64_t* arguments) no
         return 0;
     }
     // A set is asked for the value; a sequence puts it there.
-    if (!(map::has_pop(*map) ? machine.may_write(arguments[1], map->value_size)
-                             : machine.may_read(arguments[1], map->value_size))) {
+    if (kIsChecking && !(map::has_pop(*map) ? machine.may_write(arguments[1], map->value_size)
+                                            : machine.may_read(arguments[1], map->value_size))) {
         return machine.fault(FaultKind::bad_argument);
     }
     return as_result(map::peek(*map, reinterpret_cast<void*>(arguments[1])));
@@ -183,9 +190,9 @@ std::uint64_t tail_call(Machine& machine, const std::uint64_t*) noexcept {
 }
 
 std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments) noexcept {
-    ForEach walk{&machine, machine.map_of(arguments[0]), 0, arguments[2]};
-    if (walk.map == nullptr || map::is_outer(*walk.map) ||
-        !machine.is_function(arguments[1], &walk.entry)) {
+    ForEach walk{&machine, map_argument(machine, arguments[0]), 0, arguments[2]};
+    if (!function_argument(machine, arguments[1], &walk.entry) ||
+        (kIsChecking && (walk.map == nullptr || map::is_outer(*walk.map)))) {
         return machine.fault(FaultKind::bad_argument);
     }
     if (arguments[3] != 0) {
@@ -202,7 +209,7 @@ std::uint64_t for_each_map_elem(Machine& machine, const std::uint64_t* arguments
 std::uint64_t loop(Machine& machine, const std::uint64_t* arguments) noexcept {
     const auto count = static_cast<std::uint32_t>(arguments[0]);
     std::uint32_t entry = 0;
-    if (!machine.is_function(arguments[1], &entry)) {
+    if (!function_argument(machine, arguments[1], &entry)) {
         return machine.fault(FaultKind::bad_argument);
     }
     if (arguments[3] != 0) {
@@ -228,7 +235,7 @@ std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) n
     if (map == nullptr) {
         return 0;
     }
-    if (!machine.may_read(arguments[1], arguments[2])) {
+    if (!is_readable(machine, arguments[1], arguments[2])) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(arguments[2] / 8);
@@ -240,9 +247,9 @@ std::uint64_t ringbuf_output(Machine& machine, const std::uint64_t* arguments) n
 }
 
 std::uint64_t perf_event_output(Machine& machine, const std::uint64_t* arguments) noexcept {
-    map::Map* map = machine.map_of(arguments[1]);
-    if (map == nullptr || map->type != BPF_MAP_TYPE_PERF_EVENT_ARRAY ||
-        !machine.may_read(arguments[3], arguments[4])) {
+    map::Map* map = map_argument(machine, arguments[1]);
+    if (kIsChecking && (map == nullptr || map->type != BPF_MAP_TYPE_PERF_EVENT_ARRAY ||
+                        !machine.may_read(arguments[3], arguments[4]))) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(arguments[4] / 8);

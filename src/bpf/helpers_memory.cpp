@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "map/stack_trace.hpp"
 #include "sync/arena.hpp"
@@ -22,7 +23,7 @@ constexpr unsigned kStackDepthMax = 127;
 
 /// Checks the destination in R1, R2. nullptr: the machine has faulted, or the size is 0 (fine).
 bool destination(Machine& machine, const std::uint64_t* arguments) noexcept {
-    if (machine.may_write(arguments[0], arguments[1])) {
+    if (is_writable(machine, arguments[0], arguments[1])) {
         machine.charge(arguments[1] / 8);
         return !machine.faulted();
     }
@@ -162,8 +163,8 @@ void walk_user_stack(Machine& machine, Add add) noexcept {
 }
 
 bool is_context(const Machine& machine, std::uint64_t value) noexcept {
-    return machine.execution.context != nullptr &&
-           value == reinterpret_cast<std::uint64_t>(machine.execution.context);
+    return !kIsChecking || (machine.execution.context != nullptr &&
+                            value == reinterpret_cast<std::uint64_t>(machine.execution.context));
 }
 
 }  // namespace
@@ -172,7 +173,7 @@ bool is_context(const Machine& machine, std::uint64_t value) noexcept {
 std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexcept {
     const std::uint64_t size = arguments[2];
     const std::uint64_t flags = arguments[3];
-    if (!is_context(machine, arguments[0]) || !machine.may_write(arguments[1], size)) {
+    if (!is_context(machine, arguments[0]) || !is_writable(machine, arguments[1], size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(size / 8);
@@ -215,10 +216,10 @@ std::uint64_t get_stack(Machine& machine, const std::uint64_t* arguments) noexce
 
 /// R1 context, R2 map, R3 flags.
 std::uint64_t get_stackid(Machine& machine, const std::uint64_t* arguments) noexcept {
-    map::Map* map = machine.map_of(arguments[1]);
+    map::Map* map = map_argument(machine, arguments[1]);
     const std::uint64_t flags = arguments[2];
-    if (!is_context(machine, arguments[0]) || map == nullptr ||
-        map->type != BPF_MAP_TYPE_STACK_TRACE) {
+    if (kIsChecking && (!is_context(machine, arguments[0]) || map == nullptr ||
+                        map->type != BPF_MAP_TYPE_STACK_TRACE)) {
         return machine.fault(FaultKind::bad_argument);
     }
     if ((flags & ~static_cast<std::uint64_t>(BPF_F_SKIP_FIELD_MASK | BPF_F_USER_STACK |
@@ -251,12 +252,12 @@ std::uint64_t get_stackid(Machine& machine, const std::uint64_t* arguments) noex
 
 /// bpf_strncmp: R1 string, R2 its size, R3 the string to compare with, in read-only memory.
 std::uint64_t compare_strings(Machine& machine, const std::uint64_t* arguments) noexcept {
-    if (!machine.may_read(arguments[0], arguments[1])) {
+    if (!is_readable(machine, arguments[0], arguments[1])) {
         return machine.fault(FaultKind::bad_argument);
     }
     const auto* left = static_cast<const unsigned char*>(pointer(arguments[0]));
     for (std::uint64_t i = 0; i < arguments[1]; ++i) {
-        if (!machine.may_read(arguments[2] + i, 1)) {
+        if (!is_readable(machine, arguments[2] + i, 1)) {
             return machine.fault(FaultKind::bad_argument);
         }
         const unsigned char right = *static_cast<const unsigned char*>(pointer(arguments[2] + i));

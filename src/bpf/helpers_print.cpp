@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/checking.hpp"
 #include "bpf/format.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/trace.hpp"
@@ -15,7 +16,7 @@ constexpr std::size_t kArgumentsMax = 12;
 
 std::uint64_t print(Machine& machine, std::uint64_t format, std::uint64_t format_size,
                     const std::uint64_t* values, std::size_t count) noexcept {
-    if (!machine.may_read(format, format_size)) {
+    if (!is_readable(machine, format, format_size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     machine.charge(format_size);
@@ -46,7 +47,7 @@ long copy_arguments(Machine& machine, std::uint64_t data, std::uint64_t size,
     if (size % sizeof(std::uint64_t) != 0 || size > kArgumentsMax * sizeof(std::uint64_t)) {
         return -EINVAL;
     }
-    if (!machine.may_read(data, size)) {
+    if (!is_readable(machine, data, size)) {
         machine.fault(FaultKind::bad_argument);
         return -EFAULT;
     }
@@ -81,7 +82,7 @@ std::uint64_t snprintf(Machine& machine, const std::uint64_t* arguments) noexcep
     // The format comes without a size: it is as long as its string.
     std::size_t format_size = 0;
     do {
-        if (!machine.may_read(arguments[2] + format_size, 1)) {
+        if (!is_readable(machine, arguments[2] + format_size, 1)) {
             return machine.fault(FaultKind::bad_argument);
         }
         ++format_size;
@@ -90,7 +91,7 @@ std::uint64_t snprintf(Machine& machine, const std::uint64_t* arguments) noexcep
             return 0;
         }
     } while (*reinterpret_cast<const char*>(arguments[2] + format_size - 1) != '\0');
-    if (!machine.may_write(arguments[0], arguments[1])) {
+    if (!is_writable(machine, arguments[0], arguments[1])) {
         return machine.fault(FaultKind::bad_argument);
     }
     const long length = format_text(machine, reinterpret_cast<char*>(arguments[0]), arguments[1],

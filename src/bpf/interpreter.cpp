@@ -7,15 +7,18 @@
 #include <cstring>
 #include <type_traits>
 
+#include "bpf/checking.hpp"
 #include "bpf/execution_observer.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
-#include "bpf/task_view.hpp"
-#include "map/map_in_map.hpp"
 #include "map/program_array.hpp"
 #include "map/ring_buffer.hpp"
 
 namespace taskwork::bpf {
+
+#ifdef TASKWORK_CHECKING
+ExecutionObserver* ExecutionObserver::current = nullptr;
+#endif
 
 namespace {
 
@@ -103,6 +106,13 @@ T load(std::uint64_t address) noexcept {
     T value;
     std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof(T));
     return value;
+}
+/// A probe may stand for a load that acquires.
+template <class T>
+T load_acquire(std::uint64_t address) noexcept {
+    return address % sizeof(T) == 0
+               ? __atomic_load_n(reinterpret_cast<const T*>(address), __ATOMIC_ACQUIRE)
+               : load<T>(address);
 }
 template <class T>
 void store(std::uint64_t address, std::uint64_t value) noexcept {
@@ -216,18 +226,28 @@ bool modify(std::uint64_t address, std::int32_t operation, std::uint64_t& source
 #define TW_LOAD(OPCODE, TYPE)                                                                      \
     case OPCODE: {                                                                                 \
         const std::uint64_t address = r[insn.src_reg] + as_offset(insn.off);                       \
-        if (__builtin_expect(!may_read(address, sizeof(TYPE)), 0)) {                               \
+        if (__builtin_expect(!is_readable(*this, address, sizeof(TYPE)), 0)) {                     \
             return stop(FaultKind::bad_load);                                                      \
         }                                                                                          \
         r[insn.dst_reg] = static_cast<std::uint64_t>(                                              \
             static_cast<TYPE>(load<std::make_unsigned_t<TYPE>>(address)));                         \
         break;                                                                                     \
     }
+// As TW_LOAD, but 0 where there is nothing: a null pointer to a kernel struct, or one in it.
+#define TW_PROBE(OPCODE, TYPE)                                                                     \
+    case OPCODE: {                                                                                 \
+        const std::uint64_t address = r[insn.src_reg] + as_offset(insn.off);                       \
+        r[insn.dst_reg] = is_probed(*this, address, sizeof(TYPE))                                  \
+                              ? static_cast<std::uint64_t>(static_cast<TYPE>(                      \
+                                    load_acquire<std::make_unsigned_t<TYPE>>(address)))            \
+                              : 0;                                                                 \
+        break;                                                                                     \
+    }
 #define TW_STORE(SIZE, TYPE)                                                                       \
     case BPF_STX | BPF_MEM | (SIZE):                                                               \
     case BPF_ST | BPF_MEM | (SIZE): {                                                              \
         const std::uint64_t address = r[insn.dst_reg] + as_offset(insn.off);                       \
-        if (__builtin_expect(!may_write(address, sizeof(TYPE)), 0)) {                              \
+        if (__builtin_expect(!is_writable(*this, address, sizeof(TYPE)), 0)) {                     \
             return stop(FaultKind::bad_store);                                                     \
         }                                                                                          \
         store<TYPE>(address, BPF_CLASS(insn.code) == BPF_STX                                       \
@@ -239,14 +259,16 @@ bool modify(std::uint64_t address, std::int32_t operation, std::uint64_t& source
     case BPF_STX | kModeAtomic | (SIZE): {                                                         \
         if (insn.imm == kAtomicLoadAcquire) {                                                      \
             const std::uint64_t address = r[insn.src_reg] + as_offset(insn.off);                   \
-            if (address % sizeof(TYPE) != 0 || !may_read(address, sizeof(TYPE))) {                 \
+            if (kIsChecking &&                                                                     \
+                (address % sizeof(TYPE) != 0 || !may_read(address, sizeof(TYPE)))) {               \
                 return stop(FaultKind::bad_load);                                                  \
             }                                                                                      \
             r[insn.dst_reg] = __atomic_load_n(reinterpret_cast<TYPE*>(address), __ATOMIC_ACQUIRE); \
             break;                                                                                 \
         }                                                                                          \
         const std::uint64_t address = r[insn.dst_reg] + as_offset(insn.off);                       \
-        if (address % sizeof(TYPE) != 0 || !may_modify_atomically(address, sizeof(TYPE))) {        \
+        if (kIsChecking &&                                                                         \
+            (address % sizeof(TYPE) != 0 || !may_modify_atomically(address, sizeof(TYPE)))) {      \
             return stop(FaultKind::bad_store);                                                     \
         }                                                                                          \
         if (insn.imm == kAtomicStoreRelease) {                                                     \
@@ -301,7 +323,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
     // function does not fall through, so `pc` stays inside the program.
     for (;;) {
         const bpf_insn insn = insns_[pc];
-        if constexpr (kIsObserved) {
+        if constexpr (kIsChecking) {
             if (!observe(static_cast<std::uint32_t>(pc), depth_, r)) {
                 return stop(FaultKind::too_long);
             }
@@ -371,6 +393,13 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
             TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_B, std::int8_t)
             TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_H, std::int16_t)
             TW_LOAD(BPF_LDX | kModeLoadSigned | BPF_W, std::int32_t)
+            TW_PROBE(BPF_LDX | kModeProbe | BPF_B, std::uint8_t)
+            TW_PROBE(BPF_LDX | kModeProbe | BPF_H, std::uint16_t)
+            TW_PROBE(BPF_LDX | kModeProbe | BPF_W, std::uint32_t)
+            TW_PROBE(BPF_LDX | kModeProbe | BPF_DW, std::uint64_t)
+            TW_PROBE(BPF_LDX | kModeProbeSigned | BPF_B, std::int8_t)
+            TW_PROBE(BPF_LDX | kModeProbeSigned | BPF_H, std::int16_t)
+            TW_PROBE(BPF_LDX | kModeProbeSigned | BPF_W, std::int32_t)
             TW_STORE(BPF_B, std::uint8_t)
             TW_STORE(BPF_H, std::uint16_t)
             TW_STORE(BPF_W, std::uint32_t)
@@ -442,6 +471,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 #undef TW_ALU
 #undef TW_JUMP
 #undef TW_LOAD
+#undef TW_PROBE
 #undef TW_STORE
 #undef TW_ATOMIC
 
@@ -514,18 +544,19 @@ std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t
 }
 
 Program* Machine::called_program(std::uint64_t array, std::uint64_t index) noexcept {
-    const map::Map* map = map_of(array);
-    if (map == nullptr || map->type != BPF_MAP_TYPE_PROG_ARRAY) {
+    const map::Map* map = map_argument(*this, array);
+    if (kIsChecking && (map == nullptr || map->type != BPF_MAP_TYPE_PROG_ARRAY)) {
         fault(FaultKind::bad_argument);
         return nullptr;
     }
-    if (holds_locks()) {
+    if (kIsChecking && holds_locks()) {
         fault(FaultKind::call_under_lock);
         return nullptr;
     }
     auto* const next =
         static_cast<Program*>(map::program_at(*map, static_cast<std::uint32_t>(index)));
-    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax) {
+    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax ||
+        next->context_bytes > execution.context_size) {
         return nullptr;
     }
     ++tail_calls_;
@@ -544,169 +575,6 @@ void Machine::go_to(Program& next) noexcept {
         window = {};
     }
 }
-
-bool Machine::is_function(std::uint64_t value, std::uint32_t* entry) const noexcept {
-    const auto index = static_cast<std::uint32_t>(value);
-    if (value != function_value(program->id, index) || index >= program->insn_count) {
-        return false;
-    }
-    *entry = index;
-    return (program->function_starts[index / 64] >> (index % 64) & 1) != 0;
-}
-
-map::Map* Machine::map_of(std::uint64_t value) noexcept {
-    if (last_map_ != nullptr && reinterpret_cast<std::uint64_t>(last_map_) == value) {
-        return last_map_;
-    }
-    for (std::uint32_t i = 0; i < program->map_count; ++i) {
-        if (reinterpret_cast<std::uint64_t>(program->maps[i]) == value) {
-            last_map_ = program->maps[i];
-            return last_map_;
-        }
-    }
-    auto* const inner = reinterpret_cast<map::Map*>(value);
-    if (!has_outer_maps() || !map::is_map(inner) || !may_be_inner(*inner)) {
-        return nullptr;
-    }
-    last_map_ = inner;
-    return inner;
-}
-
-bool Machine::has_outer_maps() const noexcept {
-    for (std::uint32_t i = 0; i < program->map_count; ++i) {
-        if (map::is_outer(*program->maps[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/// A program can only have the address of an inner map from a map of maps, now or when it scheduled
-/// the callback that runs; without types, every map that could be in one of its own will do.
-bool Machine::may_be_inner(const map::Map& map) const noexcept {
-    for (std::uint32_t i = 0; i < program->map_count; ++i) {
-        if (map::is_outer(*program->maps[i]) && map::fits_into(map, program->maps[i]->inner)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// ---- Checks -------------------------------------------------------------------------------------
-
-bool Machine::in_task_view(std::uint64_t address, std::uint64_t size) const noexcept {
-    task::TaskTable& table = task::TaskTable::get();
-    const void* view = nullptr;
-    std::size_t view_size = 0;
-    if (table.tasks.contains(address)) {
-        const auto* object = static_cast<const task::Task*>(
-            table.tasks.at(table.tasks.index_of(reinterpret_cast<const void*>(address))));
-        view = object->view;
-        view_size = sizeof(task_struct);
-    } else if (table.processes.contains(address)) {
-        const auto* object = static_cast<const task::Process*>(
-            table.processes.at(table.processes.index_of(reinterpret_cast<const void*>(address))));
-        view = object->view;
-        view_size = offsetof(ProcessView, described_ns);
-    } else {
-        return false;
-    }
-    const std::uint64_t offset = address - reinterpret_cast<std::uintptr_t>(view);
-    return offset < view_size && size <= view_size - offset;
-}
-
-bool Machine::find_window(std::uint64_t address, std::uint64_t size, Window& found) noexcept {
-    for (std::uint32_t i = 0; i < program->map_count; ++i) {
-        if (find_window_in(*program->maps[i], address, size, found)) {
-            return true;
-        }
-    }
-    if (!has_outer_maps()) {
-        return false;
-    }
-    const sync::Pool& maps = map::MapTable::get().maps;
-    for (std::uint32_t i = 0; i < maps.count(); ++i) {
-        const auto* map = static_cast<const map::Map*>(maps.at(i));
-        if (map::is_map(map) && may_be_inner(*map) && find_window_in(*map, address, size, found)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool Machine::find_window_in(const map::Map& map, std::uint64_t address, std::uint64_t size,
-                             Window& found) noexcept {
-    if (!map::may_access_value(map, address, size)) {
-        return false;
-    }
-    // The part of the value around the address that holds no special field.
-    const std::uintptr_t value = map::value_start(map, address);
-    std::uintptr_t low = value;
-    std::uintptr_t high = value + map.value_size;
-    const auto exclude = [&](const map::SpecialField& kind, std::int32_t offset) {
-        const std::uintptr_t field = value + static_cast<std::uint32_t>(offset);
-        if (field + kind.bytes <= address) {
-            low = field + kind.bytes > low ? field + kind.bytes : low;
-        } else {
-            high = field < high ? field : high;
-        }
-    };
-    map::for_each_field(map.fields, exclude);
-    found = {low, high - low, (map.flags & BPF_F_WRONLY_PROG) == 0,
-             (map.flags & BPF_F_RDONLY_PROG) == 0};
-    return true;
-}
-
-bool Machine::may_access_elsewhere(std::uint64_t address, std::uint64_t size, bool write) noexcept {
-    if (size == 0) {
-        return true;
-    }
-    const auto inside = [address, size](std::uint64_t start, std::uint64_t bytes) {
-        return address - start < bytes && size <= bytes - (address - start);
-    };
-    for (const Window& window : windows_) {
-        if (inside(window.start, window.size)) {
-            return write ? window.writable : window.readable;
-        }
-    }
-    if (Window found; find_window(address, size, found)) {
-        windows_[next_window_] = found;
-        next_window_ = (next_window_ + 1) % kWindows;
-        return write ? found.writable : found.readable;
-    }
-    for (unsigned i = 0; i < record_count_; ++i) {
-        if (inside(records_[i].start, records_[i].size)) {
-            return true;
-        }
-    }
-    if (write) {
-        return false;
-    }
-    for (const ReadableKey* key = keys_; key != nullptr; key = key->outer_) {
-        if (inside(key->start_, key->size_)) {
-            return true;
-        }
-    }
-    return in_task_view(address, size);
-}
-
-void Machine::remember_value(const map::Map& map, const void* value) noexcept {
-    // Values with special fields have more than one part: found at the first access.
-    if (map::has_any(map.fields)) {
-        return;
-    }
-    const auto start = reinterpret_cast<std::uintptr_t>(value);
-    for (const Window& window : windows_) {
-        if (window.start == start) {
-            return;
-        }
-    }
-    windows_[next_window_] = {start, map.value_size, (map.flags & BPF_F_WRONLY_PROG) == 0,
-                              (map.flags & BPF_F_RDONLY_PROG) == 0};
-    next_window_ = (next_window_ + 1) % kWindows;
-}
-
-// ---- Ring records -------------------------------------------------------------------------------
 
 void Machine::hold_record(void* record, std::uint64_t size) noexcept {
     records_[record_count_] = {reinterpret_cast<std::uintptr_t>(record), size};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The interpreter: the reference semantics of the instruction set (RFC 9669) over checked memory. A
-// Machine is one execution of a program at one level of one thread, on the native stack of whoever
-// runs it; helpers and kfuncs are called with it.
+// The interpreter: the reference semantics of the instruction set (RFC 9669). A Machine is one
+// execution of a program at one level of one thread, on the native stack of whoever runs it;
+// helpers and kfuncs are called with it.
 //
-// What an execution may touch:
+// What an execution may touch is proven before (verifier/verifier.hpp):
 //
 //   its frames            read, write     task.bpf_stack of its level; frames that are live
 //   its context           read (write)    Execution::context
@@ -14,9 +14,11 @@
 //   keys in callbacks     read
 //   task and mm structs   read            views in the tables of tasks and processes
 //
-// Anything else ends the execution with a fault: records that it holds are discarded and its locks
-// opened, the fault is counted in the program, R0 is 0. Without types a null pointer is a bad
-// address like any other, also where the kernel, which knows the type, reads zeros.
+// The checking build (checking.hpp) asks all the same, and anything else ends the execution there.
+// In both a null pointer to a task or mm struct reads as zeros.
+//
+// An execution that comes to one of its limits ends with a fault: records that it holds are
+// discarded and its locks opened, the fault is counted in the program, R0 is 0.
 //
 // A program is bounded: kInsnsMax instructions an execution, callbacks included.
 #pragma once
@@ -165,7 +167,8 @@ private:
 
     std::uint64_t interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                             std::uint64_t r3, std::uint64_t r4) noexcept;
-    /// What a tail call leads to; nullptr: on, or to a fault.
+    /// What a tail call leads to; nullptr: on (none there, too many, a context too small for it),
+    /// or to a fault.
     Program* called_program(std::uint64_t array, std::uint64_t index) noexcept;
     void go_to(Program& next) noexcept;
     [[nodiscard]] bool in_frames_or_context(std::uint64_t address, std::uint64_t size,

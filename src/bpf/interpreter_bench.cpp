@@ -39,6 +39,7 @@ void run_loop(benchmark::State& state, std::initializer_list<Piece> before,
     append(jump_if(BPF_JNE, R9, std::int64_t{0}, -body_insns - 2));
     append(leave());
     LoadSpec spec = domain().spec();
+    spec.unverified = false;
     spec.insns = insns.data();
     spec.insn_count = static_cast<std::uint32_t>(insns.size());
     std::string log;
@@ -91,7 +92,9 @@ BENCHMARK(call_helper_that_does_little);
 
 /// One execution of two instructions: what is around them.
 void execution(benchmark::State& state) {
-    Program& program = domain().load({set(R0, 1), leave()});
+    LoadSpec spec = domain().spec();
+    spec.unverified = false;
+    Program& program = domain().load(spec, {set(R0, 1), leave()});
     const task::NmiScope scope(*task::current(), platform::stack_pointer(), false);
     Execution execution;
     execution.task = task::current();

@@ -67,6 +67,27 @@ constexpr unsigned access_bytes(unsigned code) noexcept {
 /// kfunc that the loader did not find.
 inline constexpr std::int32_t kCallNowhere = -1;
 
+/// Modes of a load by a pointer to a kernel struct that may be null: it gives 0 where there is
+/// nothing to be read. The loader puts them where the verifier says so (the kernel's PROBE_MEM).
+inline constexpr std::uint8_t kModeProbe = BPF_ABS;
+inline constexpr std::uint8_t kModeProbeSigned = BPF_IND;
+
+/// Context: any.
+constexpr bool is_probe(const bpf_insn& insn) noexcept {
+    return BPF_CLASS(insn.code) == BPF_LDX &&
+           (BPF_MODE(insn.code) == kModeProbe || BPF_MODE(insn.code) == kModeProbeSigned);
+}
+/// A load, which may be an atomic one, as a probe. Probes acquire.
+/// Context: any.
+constexpr bpf_insn as_probe(bpf_insn insn) noexcept {
+    const bool is_signed =
+        BPF_CLASS(insn.code) == BPF_LDX && BPF_MODE(insn.code) == kModeLoadSigned;
+    insn.code = static_cast<std::uint8_t>(BPF_LDX | BPF_SIZE(insn.code) |
+                                          (is_signed ? kModeProbeSigned : kModeProbe));
+    insn.imm = 0;
+    return insn;
+}
+
 inline constexpr unsigned kFrameBytes = 512;
 inline constexpr unsigned kFramesMax = 8;
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/task_view.hpp"
 #include "map/map.hpp"
@@ -38,10 +39,11 @@ ScheduleResult result_of(std::errc error) noexcept {
     }
 }
 
-/// The task whose view R holds; nullptr: the machine has faulted.
+/// The task whose view R holds; nullptr: none, which only a parent can be that is not of the
+/// domain.
 task::Task* task_argument(Machine& machine, std::uint64_t value) noexcept {
     task::Task* task = task_of_view(value);
-    if (task == nullptr) {
+    if (kIsChecking && task == nullptr) {
         machine.fault(FaultKind::bad_argument);
     }
     return task;
@@ -58,18 +60,18 @@ bool is_live(const task::Task& task) noexcept {
 std::uint64_t schedule(Machine& machine, const std::uint64_t* arguments,
                        task::Notify mode) noexcept {
     task::Task* target = task_argument(machine, arguments[0]);
-    map::Map* map = machine.map_of(arguments[2]);
+    map::Map* map = map_argument(machine, arguments[2]);
     std::uint32_t entry = 0;
-    if (target == nullptr || map == nullptr || map->fields.task_work == map::kNoField ||
-        !machine.is_function(arguments[3], &entry)) {
+    if (target == nullptr || !function_argument(machine, arguments[3], &entry) ||
+        (kIsChecking && (map == nullptr || map->fields.task_work == map::kNoField))) {
         return machine.fault(FaultKind::bad_argument);
     }
     const std::uint64_t value = arguments[1] - static_cast<std::uint32_t>(map->fields.task_work);
     defer::Slot* slot = nullptr;
-    if (map::value_start(*map, value) == value && value != 0) {
+    if (!kIsChecking || (map::value_start(*map, value) == value && value != 0)) {
         slot = map::task_work_slot(*map, reinterpret_cast<void*>(value));
     }
-    if (slot == nullptr || reinterpret_cast<std::uint64_t>(slot) != arguments[1]) {
+    if (kIsChecking && (slot == nullptr || reinterpret_cast<std::uint64_t>(slot) != arguments[1])) {
         return machine.fault(FaultKind::bad_argument);
     }
 
@@ -102,7 +104,7 @@ std::uint64_t schedule_resume(Machine& machine, const std::uint64_t* arguments) 
 /// R1 buffer, R2 its size, R3 user address, R4 flags.
 std::uint64_t copy_from_user_str(Machine& machine, const std::uint64_t* arguments) noexcept {
     const auto size = static_cast<std::uint32_t>(arguments[1]);
-    if (!machine.may_write(arguments[0], size)) {
+    if (!is_writable(machine, arguments[0], size)) {
         return machine.fault(FaultKind::bad_argument);
     }
     if ((arguments[3] & ~kPadZeros) != 0) {
@@ -149,8 +151,8 @@ constexpr std::int64_t kIteratedMax = 8 << 20;
 
 /// The iterator in R1, or nullptr after a fault.
 NumberIterator* iterator_argument(Machine& machine, std::uint64_t address) noexcept {
-    if (address % sizeof(NumberIterator) != 0 ||
-        !machine.may_write(address, sizeof(NumberIterator))) {
+    if (kIsChecking && (address % sizeof(NumberIterator) != 0 ||
+                        !machine.may_write(address, sizeof(NumberIterator)))) {
         machine.fault(FaultKind::bad_argument);
         return nullptr;
     }
@@ -249,11 +251,11 @@ const Kfunc& kfunc(std::int32_t number) noexcept { return kTable[number]; }
 
 std::uint64_t call_kfunc(Machine& machine, std::int32_t number,
                          const std::uint64_t* arguments) noexcept {
-    if (number < 0 || static_cast<std::size_t>(number) >= std::size(kTable) ||
-        (kTable[number].sleepable && machine.level == Level::nmi)) {
+    if (kIsChecking && (number < 0 || static_cast<std::size_t>(number) >= std::size(kTable) ||
+                        (kTable[number].sleepable && machine.level == Level::nmi))) {
         return machine.fault(FaultKind::bad_call);
     }
-    if (machine.holds_locks() && !kTable[number].under_lock) {
+    if (kIsChecking && machine.holds_locks() && !kTable[number].under_lock) {
         return machine.fault(FaultKind::call_under_lock);
     }
     return kTable[number].function(machine, arguments);

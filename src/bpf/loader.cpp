@@ -3,7 +3,7 @@
 // The loader: structural checks, then rewriting. What it lets through, the interpreter can run
 // without leaving the program: every opcode and register is known, every jump stays inside its
 // function and hits the first half of an instruction, no function falls off its end, every call has
-// a target. What a value may be is checked while it runs.
+// a target. What values may be the verifier proves, before anything is placed where it can be run.
 //
 // Messages use the phrases of the kernel's verifier, which people and tools look for.
 #include <linux/bpf.h>
@@ -12,6 +12,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/instruction.hpp"
 #include "bpf/isa.hpp"
@@ -137,6 +138,7 @@ private:
     std::vector<bpf_insn> verified_;  ///< As verifier::Input has them.
     std::uint32_t program_id_ = 0;
     unsigned frames_ = kFramesMax;
+    std::uint32_t context_bytes_ = 0;
     const bool gpl_;
 };
 
@@ -301,16 +303,23 @@ Loader::Check Loader::check_sleeping() {
 
 /// What a value may be, with the verifier; what may sleep, without.
 Loader::Check Loader::check_values() {
-    if (!spec_.verify || spec_.probe) {
+    if (spec_.probe || (kIsChecking && spec_.unverified)) {
         const bool one = std::count(starts_function_.begin(), starts_function_.end(), true) == 1;
         frames_ = one ? 1 : kFramesMax;
         return check_sleeping();
+    }
+    if (spec_.unverified) {
+        return refuse("is not verified, and nothing checks what it does");
     }
     const Result<verifier::Verdict> verdict = verify_program(spec_, verified_, maps_, log_);
     if (!verdict) {
         return verdict.error();
     }
     frames_ = verdict->frames;
+    context_bytes_ = verdict->context_bytes;
+    for (const std::uint32_t index : verdict->probes) {
+        insns_[index] = as_probe(insns_[index]);
+    }
     return {};
 }
 
@@ -554,6 +563,7 @@ Result<Program*> Loader::place() {
     program.id = program_id_;
     program.type = spec_.type;
     program.expected_attach_type = spec_.expected_attach_type;
+    program.context_bytes = context_bytes_;
     program.insn_count = static_cast<std::uint32_t>(count);
     program.insns = static_cast<const bpf_insn*>(code);
     program.function_starts = starts;

@@ -34,6 +34,7 @@ struct alignas(64) Program {
     std::uint32_t id;
     std::uint32_t type;  ///< BPF_PROG_TYPE_*
     std::uint32_t expected_attach_type;
+    std::uint32_t context_bytes;  ///< What it must be given to run: of syscall programs.
     std::uint32_t insn_count;
     const bpf_insn* insns;                 ///< In the arena; never written once live.
     const std::uint64_t* function_starts;  ///< A bit an instruction: a function begins here.
@@ -126,9 +127,9 @@ struct LoadSpec {
     /// Accept any program type: for loaders that probe what the kernel can do by loading programs
     /// of two instructions. Such a program must not be attached.
     bool probe = false;
-    /// Prove that the program is allowed what it does (bpf/verifier/verifier.hpp). Not for probes.
-    /// Without it only its structure is checked: for tests of the interpreter.
-    bool verify = false;
+    /// For tests: check only its structure, and do not prove that it is allowed what it does. Such
+    /// a program is refused where nothing checks what it does then (checking.hpp).
+    bool unverified = false;
     /// For tests of the engines: `whole` only where nothing is verified.
     InstructionSet instruction_set = InstructionSet::kernel;
     std::uint32_t log_level = 0;                    ///< As BPF_PROG_LOAD has it.
@@ -142,12 +143,12 @@ struct LoadSpec {
 bool is_gpl_compatible(const std::string& license);
 
 /// Checks the structure (opcodes, registers, jumps inside the program, call targets, helpers and
-/// kfuncs that exist, licence), rewrites, places in the arena. The program is live and has one
-/// reference. Errors: invalid_argument (helper, kfunc, program type or instruction that we do not
-/// have, a call that may sleep in a program that may not; named in the text and in `log`, in the
-/// kernel's phrases), bad_file_descriptor (no map), argument_list_too_long (no or too many
-/// instructions), not_enough_memory, permission_denied (kfuncs need a GPL-compatible licence). Host
-/// only.
+/// kfuncs that exist, licence), verifies (verifier/verifier.hpp), rewrites, places in the arena.
+/// The program is live and has one reference. Errors: invalid_argument (helper, kfunc, program type
+/// or instruction that we do not have, a call that may sleep in a program that may not; named in
+/// the text and in `log`, in the kernel's phrases), bad_file_descriptor (no map),
+/// argument_list_too_long (no or too many instructions), not_enough_memory, permission_denied
+/// (kfuncs need a GPL-compatible licence), and what the verifier says. Host only.
 /// Context: task.
 Result<Program*> load_program(const LoadSpec& spec, std::string& log);
 

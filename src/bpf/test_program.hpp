@@ -99,6 +99,7 @@ public:
         spec.type = BPF_PROG_TYPE_PERF_EVENT;
         spec.name = "test";
         spec.license = "GPL";
+        spec.unverified = true;
         spec.map_by_fd = [this](int fd) -> map::Map* {
             const auto index = static_cast<std::size_t>(fd - kFirstFd);
             return fd >= kFirstFd && index < maps_.size() ? maps_[index] : nullptr;

@@ -162,6 +162,9 @@ TEST_F(Loading, a_syscall_program_is_run_by_the_rules_of_linux) {
     EXPECT_EQ(run([](auto& options) { options.ctx_in = nullptr; }), -EINVAL);
     EXPECT_EQ(run([](auto& options) { options.ctx_in = reinterpret_cast<void*>(8); }), -EFAULT);
     EXPECT_EQ(run([](auto& options) { options.flags = 1; }), -EINVAL);
+    // The program reads and writes `number`, to byte 16.
+    EXPECT_EQ(run([](auto& options) { options.ctx_size_in = 16; }), 0);
+    EXPECT_EQ(run([](auto& options) { options.ctx_size_in = 15; }), -EINVAL);
     EXPECT_EQ(run([&](auto& options) {
                   options.data_in = bytes;
                   options.data_size_in = sizeof bytes;

@@ -132,7 +132,6 @@ long prog_load(const Command& command) {
     spec.name = attr.prog_name;  // checked: it is terminated
     spec.license = std::move(license);
     spec.probe = is_probe(attr);
-    spec.verify = true;
     spec.log_level = attr.log_level;
     std::string text;
     if (btf != nullptr) {
@@ -185,7 +184,7 @@ long prog_test_run(const Command& command) {
     // What a syscall program does not have (kernel/bpf/net/test_run.c).
     if (test.data_in != 0 || test.data_out != 0 || test.ctx_out != 0 || test.duration != 0 ||
         test.repeat != 0 || test.flags != 0 || test.batch_size != 0 ||
-        test.ctx_size_in > kContextMax) {
+        test.ctx_size_in < object->program().context_bytes || test.ctx_size_in > kContextMax) {
         return -EINVAL;
     }
     std::vector<std::uint64_t> context((test.ctx_size_in + 7) / 8);

@@ -148,3 +148,26 @@ REJECTED("access beyond the end of member")
 PROGRAM(task_as_memory_to_read, "perf_event",
         "call %[get_current_task_btf]; r1 = r0; r2 = 16; call %[trace_printk]; r0 = 0; exit;",
         HELPER(get_current_task_btf), HELPER(trace_printk))
+
+// ---- One load, several pointers -----------------------------------------------------------------
+
+REJECTED("same insn cannot be used with different pointers")
+PROGRAM(task_or_stack_by_one_load, "perf_event",
+        "r6 = *(u64*)(r1 + 168); r0 = 0; *(u64*)(r10 - 8) = r0; call %[get_current_task_btf]; "
+        "if r6 == 0 goto load_%=; r0 = r10; r0 += -8; "
+        "load_%=: r0 = *(u32*)(r0 + 0); exit;",
+        HELPER(get_current_task_btf))
+
+REJECTED("same insn cannot be used with different pointers")
+PROGRAM(context_or_stack_by_one_load, "perf_event",
+        "r6 = *(u64*)(r1 + 168); r0 = 0; *(u64*)(r10 - 8) = r0; r0 = r1; "
+        "if r6 == 0 goto load_%=; r0 = r10; r0 += -8; "
+        "load_%=: r0 = *(u64*)(r0 + 0); exit;")
+
+ACCEPTED
+PROGRAM(trusted_or_walked_task_by_one_load, "perf_event",
+        "r6 = *(u64*)(r1 + 168); call %[get_current_task_btf]; "
+        "if r6 == 0 goto load_%=; r0 = *(u64*)(r0 + %[parent]); "
+        "load_%=: r0 = *(u32*)(r0 + %[pid]); r0 = 0; exit;",
+        HELPER(get_current_task_btf), VALUE(parent, __builtin_offsetof(struct task_struct, parent)),
+        VALUE(pid, __builtin_offsetof(struct task_struct, pid)))

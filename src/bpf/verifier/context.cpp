@@ -2,6 +2,7 @@
 //
 // Contexts of the program types, and the fields of kernel structs that programs see (the structs of
 // our BTF).
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <iterator>
@@ -64,6 +65,10 @@ bool Walk::check_context(const Register& reg_of, unsigned number, std::int32_t o
     if (!allowed) {
         return refuse(EACCES, "invalid bpf_context access off=%lld size=%u",
                       static_cast<long long>(min), bytes);
+    }
+    if (is_syscall) {
+        verdict_.context_bytes =
+            std::max(verdict_.context_bytes, static_cast<std::uint32_t>(max + size));
     }
     return true;
 }

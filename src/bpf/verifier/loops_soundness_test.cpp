@@ -217,7 +217,7 @@ TEST(VerifierSoundness, no_round_of_a_loop_does_what_was_not_foreseen) {
     BpfDomain domain;
     map::Map& map = domain.array(64, 1);
     LoadSpec spec = domain.spec();
-    spec.verify = true;
+    spec.unverified = false;
     unsigned accepted = 0;
     const char* count = std::getenv("TASKWORK_LOOP_PROGRAMS");
     const auto programs = static_cast<std::uint32_t>(count == nullptr ? 400 : std::atol(count));

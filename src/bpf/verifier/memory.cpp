@@ -2,6 +2,7 @@
 //
 // Loads, stores and atomics, and what of memory may be accessed, by kind of pointer. The stack is
 // in stack.cpp, contexts and kernel structs in context.cpp.
+#include <algorithm>
 #include <cerrno>
 #include <cinttypes>
 #include <cstring>
@@ -56,7 +57,8 @@ bool Walk::load_instruction() {
     }
     Register result;
     if (!load(at.src_reg, at.off, access_bytes(at.code), BPF_MODE(at.code) == kModeLoadSigned,
-              result)) {
+              result) ||
+        !use_pointer(reg(at.src_reg))) {
         return false;
     }
     reg(at.dst_reg) = result;
@@ -71,7 +73,8 @@ bool Walk::store_instruction() {
     }
     if (!by_register) {
         const Register value = Register::constant(static_cast<std::uint64_t>(std::int64_t{at.imm}));
-        return store(at.dst_reg, at.off, access_bytes(at.code), &value, MAX_BPF_REG);
+        return store(at.dst_reg, at.off, access_bytes(at.code), &value, MAX_BPF_REG) &&
+               use_pointer(reg(at.dst_reg));
     }
     Register& src = reg(at.src_reg);
     // A copy on the stack is the same number.
@@ -80,7 +83,8 @@ bool Walk::store_instruction() {
         src.id = new_id();
     }
     const Register value = src;
-    return store(at.dst_reg, at.off, access_bytes(at.code), &value, at.src_reg);
+    return store(at.dst_reg, at.off, access_bytes(at.code), &value, at.src_reg) &&
+           use_pointer(reg(at.dst_reg));
 }
 
 bool Walk::atomic() {
@@ -108,7 +112,7 @@ bool Walk::atomic() {
     }
     Register loaded;
     if (at.imm == kAtomicLoadAcquire) {
-        if (!load(pointer, at.off, bytes, false, loaded, true)) {
+        if (!load(pointer, at.off, bytes, false, loaded, true) || !use_pointer(reg(pointer))) {
             return false;
         }
         reg(other) = loaded;
@@ -116,10 +120,10 @@ bool Walk::atomic() {
     }
     if (at.imm == kAtomicStoreRelease) {
         const Register value = reg(other);
-        return store(pointer, at.off, bytes, &value, other, true);
+        return store(pointer, at.off, bytes, &value, other, true) && use_pointer(reg(pointer));
     }
     if (!load(pointer, at.off, bytes, false, loaded, true) ||
-        !store(pointer, at.off, bytes, nullptr, MAX_BPF_REG, true)) {
+        !store(pointer, at.off, bytes, nullptr, MAX_BPF_REG, true) || !use_pointer(reg(pointer))) {
         return false;
     }
     if (at.imm == BPF_CMPXCHG) {
@@ -127,6 +131,22 @@ bool Walk::atomic() {
     } else if ((at.imm & BPF_FETCH) != 0) {
         reg(other) = Register::number(Scalar::loaded(bytes));
     }
+    return true;
+}
+
+/// Whether a load is a probe depends on the pointer, and there is one translation of it.
+bool Walk::use_pointer(const Register& pointer) {
+    const bool is_struct = pointer.type == Type::kernel_struct;
+    const PointerUse use = pointer.type == Type::context     ? PointerUse::context
+                           : !is_struct                      ? PointerUse::memory
+                           : pointer.trust == Trust::trusted ? PointerUse::trusted_struct
+                                                             : PointerUse::struct_or_null;
+    PointerUse& known = pointer_uses_[insn_];
+    if (known != PointerUse::none && known != use &&
+        !(is_struct && known >= PointerUse::trusted_struct)) {
+        return refuse(EINVAL, "same insn cannot be used with different pointers");
+    }
+    known = std::max(known, use);
     return true;
 }
 

@@ -177,7 +177,7 @@ TEST(VerifierSoundness, what_is_accepted_never_faults) {
     LoadSpec spec = domain.spec();
     spec.type = BPF_PROG_TYPE_SYSCALL;
     spec.flags = BPF_F_SLEEPABLE;
-    spec.verify = true;
+    spec.unverified = false;
     unsigned accepted = 0;
     constexpr std::uint32_t kPrograms = 3000;
     for (std::uint32_t seed = 1; seed <= kPrograms; ++seed) {
@@ -265,7 +265,7 @@ TEST(VerifierSoundness, rubbish_is_judged_without_harm) {
     map::Map& map = domain.hash(4, 16, 8, 8);
     map::Map& ring = domain.ring(4096);
     LoadSpec spec = domain.spec();
-    spec.verify = true;
+    spec.unverified = false;
     spec.log_level = 2;
     unsigned walked = 0;
     for (std::uint32_t seed = 1; seed <= 20000; ++seed) {

@@ -95,6 +95,11 @@ struct Verdict {
     std::string reason;      ///< Why, in one line.
     Statistics statistics;
     unsigned frames = 0;  ///< In use at a time, at most, if it was accepted.
+    /// Accepted: loads by pointers to kernel structs that may be null, ascending. They must give 0
+    /// where there is nothing to be read.
+    std::vector<std::uint32_t> probes;
+    /// Accepted: how much of its context a syscall program uses.
+    std::uint32_t context_bytes = 0;
 };
 
 /// Limits of the kernel's.

@@ -141,6 +141,7 @@ Verdict Walk::run() {
     const auto start = std::chrono::steady_clock::now();
     const std::size_t before = log_.size();
     seen_.resize(input_.insns.size());
+    pointer_uses_.resize(input_.insns.size());
     std::string reason;
     if (!structure_.analyse(input_, insn_, reason)) {
         refuse(EINVAL, "%s", reason.c_str());
@@ -150,6 +151,11 @@ Verdict Walk::run() {
     if (verdict_.error == 0 && (input_.log_level & kLogAll) == 0) {
         log_.resize(before);  // of paths that led to nothing bad
         insn_text_ = 0;
+    }
+    for (std::uint32_t i = 0; verdict_.error == 0 && i < pointer_uses_.size(); ++i) {
+        if (pointer_uses_[i] == PointerUse::struct_or_null) {
+            verdict_.probes.push_back(i);
+        }
     }
     verdict_.statistics.time_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(

@@ -103,6 +103,7 @@ private:
     bool check_map_value(const Register& reg, unsigned number, std::int32_t offset,
                          std::uint32_t bytes, Access access, bool zero_allowed);
     bool check_alignment(const Register& reg, std::int32_t offset, unsigned bytes);
+    bool use_pointer(const Register& pointer);
     bool check_fixed(const Register& reg, unsigned number, bool offset_allowed);
     bool fold_constant(const Register& reg, std::int32_t offset, unsigned bytes, bool sign_extended,
                        Register& result);
@@ -223,6 +224,10 @@ private:
     std::uint32_t from_ = 0;
     std::vector<Pending> pending_;
     std::set<AsyncEntry> async_entries_;
+
+    /// By which kind of pointer an instruction reads or writes: it is executed in one way.
+    enum class PointerUse : std::uint8_t { none, memory, context, trusted_struct, struct_or_null };
+    std::vector<PointerUse> pointer_uses_;  ///< By instruction.
 
     std::vector<std::vector<Checkpoint*>> seen_;  ///< By instruction.
     std::deque<std::unique_ptr<Checkpoint>> checkpoints_;

@@ -42,15 +42,6 @@ bool Follower::blame(const std::string& text) {
     return false;
 }
 
-bool Follower::may_fault() const {
-    if (insn_ == Node::kNone || activations_.empty() || activation().places.empty()) {
-        return false;
-    }
-    const bpf_insn& at = previous();
-    const Frame& frame = recording_.at(activation().places.front().node).frames.back();
-    return BPF_CLASS(at.code) == BPF_LDX && frame.registers[at.src_reg].type == Type::kernel_struct;
-}
-
 bool Follower::at(std::uint32_t insn, unsigned depth, const Word* registers) {
     if (!violation_.empty() || ++steps_ > kStepsMax) {
         return false;

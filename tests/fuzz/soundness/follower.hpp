@@ -40,8 +40,6 @@ public:
 
     /// Empty: all was as walked.
     [[nodiscard]] const std::string& violation() const { return violation_; }
-    /// Whether the address of the load or store at hand is one that may fault: of a kernel struct.
-    [[nodiscard]] bool may_fault() const;
     [[nodiscard]] std::uint64_t steps() const { return steps_; }
     /// Times that an execution went on at the target of a pruned path, and that something was
     /// loose.

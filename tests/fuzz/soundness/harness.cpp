@@ -8,11 +8,7 @@
 #include "bpf/verifier/log.hpp"
 #include "map/ring_buffer.hpp"
 
-namespace taskwork {
-
-bpf::ExecutionObserver* bpf::ExecutionObserver::current = nullptr;
-
-namespace fuzz {
+namespace taskwork::fuzz {
 
 namespace {
 
@@ -83,7 +79,7 @@ bpf::Program* Harness::load(const Generated& program) {
     spec.insns = program.insns.data();
     spec.insn_count = static_cast<std::uint32_t>(program.insns.size());
     spec.functions = program.functions;
-    spec.verify = true;
+    spec.unverified = false;
     spec.observer = &recording_;
     spec.log_level = log_level;
     for (;;) {
@@ -123,7 +119,7 @@ std::string Harness::execute(bpf::Program& program) {
         }
         if (fault == bpf::FaultKind::too_long) {
             ++counts.cut_off;
-        } else if (!follower_.may_fault()) {
+        } else {
             return bpf::verifier::text_of(
                 "instruction %d: %s",
                 static_cast<int>(program.last_fault_insn.load(std::memory_order_relaxed)) - 1,
@@ -169,5 +165,4 @@ std::string Harness::judge(std::span<const std::uint8_t> bytes) {
     return wrong.empty() ? wrong : listing(wrong, generated);
 }
 
-}  // namespace fuzz
-}  // namespace taskwork
+}  // namespace taskwork::fuzz

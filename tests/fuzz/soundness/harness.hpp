@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Harness: bytes in, verdict out. Makes a program of them, has it judged while the walk is
-// recorded, and if it is accepted executes it on random memory in the observed interpreter, which
+// recorded, and if it is accepted executes it on random memory in the checking interpreter, which
 // checks each access, while a follower checks each register and slot.
 #pragma once
 
