@@ -31,12 +31,14 @@ FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0
 
 # Executions of programs that the verifier has accepted.
 SOUND_RUNS ?= 10000000
+# And executions of them in native code, beside the interpreter.
+ENGINE_RUNS ?= 10000000
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
 PROVES := prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized prove-fuzzed \
-    prove-sound prove-explored
+    prove-sound prove-engines prove-explored
 .PHONY: install help demo test check prove $(PROVES) mutants bench coverage tidy format install-deps clean
 
 help:  ## this list
@@ -54,7 +56,7 @@ check: dev  ## the one-minute subset: lints, unit tests, a few programs
 	ctest --preset dev -L '^(lint|unit|program-smoke)$$'
 
 prove: prove-chance prove-stepped prove-storms prove-maps prove-scripts prove-sanitized  ## long: all of what follows
-prove: prove-fuzzed prove-sound prove-explored mutants
+prove: prove-fuzzed prove-sound prove-engines prove-explored mutants
 
 prove-chance: dev  ## what may fail by chance, ROUNDS times over
 	ctest --test-dir build/dev --output-on-failure --no-tests=error \
@@ -104,6 +106,12 @@ prove-sound: install-deps  ## SOUND_RUNS executions stay within what the verifie
 	cmake --build --preset release --target soundness
 	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/soundness/soundness \
 	    --seed {}000000000 --executions $$(($(SOUND_RUNS) / $(JOBS)))
+
+prove-engines: install-deps  ## ENGINE_RUNS executions in native code do what the interpreter does
+	cmake --preset release
+	cmake --build --preset release --target engines
+	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/engines/engines \
+	    --seed {}000000000 --executions $$(($(ENGINE_RUNS) / $(JOBS)))
 
 prove-explored: dev  ## the explorer's large scenarios
 	build/dev/tests/explore/explore --large --budget 300

@@ -20,6 +20,7 @@
 #include "agent/launch.hpp"
 #include "agent/signals.hpp"
 #include "agent/threads.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "bpf/program.hpp"
 #include "bpf/user_memory.hpp"
 #include "defer/task_work.hpp"
@@ -149,6 +150,8 @@ bool map_domain(const DomainAddress& address) noexcept {
     }
     if (joined) {  // a core dump is the application's
         ::madvise(&sync::Arena::header(), sync::Arena::header().size, MADV_DONTDUMP);
+        // Where it may not, programs are interpreted in this process.
+        static_cast<void>(bpf::jit::CodeRegion::map(fd));
     }
     ::close(fd);
     return joined;
@@ -337,6 +340,7 @@ void leave_domain() noexcept {
     sync::Word word = sync::Pool::load(process);
     sync::Pool::transition(process, word, word.with_state(task::kProcessDead));
     sync::DeferralQueue::get().queue(process->joined_item);
+    bpf::jit::CodeRegion::unmap();
     sync::Arena::destroy();
 }
 

@@ -16,8 +16,7 @@ std::uint64_t call_helper(Machine& machine, std::int32_t id,
     if (kIsChecking && machine.holds_locks() && !wanted.under_lock) {
         return machine.fault(FaultKind::call_under_lock);
     }
-    // About what a call costs against an instruction.
-    machine.charge(16);
+    machine.charge(kHelperCost);
     return machine.faulted() ? 0 : wanted.function(machine, arguments);
 }
 

@@ -4,6 +4,10 @@
 #include <linux/bpf.h>
 
 #include <array>
+#include <cstddef>
+#include <utility>
+
+#include "bpf/jit/adapter.hpp"
 
 namespace taskwork::bpf {
 
@@ -69,7 +73,16 @@ constexpr std::array<Helper, kHelpers> make_table() {
 constexpr std::array<Helper, kHelpers> kTable = make_table();
 constexpr Helper kNoHelper{};
 
+template <std::size_t... id>
+constexpr std::array<jit::NativeHelper, kHelpers> make_native_table(std::index_sequence<id...>) {
+    return {jit::adapter<kTable[id].function, kHelperCost>...};
+}
+constexpr std::array<jit::NativeHelper, kHelpers> kNativeTable =
+    make_native_table(std::make_index_sequence<kHelpers>());
+
 }  // namespace
+
+const jit::NativeHelper* native_helpers() noexcept { return kNativeTable.data(); }
 
 const Helper& helper(std::int32_t id) noexcept {
     return id >= 0 && static_cast<std::size_t>(id) < kHelpers ? kTable[static_cast<std::size_t>(id)]

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "bpf/interpreter.hpp"
+#include "bpf/jit/native.hpp"
 
 namespace taskwork::bpf {
 
@@ -30,9 +31,15 @@ struct Helper {
 /// The helper with this number; `function` is nullptr for one that we do not have.
 /// Context: any.
 const Helper& helper(std::int32_t id) noexcept;
+/// The helpers as native code calls them, by number. Those that we do not have end the execution.
+/// Context: any.
+const jit::NativeHelper* native_helpers() noexcept;
 /// "bpf_map_lookup_elem#1", or "unknown#9999".
 /// Context: task.
 std::string helper_name(std::int32_t id);
+
+/// About what the call of a helper costs against an instruction.
+inline constexpr std::uint64_t kHelperCost = 16;
 
 /// Calls a helper; faults the machine (bad_call) if there is none, or if it may sleep and the
 /// machine runs in nmi; call_under_lock if the machine holds a lock that it may not.

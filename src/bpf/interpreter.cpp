@@ -10,6 +10,7 @@
 #include "bpf/checking.hpp"
 #include "bpf/execution_observer.hpp"
 #include "bpf/helpers.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "bpf/kfuncs.hpp"
 #include "map/program_array.hpp"
 #include "map/ring_buffer.hpp"
@@ -329,8 +330,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
             }
         }
         ++pc;
-        if (__builtin_expect(budget_-- == 0, 0)) {
-            budget_ = 0;
+        if (__builtin_expect(native_.budget-- <= 0, 0)) {
             return stop(FaultKind::too_long);
         }
         switch (insn.code) {
@@ -378,8 +378,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
             pc += insn.imm;
             break;
         case BPF_JMP | kOpConditionalPseudo:  // may_goto
-            if (may_goto_left == 0 ||
-                budget_ < kInsnsMax[static_cast<unsigned>(level)] / kMayGotoReserve) {
+            if (may_goto_left == 0 || native_.budget < native_.may_goto_reserve) {
                 pc += insn.off;
             } else {
                 --may_goto_left;
@@ -478,10 +477,27 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 Machine::Machine(Execution& e, Level l) noexcept
     : execution(e), program(e.program), task(*e.task), level(l), user_memory(e.ucontext),
       insns_(e.program->insns),
+      is_native_(!kIsChecking && !e.interpret && e.program->native.code != nullptr &&
+                 jit::CodeRegion::usable()),
       frames_(reinterpret_cast<std::uintptr_t>(e.task->bpf_stack[static_cast<unsigned>(l)])),
-      writable_context_(e.context_writable ? e.context_size : 0),
-      budget_(kInsnsMax[static_cast<unsigned>(l)]) {
+      writable_context_(e.context_writable ? e.context_size : 0) {
     static_assert(kFrameBytes * kFramesMax <= task::kBpfStackBytes);
+    native_.budget = kInsnsMax[static_cast<unsigned>(l)];
+    native_.may_goto_reserve = native_.budget / kMayGotoReserve;
+    // The checking build has neither native code nor, in tests/isa, a table of helpers for it.
+    if constexpr (!kIsChecking) {
+        if (!is_native_) {
+            return;
+        }
+        native_.helpers = native_helpers();
+        native_.kfuncs = native_kfuncs();
+        native_.frame = frames_;
+        native_.readable_start = sync::detail::arena_base;
+        // As far as it is memory; a load of 8 bytes may begin at the last place.
+        native_.readable_size =
+            sync::Arena::header().committed.load(std::memory_order_relaxed) - sizeof(std::uint64_t);
+        native_.machine = this;
+    }
 }
 
 Machine::~Machine() {
@@ -507,7 +523,7 @@ std::uint32_t Machine::processor() noexcept {
 std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                            std::uint64_t r3) noexcept {
     map::MapTable::get().locks.begin(task);
-    std::uint64_t result = interpret(entry, r1, r2, r3, 0);
+    std::uint64_t result = execute(entry, r1, r2, r3, 0);
     if (record_count_ != 0) {
         if (!faulted()) {
             fault(FaultKind::record_leaked);
@@ -531,14 +547,31 @@ std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t 
     return result;
 }
 
+std::uint64_t Machine::execute(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
+                               std::uint64_t r3, std::uint64_t r4) noexcept {
+    if (!is_native_) {
+        return interpret(entry, r1, r2, r3, r4);
+    }
+    const jit::Function function = program->native.function(entry);
+    charge(1 + function.insns / jit::kInsnsPerUnit);
+    return faulted() ? 0 : jit::taskwork_enter_native(r1, r2, r3, r4, function.address, &native_);
+}
+
+void Machine::leave_native(const void* returns_to) noexcept {
+    if (fault_insn_ == 0) {
+        fault_insn_ = program->native.call_before(returns_to);
+    }
+    jit::taskwork_leave_native(&native_);
+}
+
 std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                             std::uint64_t r3, std::uint64_t r4) noexcept {
     if (depth_ + 1 == kFramesMax) {
         return fault(FaultKind::too_deep);
     }
-    ++depth_;
-    const std::uint64_t result = interpret(entry, r1, r2, r3, r4);
-    --depth_;
+    const unsigned depth = depth_++;
+    const std::uint64_t result = execute(entry, r1, r2, r3, r4);
+    depth_ = depth;
     // Helpers are not called under a lock, so it is this function that has taken it.
     return lock_count_ == 0 ? result : fault(FaultKind::lock_leaked);
 }

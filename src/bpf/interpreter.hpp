@@ -28,6 +28,7 @@
 
 #include "base/context.hpp"
 #include "bpf/isa.hpp"
+#include "bpf/jit/native.hpp"
 #include "bpf/program.hpp"
 #include "bpf/user_memory.hpp"
 
@@ -129,14 +130,19 @@ public:
     /// Counts work that a helper does as so many instructions: the limit of an execution bounds its
     /// time, not just its own instructions.
     void charge(std::uint64_t instructions) noexcept {
-        if (instructions >= budget_) {
-            budget_ = 0;
+        native_.budget -= static_cast<std::int64_t>(instructions);
+        if (native_.budget <= 0) {
             fault(FaultKind::too_long);
-        } else {
-            budget_ -= instructions;
         }
     }
     [[nodiscard]] bool faulted() const noexcept { return fault_ != FaultKind::none; }
+
+    /// Around a function that native code calls (jit/adapter.hpp): which frames are live, and the
+    /// end of the execution if it has faulted; `returns_to` is where the call came from.
+    void begin_native_call() noexcept {
+        depth_ = static_cast<unsigned>((native_.frame - frames_) / kFrameBytes) - 1;
+    }
+    [[noreturn]] void leave_native(const void* returns_to) noexcept;
 
     Execution& execution;
     Program* program;  ///< That runs: a tail call leads to another, the end of its frame back.
@@ -165,6 +171,9 @@ private:
     };
     static constexpr unsigned kWindows = 4;
 
+    /// The function at `entry`, by the engine of this execution.
+    std::uint64_t execute(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
+                          std::uint64_t r4) noexcept;
     std::uint64_t interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                             std::uint64_t r3, std::uint64_t r4) noexcept;
     /// What a tail call leads to; nullptr: on (none there, too many, a context too small for it),
@@ -195,10 +204,11 @@ private:
     void open_locks() noexcept;
 
     const bpf_insn* insns_;
+    const bool is_native_;          ///< Native code runs, not the interpreter.
     std::uintptr_t frames_;         ///< Lowest address of frame 0; frame n lies 512 n above.
     std::size_t writable_context_;  ///< Bytes of the context that may be written: all or none.
-    std::uint64_t budget_;
-    unsigned depth_ = 0;  ///< Frame in use.
+    jit::NativeState native_;       ///< Its budget is the interpreter's too.
+    unsigned depth_ = 0;            ///< Frame in use.
     unsigned tail_calls_ = 0;
     FaultKind fault_ = FaultKind::none;
     std::uint32_t fault_insn_ = 0;  ///< Index + 1; 0: not known yet.

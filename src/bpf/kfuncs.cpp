@@ -3,11 +3,14 @@
 
 #include <linux/bpf.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
+#include "bpf/jit/adapter.hpp"
 #include "bpf/task_view.hpp"
 #include "map/map.hpp"
 #include "task/run_point.hpp"
@@ -236,6 +239,16 @@ constexpr Kfunc kTable[] = {
 
 static_assert(std::size(kTable) == kKfuncs);
 
+/// In native code what goes round by an iterator costs by the length of the loop as well.
+constexpr std::uint64_t kKfuncCost = 4;
+
+template <std::size_t... number>
+constexpr std::array<jit::NativeHelper, kKfuncs> make_native_table(std::index_sequence<number...>) {
+    return {jit::adapter<kTable[number].function, kKfuncCost>...};
+}
+constexpr std::array<jit::NativeHelper, kKfuncs> kNativeTable =
+    make_native_table(std::make_index_sequence<kKfuncs>());
+
 }  // namespace
 
 std::int32_t kfunc_by_name(std::string_view name) noexcept {
@@ -246,6 +259,8 @@ std::int32_t kfunc_by_name(std::string_view name) noexcept {
     }
     return -1;
 }
+
+const jit::NativeHelper* native_kfuncs() noexcept { return kNativeTable.data(); }
 
 const Kfunc& kfunc(std::int32_t number) noexcept { return kTable[number]; }
 

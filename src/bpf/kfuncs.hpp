@@ -30,6 +30,10 @@ std::int32_t kfunc_by_name(std::string_view name) noexcept;
 /// Context: any. Precondition: a number that kfunc_by_name() returned.
 const Kfunc& kfunc(std::int32_t number) noexcept;
 
+/// The kfuncs as native code calls them, by our numbers.
+/// Context: any.
+const jit::NativeHelper* native_kfuncs() noexcept;
+
 /// Calls a kfunc; faults the machine (bad_call) if there is none with this number, or if it may
 /// sleep and the machine runs in nmi; call_under_lock if the machine holds a lock that it may not.
 /// Context: any.

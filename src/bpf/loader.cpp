@@ -10,12 +10,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <vector>
 
 #include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/instruction.hpp"
 #include "bpf/isa.hpp"
+#include "bpf/jit/perf_map.hpp"
+#include "bpf/jit/translate.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"
 #include "bpf/verification.hpp"
@@ -568,6 +571,19 @@ Result<Program*> Loader::place() {
     program.insns = static_cast<const bpf_insn*>(code);
     program.function_starts = starts;
     program.code_bytes = bytes;
+    program.native = {};
+    if (!kIsChecking && !spec_.probe) {
+        jit::Source source;
+        source.insns = program.insns;
+        source.insn_count = program.insn_count;
+        source.function_starts = starts;
+        program.native = jit::make_native(source);
+        std::map<std::uint32_t, std::string> names;
+        for (const verifier::FunctionInfo& function : spec_.functions) {
+            names.emplace(function.insn, function.name);
+        }
+        jit::name_native(program.native, spec_.name, names);
+    }
     std::memset(program.name, 0, sizeof(program.name));
     std::memcpy(program.name, spec_.name.data(),
                 std::min(spec_.name.size(), sizeof(program.name) - 1));

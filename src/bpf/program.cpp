@@ -4,6 +4,7 @@
 #include <new>
 
 #include "bpf/interpreter.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/task_view.hpp"
 #include "bpf/trace.hpp"
@@ -24,6 +25,7 @@ void free_program(Program& program) noexcept {
     program.map_count = 0;
     sync::Arena::release(const_cast<bpf_insn*>(program.insns), program.code_bytes);
     program.insns = nullptr;
+    jit::release_native(program.native);
     ProgramTable::get().programs.release(&program);
 }
 
@@ -107,6 +109,8 @@ std::errc ProgramTable::create() noexcept {
         return std::errc::not_enough_memory;
     }
     sync::Arena::set_root(sync::Root::programs, table);
+    // Without it programs are interpreted; `doctor` says why.
+    static_cast<void>(jit::CodeRegion::create());
     return no_error;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/result.hpp"
 #include "bpf/instruction.hpp"
+#include "bpf/jit/native_code.hpp"
 #include "bpf/verifier/verifier.hpp"
 #include "map/map.hpp"
 #include "sync/pool.hpp"
@@ -39,6 +40,7 @@ struct alignas(64) Program {
     const bpf_insn* insns;                 ///< In the arena; never written once live.
     const std::uint64_t* function_starts;  ///< A bit an instruction: a function begins here.
     std::size_t code_bytes;                ///< Of the allocation that `insns` begins.
+    jit::NativeCode native;
     char name[16];
     std::uint8_t sleepable;
     std::uint8_t frames;  ///< At most so many are in use at a time.
@@ -168,6 +170,7 @@ struct Execution {
     bool context_writable = false;
     void* ucontext = nullptr;  ///< Interrupted registers, nullptr outside handlers.
     std::uint64_t cookie = 0;  ///< bpf_get_attach_cookie.
+    bool interpret = false;    ///< Even if there is native code: to hold the engines side by side.
     bool faulted = false;      ///< Out: ended by a counted fault; the result is 0.
 };
 

@@ -22,6 +22,7 @@
 
 #include "agent/launch.hpp"
 #include "base/raw_system_call.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "cli/options.hpp"
 #include "event/event.hpp"
 #include "event/perf.hpp"
@@ -157,13 +158,17 @@ Finding check_executable_memfd() {
     }
     ::close(fd);
     if (memory == MAP_FAILED) {
-        return {Verdict::missing,
-                fmt::format("{} (vm.memfd_noexec {}); programs run in the interpreter, which needs "
-                            "none",
-                            std::strerror(error), setting("/proc/sys/vm/memfd_noexec")),
-                "sysctl vm.memfd_noexec=0"};
+        return {
+            Verdict::missing,
+            fmt::format("{} (vm.memfd_noexec {}); programs are interpreted, some ten times slower",
+                        std::strerror(error), setting("/proc/sys/vm/memfd_noexec")),
+            "sysctl vm.memfd_noexec=0; allow executable mappings (SELinux, seccomp)"};
     }
-    return {Verdict::works, "can be mapped"};
+    if (!bpf::jit::CodeRegion::is_wanted()) {
+        return {Verdict::missing, "can be mapped, but TASKWORK_JIT=off: programs are interpreted",
+                "unset TASKWORK_JIT"};
+    }
+    return {Verdict::works, "can be mapped; programs run as native code"};
 }
 
 Finding check_arena() {

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "bpf/jit/perf_map.hpp"
 #include "event/event.hpp"
 #include "sync/arena.hpp"
 #include "task/worker.hpp"
@@ -72,7 +73,11 @@ void tell(LifeEvent::Kind kind, const task::Process& process) noexcept {
         ::write(life().descriptor, &one, sizeof one);  // full: readable anyway
 }
 
-void on_process_joined(task::Process& process) noexcept { tell(LifeEvent::Kind::joined, process); }
+void on_process_joined(task::Process& process) noexcept {
+    assume_not_nmi();  // the worker's hook
+    bpf::jit::write_perf_map(process.pid);
+    tell(LifeEvent::Kind::joined, process);
+}
 void on_process_died(task::Process& process) noexcept { tell(LifeEvent::Kind::died, process); }
 
 }  // namespace

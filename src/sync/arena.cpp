@@ -242,7 +242,11 @@ std::errc Arena::join(int fd, std::uint64_t cookie) noexcept {
         std::strncmp(seen.version, TASKWORK_VERSION, sizeof(seen.version))) {
         return std::errc::wrong_protocol_type;
     }
-    const auto size = static_cast<std::size_t>(status.st_size);
+    // What lies behind the arena in the file belongs to a layer above.
+    const std::size_t size = seen.size;
+    if (size > static_cast<std::size_t>(status.st_size)) {
+        return std::errc::no_such_device_or_address;
+    }
     void* base = map_at_base(fd, size);
     if (base == MAP_FAILED) {
         return last_errc();

@@ -121,6 +121,14 @@ long program_info(const Command& command, const ProgramObject& object) {
             return -EFAULT;
         }
     }
+    info.jited_prog_len = program.native.bytes;
+    if (given.jited_prog_insns != 0 && given.jited_prog_len != 0) {
+        info.jited_prog_insns = given.jited_prog_insns;
+        if (copy_to_user(given.jited_prog_insns, program.native.code,
+                         std::min(given.jited_prog_len, info.jited_prog_len)) != no_error) {
+            return -EFAULT;
+        }
+    }
     return buffer.finish(info);
 }
 

@@ -15,6 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace taskwork::bpf {
+class Machine;
+}
+
 namespace taskwork::bpf::jit {
 
 struct NativeState;
@@ -32,10 +36,16 @@ struct NativeState {
     /// Upper end of the BPF frame in use; a function that is entered takes the bytes above it. When
     /// a helper is called: R10 of its caller.
     std::uint64_t frame = 0;
-    /// What loads that may go astray can read (Source::checked_loads): [start, start + size).
+    /// What loads that may go astray can read (is_probe(), Source::checked_loads): those that begin
+    /// in [start, start + size).
     std::uint64_t readable_start = 0;
     std::uint64_t readable_size = 0;
     std::uint64_t stop = 0;  ///< Stack pointer that leave_native() goes back to.
+    /// What is left to the execution, in instructions of the interpreter, about: calls, and rounds
+    /// of loops that the verifier did not walk, take from it. Below 0: the next call ends it.
+    std::int64_t budget = INT64_MAX;
+    std::int64_t may_goto_reserve = 0;  ///< may_goto leaves its loop when less is left.
+    Machine* machine = nullptr;         ///< For helpers.
 };
 
 inline constexpr std::int32_t kStateHelpers = 0;
@@ -45,6 +55,8 @@ inline constexpr std::int32_t kStateFrame = 24;
 inline constexpr std::int32_t kStateReadableStart = 32;
 inline constexpr std::int32_t kStateReadableSize = 40;
 inline constexpr std::int32_t kStateStop = 48;
+inline constexpr std::int32_t kStateBudget = 56;
+inline constexpr std::int32_t kStateMayGotoReserve = 64;
 static_assert(offsetof(NativeState, helpers) == kStateHelpers);
 static_assert(offsetof(NativeState, kfuncs) == kStateKfuncs);
 static_assert(offsetof(NativeState, helper_count) == kStateHelperCount);
@@ -52,6 +64,8 @@ static_assert(offsetof(NativeState, frame) == kStateFrame);
 static_assert(offsetof(NativeState, readable_start) == kStateReadableStart);
 static_assert(offsetof(NativeState, readable_size) == kStateReadableSize);
 static_assert(offsetof(NativeState, stop) == kStateStop);
+static_assert(offsetof(NativeState, budget) == kStateBudget);
+static_assert(offsetof(NativeState, may_goto_reserve) == kStateMayGotoReserve);
 
 extern "C" {
 

@@ -48,9 +48,9 @@ public:
 
     /// The function that begins at an instruction; nullptr: none does.
     [[nodiscard]] const void* function(std::uint32_t insn) const {
-        for (const auto& [start, offset] : image_.functions) {
-            if (start == insn) {
-                return static_cast<const std::byte*>(memory_) + offset;
+        for (const Place& function : image_.functions) {
+            if (function.insn == insn) {
+                return static_cast<const std::byte*>(memory_) + function.offset;
             }
         }
         return nullptr;

@@ -8,11 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "base/context.hpp"
 #include "base/result.hpp"
+#include "bpf/jit/native_code.hpp"
 
 namespace taskwork::bpf::jit {
 
@@ -22,8 +22,9 @@ struct Source {
     std::uint32_t insn_count = 0;
     /// A bit an instruction: a function begins here. Instruction 0 always does.
     const std::uint64_t* function_starts = nullptr;
-    /// A bit an instruction: this load reads by a pointer that nobody vouches for. It gives 0 where
-    /// NativeState does not say that the address is readable. nullptr: none.
+    /// A bit an instruction: this load, as those that is_probe() tells, reads by a pointer that
+    /// nobody vouches for. It gives 0 where NativeState does not say that the address is readable.
+    /// nullptr: none.
     const std::uint64_t* checked_loads = nullptr;
     /// Whether instructions may be used that not every processor of this kind has (but this one).
     bool extensions = true;
@@ -32,8 +33,8 @@ struct Source {
 /// Machine code. It may stand at any address.
 struct Image {
     std::vector<std::byte> code;
-    /// Where functions begin: {instruction, offset in `code`}, ascending.
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> functions;
+    std::vector<Place> functions;  ///< Where functions begin, ascending.
+    std::vector<Place> calls;      ///< Where calls of helpers and kfuncs return to, ascending.
 };
 
 /// Errors: not_enough_memory, not_supported (an instruction that this processor's translator does

@@ -19,7 +19,7 @@ Result<Image> Translator::translate() {
             ++end;
         }
         out_.align(asmjit::AlignMode::kCode, 16);
-        image.functions.emplace_back(begin, static_cast<std::uint32_t>(out_.offset()));
+        image.functions.push_back({begin, static_cast<std::uint32_t>(out_.offset())});
         function(begin, end);
         begin = end;
     }
@@ -32,6 +32,7 @@ Result<Image> Translator::translate() {
         code_.resolveUnresolvedLinks() != asmjit::kErrorOk) {
         return no_memory();
     }
+    image.calls = std::move(calls_);
     image.code.resize(code_.codeSize());
     if (code_.copyFlattenedData(image.code.data(), image.code.size()) != asmjit::kErrorOk) {
         return no_memory();
@@ -61,8 +62,10 @@ void Translator::want_label(std::int64_t index) {
 }
 
 void Translator::function(std::uint32_t begin, std::uint32_t end) {
-    bool calls = false;
+    bool makes_calls = false;
+    bool needs_state = false;
     bool counts = false;
+    end_ = end;
     uses_frame_ = false;
     saved_count_ = 0;
     std::array<bool, MAX_BPF_REG + 1> used{};
@@ -70,15 +73,17 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
         const bpf_insn& insn = source_.insns[i];
         used[std::min<unsigned>(insn.dst_reg, MAX_BPF_REG)] = true;
         if (is_call(insn)) {
-            calls = true;
+            makes_calls = needs_state = true;
         } else {
             used[std::min<unsigned>(insn.src_reg, MAX_BPF_REG)] = true;
         }
-        calls |= is_checked(i);
-        counts |= insn.code == (BPF_JMP | kOpConditionalPseudo);
+        const bool is_may_goto = insn.code == (BPF_JMP | kOpConditionalPseudo);
+        needs_state |= is_checked(i) || is_may_goto;
+        counts |= is_may_goto;
         i += insn.code == kLoadImmediate64 ? 1 : 0;
     }
-    uses_frame_ = used[BPF_REG_10];
+    // Whoever is called finds its frame where the interpreter would have put it.
+    uses_frame_ = used[BPF_REG_10] || makes_calls;
 
     if (label_at(begin).isValid()) {
         out_.bind(label_at(begin));
@@ -87,7 +92,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
     out_.mov(x86::rbp, x86::rsp);
     std::int32_t depth = 0;
     state_at_ = loops_at_ = 0;
-    if (calls) {
+    if (needs_state) {
         out_.push(kStateRegister);
         state_at_ = depth -= 8;
     }
@@ -101,7 +106,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
             saved_[saved_count_++] = {i, depth -= 8};
         }
     }
-    if (calls && depth % 16 != 0) {
+    if (makes_calls && depth % 16 != 0) {
         out_.sub(x86::rsp, 8);
     }
     leaves_frame_ = depth != 0;
@@ -198,10 +203,16 @@ bool Translator::jump(const bpf_insn& insn, std::uint32_t index, bool wide) {
         out_.jmp(label_at(std::int64_t{index} + 1 + distance(insn)));
         return true;
     case kOpConditionalPseudo: {
-        // may_goto: leaves the loop when no more rounds are left.
+        // may_goto: leaves the loop when no more rounds are left, or no more time for any.
         Label& target = label_at(std::int64_t{index} + 1 + insn.off);
+        const x86::Mem budget = x86::ptr(kStateRegister, kStateBudget, 8);
         out_.cmp(x86::ptr(x86::rbp, loops_at_, 8), 0);
         out_.je(target);
+        out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
+        out_.mov(x86::r11, budget);
+        out_.cmp(x86::r11, x86::ptr(kStateRegister, kStateMayGotoReserve, 8));
+        out_.jl(target);
+        out_.sub(budget, cost_of_round(index));
         out_.sub(x86::ptr(x86::rbp, loops_at_, 8), 1);
         return wide;
     }
@@ -224,6 +235,21 @@ bool Translator::jump(const bpf_insn& insn, std::uint32_t index, bool wide) {
     }
     out_.j(*when, label_at(std::int64_t{index} + 1 + insn.off));
     return true;
+}
+
+std::int32_t Translator::cost_of_round(std::uint32_t index) const {
+    std::int64_t shortest = 0;
+    for (std::uint32_t i = index; i < end_; ++i) {
+        if (source_.insns[i].code == kLoadImmediate64) {
+            ++i;
+        } else if (is_jump(source_.insns[i])) {
+            const std::int64_t target = std::int64_t{i} + 1 + distance(source_.insns[i]);
+            if (target <= index && (shortest == 0 || i + 1 - target < shortest)) {
+                shortest = i + 1 - target;
+            }
+        }
+    }
+    return static_cast<std::int32_t>(1 + shortest / std::int64_t{kInsnsPerUnit});
 }
 
 bool Translator::call(const bpf_insn& insn, std::uint32_t index) {
@@ -256,7 +282,11 @@ bool Translator::call(const bpf_insn& insn, std::uint32_t index) {
         out_.mov(x86::ptr(kStateRegister, kStateFrame), kFrame);
         out_.mov(x86::r11,
                  x86::ptr(kStateRegister, helper || insn.imm < 0 ? kStateHelpers : kStateKfuncs));
+        if (const std::int32_t cost = helper ? 0 : cost_of_round(index); cost > 1) {
+            out_.sub(x86::ptr(kStateRegister, kStateBudget, 8), cost);  // An iterator, perhaps.
+        }
         out_.call(x86::ptr(x86::r11, 8 * number));
+        calls_.push_back({index, static_cast<std::uint32_t>(out_.offset())});
         return true;
     }
     default:

@@ -83,8 +83,9 @@ private:
         return index == 0 || (source_.function_starts[index / 64] >> (index % 64) & 1) != 0;
     }
     bool is_checked(std::uint32_t index) const {
-        return source_.checked_loads != nullptr &&
-               (source_.checked_loads[index / 64] >> (index % 64) & 1) != 0;
+        return is_probe(source_.insns[index]) ||
+               (source_.checked_loads != nullptr &&
+                (source_.checked_loads[index / 64] >> (index % 64) & 1) != 0);
     }
 
     /// A label before every instruction that something leads to.
@@ -100,6 +101,9 @@ private:
     static std::optional<x86::CondCode> condition(unsigned operation);
     bool jump(const bpf_insn& insn, std::uint32_t index, bool wide);
     bool call(const bpf_insn& insn, std::uint32_t index);
+    /// What a round of the loop around this instruction takes from the budget; 1 outside of loops.
+    /// Scans the rest of the function.
+    [[nodiscard]] std::int32_t cost_of_round(std::uint32_t index) const;
 
     // x86_64_arithmetic.cpp
 
@@ -132,16 +136,17 @@ private:
     };
     /// Rounds of may_goto in a function.
     static constexpr std::int32_t kLoopsMax = kMayGotoMax;
-
     const Source& source_;
     const bool has_bmi2_;
     Errors errors_;
     asmjit::CodeHolder code_;
     x86::Assembler out_;
     std::vector<Label> labels_;
+    std::vector<Place> calls_;
     std::uint32_t refused_ = 0;  ///< Index + 1.
 
     // The function at hand.
+    std::uint32_t end_ = 0;
     bool uses_frame_ = false;
     bool leaves_frame_ = false;
     std::int32_t state_at_ = 0;

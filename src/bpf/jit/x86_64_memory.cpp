@@ -6,8 +6,9 @@
 namespace taskwork::bpf::jit {
 
 bool Translator::load(const bpf_insn& insn, bool checked) {
-    const bool is_signed = BPF_MODE(insn.code) == kModeLoadSigned;
-    if (!is_signed && BPF_MODE(insn.code) != BPF_MEM) {
+    const unsigned mode = BPF_MODE(insn.code);
+    const bool is_signed = mode == kModeLoadSigned || mode == kModeProbeSigned;
+    if (!is_signed && mode != BPF_MEM && mode != kModeProbe) {
         return false;
     }
     const Gp dst = kRegisters[insn.dst_reg];

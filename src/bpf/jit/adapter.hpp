@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helpers and kfuncs as native code calls them.
+#pragma once
+
+#include <cstdint>
+
+#include "bpf/interpreter.hpp"
+#include "bpf/jit/native.hpp"
+
+namespace taskwork::bpf::jit {
+
+/// nullptr for `function`: a call of it ends the execution.
+template <auto function, std::uint64_t cost>
+std::uint64_t adapter(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std::uint64_t r4,
+                      std::uint64_t r5, NativeState* state) {
+    Machine& machine = *state->machine;
+    std::uint64_t result = 0;
+    if constexpr (function == nullptr) {
+        machine.fault(FaultKind::bad_call);
+    } else {
+        const std::uint64_t arguments[] = {r1, r2, r3, r4, r5};
+        machine.begin_native_call();
+        machine.charge(cost);
+        if (!machine.faulted()) {
+            result = function(machine, arguments);
+        }
+    }
+    if (__builtin_expect(machine.faulted(), 0)) {
+        // Nothing here has a destructor.
+        machine.leave_native(__builtin_return_address(0));
+    }
+    return result;
+}
+
+}  // namespace taskwork::bpf::jit

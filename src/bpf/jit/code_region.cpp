@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/jit/code_region.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <map>
+#include <mutex>
+
+#include "base/errc.hpp"
+#include "base/sanitizers.hpp"
+#include "bpf/jit/unwind.hpp"
+
+namespace taskwork::bpf::jit {
+
+namespace {
+
+constexpr std::size_t kUnit = 64;
+
+/// Once at the start, or while nobody runs anything.
+constinit bool is_mapped = false;
+
+/// The host's own book.
+struct Book {
+    std::mutex lock;
+    std::map<std::uintptr_t, std::size_t> free;  ///< Address -> size, coalesced.
+};
+/// Never destroyed: the worker may outlive main's statics.
+Book& book() {
+    static auto* instance = new Book;
+    return *instance;
+}
+
+constexpr std::size_t in_units(std::size_t size) { return (size + kUnit - 1) / kUnit * kUnit; }
+
+/// Where it begins in the file: the arena ends there.
+off_t file_offset(std::uintptr_t address) noexcept {
+    return static_cast<off_t>(sync::Arena::header().size + (address - CodeRegion::kBase));
+}
+
+TW_TASK_ONLY std::errc map_executable(int fd) noexcept {
+    void* const base = reinterpret_cast<void*>(CodeRegion::kBase);
+    void* const mapped = ::mmap(base, CodeRegion::kBytes, PROT_READ | PROT_EXEC,
+                                MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd,
+                                file_offset(CodeRegion::kBase));
+    if (mapped == MAP_FAILED) {
+        return last_errc();
+    }
+    if (mapped != base) {
+        ::munmap(mapped, CodeRegion::kBytes);
+        return std::errc::file_exists;
+    }
+    ::madvise(base, CodeRegion::kBytes, MADV_DONTDUMP);
+    is_mapped = true;
+    register_frames();
+    return no_error;
+}
+
+}  // namespace
+
+bool CodeRegion::is_wanted() noexcept {
+    const char* setting = std::getenv("TASKWORK_JIT");
+    return !kThreadSanitizer && (setting == nullptr || std::strcmp(setting, "off") != 0);
+}
+
+std::errc CodeRegion::create() noexcept {
+    unmap();
+    if (!is_wanted()) {
+        return std::errc::operation_canceled;
+    }
+    const int fd = sync::Arena::descriptor();
+    if (fd < 0) {
+        return std::errc::not_supported;
+    }
+    const auto end = static_cast<rlim_t>(file_offset(kBase + kBytes));
+    // ftruncate beyond the limit raises SIGXFSZ.
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < end) {
+        return std::errc::file_too_large;
+    }
+    if (::ftruncate(fd, static_cast<off_t>(end)) != 0) {
+        return last_errc();
+    }
+    if (const std::errc error = map_executable(fd); error != no_error) {
+        // Members see by the length that there is none.
+        static_cast<void>(::ftruncate(fd, file_offset(kBase)));
+        return error;
+    }
+    Book& space = book();
+    const std::scoped_lock guard(space.lock);
+    space.free.clear();
+    space.free.emplace(kBase, kBytes);
+    return no_error;
+}
+
+std::errc CodeRegion::map(int arena_fd) noexcept {
+    unmap();
+    struct stat status{};
+    if (!is_wanted()) {
+        return std::errc::operation_canceled;
+    }
+    if (::fstat(arena_fd, &status) != 0 || status.st_size < file_offset(kBase + kBytes)) {
+        return std::errc::no_such_device_or_address;
+    }
+    return map_executable(arena_fd);
+}
+
+void CodeRegion::unmap() noexcept {
+    if (is_mapped) {
+        is_mapped = false;
+        ::munmap(reinterpret_cast<void*>(kBase), kBytes);
+    }
+}
+
+bool CodeRegion::usable() noexcept { return is_mapped; }
+
+const std::byte* CodeRegion::place(const void* code, std::size_t size) noexcept {
+    if (!is_mapped || !sync::Arena::is_host()) {
+        return nullptr;
+    }
+    const std::size_t bytes = in_units(size);
+    Book& space = book();
+    const std::scoped_lock guard(space.lock);
+    for (const auto& [start, length] : space.free) {
+        if (length < bytes) {
+            continue;
+        }
+        // Without memory this is an error, where a store to a mapping would be a signal.
+        const ssize_t written = ::pwrite(sync::Arena::descriptor(), code, size, file_offset(start));
+        if (written != static_cast<ssize_t>(size)) {
+            return nullptr;
+        }
+        const std::uintptr_t place = start;
+        const std::size_t left = length - bytes;
+        space.free.erase(place);
+        if (left != 0) {
+            space.free.emplace(place + bytes, left);
+        }
+        return reinterpret_cast<const std::byte*>(place);
+    }
+    return nullptr;
+}
+
+void CodeRegion::release(const std::byte* code, std::size_t size) noexcept {
+    const std::size_t bytes = in_units(size);
+    Book& space = book();
+    const std::scoped_lock guard(space.lock);
+    auto at = space.free.emplace(reinterpret_cast<std::uintptr_t>(code), bytes).first;
+    ::fallocate(sync::Arena::descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                file_offset(at->first), static_cast<off_t>(bytes));
+    if (at != space.free.begin()) {
+        const auto before = std::prev(at);
+        if (before->first + before->second == at->first) {
+            before->second += at->second;
+            space.free.erase(at);
+            at = before;
+        }
+    }
+    const auto after = std::next(at);
+    if (after != space.free.end() && at->first + at->second == after->first) {
+        at->second += after->second;
+        space.free.erase(after);
+    }
+}
+
+}  // namespace taskwork::bpf::jit

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engines agree, as far as some hundreds of programs tell; for millions: `make prove-engines`.
+#include <gtest/gtest.h>
+
+#include "base/sanitizers.hpp"
+#include "tests/fuzz/engines/engines.hpp"
+#include "tests/fuzz/soundness/seeds.hpp"
+
+namespace taskwork::fuzz {
+namespace {
+
+TEST(TheEngines, agree_on_random_programs_that_the_verifier_accepts) {
+    if (kThreadSanitizer) {
+        GTEST_SKIP() << "no native code under ThreadSanitizer";
+    }
+    Engines engines;
+    for (std::uint64_t seed = 1; seed <= 1500; ++seed) {
+        ASSERT_EQ(engines.judge(bytes_of_seed(seed)), "") << "seed " << seed;
+    }
+    // Or it would say little.
+    EXPECT_GT(engines.counts.compared, engines.counts.executions * 3 / 4);
+    EXPECT_GT(engines.counts.executions, 1500u);
+}
+
+}  // namespace
+}  // namespace taskwork::fuzz

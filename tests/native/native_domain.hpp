@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A domain whose programs are verified and translated.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "base/sanitizers.hpp"
+#include "bpf/jit/code_region.hpp"
+#include "bpf/test_program.hpp"
+
+namespace taskwork::bpf::test {
+
+/// ThreadSanitizer does not see what native code does: there everything is interpreted.
+inline constexpr bool kHasNative = !kThreadSanitizer;
+
+/// One function behind the other; function(R, n) and call_function(n) in them name the n-th.
+inline std::vector<Piece> linked(std::vector<std::vector<Piece>> functions) {
+    std::vector<std::int64_t> starts;
+    std::int64_t count = 0;
+    for (const auto& pieces : functions) {
+        starts.push_back(count);
+        for (const Piece& piece : pieces) {
+            count += static_cast<std::int64_t>(piece.count);
+        }
+    }
+    std::vector<Piece> program;
+    std::int64_t at = 0;
+    for (auto& pieces : functions) {
+        for (Piece& piece : pieces) {
+            bpf_insn& insn = piece.insns[0];
+            if ((insn.code == kLoadImmediate64 && insn.src_reg == BPF_PSEUDO_FUNC) ||
+                (insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == BPF_PSEUDO_CALL)) {
+                insn.imm =
+                    static_cast<std::int32_t>(starts[static_cast<std::size_t>(insn.imm)] - at - 1);
+            }
+            at += static_cast<std::int64_t>(piece.count);
+            program.push_back(piece);
+        }
+    }
+    return program;
+}
+
+class NativeTest : public ::testing::Test {
+protected:
+    void SetUp() override {
+        if (!kHasNative) {
+            GTEST_SKIP() << "no native code under ThreadSanitizer";
+        }
+        ASSERT_TRUE(jit::CodeRegion::usable());
+    }
+    void TearDown() override { jit::CodeRegion::unmap(); }
+
+    LoadSpec spec() {
+        LoadSpec spec = domain.spec();
+        spec.unverified = false;
+        return spec;
+    }
+    /// Fails the test if it is refused or has no native code.
+    Program& native(const std::vector<Piece>& pieces, bool sleepable = false) {
+        LoadSpec with = spec();
+        with.flags = sleepable ? BPF_F_SLEEPABLE : 0;
+        Program& program = domain.load(with, pieces);
+        EXPECT_NE(program.native.code, nullptr);
+        return program;
+    }
+    /// Runs it in a context of zeros.
+    std::uint64_t run(Program& program, bool interpret = false) {
+        static std::uint64_t context[64];
+        domain.execution = Execution{};
+        Execution& execution = domain.execution;
+        execution.task = task::current();
+        execution.program = &program;
+        execution.context = context;
+        execution.context_size = sizeof(context);
+        execution.interpret = interpret;
+        const task::Section section(execution.task);
+        return bpf::run(execution);
+    }
+
+    BpfDomain domain;
+};
+
+}  // namespace taskwork::bpf::test
