@@ -106,6 +106,11 @@ BODY(helper_calls, 1000) {
     ROUNDS(1000) { sum |= PID_TGID(); }
     return sum != 0 ? 1000 : 0;
 }
+BODY(user_ids, 1000) {
+    u64 sum = 0;
+    ROUNDS(1000) { sum += UID_GID() + 1; }
+    return sum != 0 ? 1000 : 0;
+}
 BODY(processor_ids, 1000) {
     u64 sum = 0;
     ROUNDS(1000) {

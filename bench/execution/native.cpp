@@ -66,6 +66,7 @@ struct Found {
 #define COPY_STRING(to, size, from) copy_string(to, size, from)
 #define LOOP(count, function, argument) loop(count, function, argument)
 #define PID_TGID() pid_tgid()
+#define UID_GID() pid_tgid()
 #define PROCESSOR() static_cast<u64>(sched_getcpu())
 #define TASK() current_task()
 #define BODY(name, operations) u32 name([[maybe_unused]] const Run* run)
@@ -81,6 +82,7 @@ constexpr Body kBodies[] = {
     {"dependent_arithmetic", dependent_arithmetic},
     {"stack_words", stack_words},
     {"helper_calls", helper_calls},
+    {"user_ids", user_ids},
     {"processor_ids", processor_ids},
     {"current_tasks", current_tasks},
     {"array_lookup", array_lookup},

@@ -79,6 +79,7 @@ struct run {
 #define COPY_STRING(to, size, from) bpf_probe_read_kernel_str(to, size, from)
 #define LOOP(count, function, argument) bpf_loop(count, function, argument, 0)
 #define PID_TGID() bpf_get_current_pid_tgid()
+#define UID_GID() bpf_get_current_uid_gid()
 #define PROCESSOR() bpf_get_smp_processor_id()
 #define TASK() bpf_get_current_task()
 #define BODY(name, operations)                                                                     \

@@ -36,6 +36,7 @@ inline constexpr Subject kSubjects[] = {
     {"dependent arithmetic, 8 operations", "dependent_arithmetic", 1000},
     {"stack, store and load", "stack_words", 1600},
     {"helper: bpf_get_current_pid_tgid", "helper_calls", 1000, nullptr, true, 2.5},
+    {"helper: bpf_get_current_uid_gid", "user_ids", 1000, nullptr, true, 2.5},
     {"helper: bpf_get_smp_processor_id", "processor_ids", 1000},
     {"helper: bpf_get_current_task", "current_tasks", 1000},
     {"array, lookup", "array_lookup", 1000, nullptr, true},

@@ -22,20 +22,24 @@ constexpr std::size_t kHelpers = std::size(kNames);
 /// Licence and sleeping as the kernel has them.
 constexpr std::array<Helper, kHelpers> make_table() {
     constexpr bool gpl = true;
+    // Without arguments, and cannot fail.
+    const auto plain = [](HelperFunction function, bool gpl_only = false) {
+        return Helper{.function = function, .gpl_only = gpl_only, .plain = true};
+    };
     std::array<Helper, kHelpers> table{};
     table[BPF_FUNC_map_lookup_elem] = {map_lookup_elem};
     table[BPF_FUNC_map_update_elem] = {map_update_elem};
     table[BPF_FUNC_map_delete_elem] = {map_delete_elem};
     table[BPF_FUNC_probe_read] = {probe_read, gpl};
-    table[BPF_FUNC_ktime_get_ns] = {ktime_get_ns};
+    table[BPF_FUNC_ktime_get_ns] = plain(ktime_get_ns);
     table[BPF_FUNC_trace_printk] = {trace_printk, gpl};
-    table[BPF_FUNC_get_prandom_u32] = {get_prandom_u32};
-    table[BPF_FUNC_get_smp_processor_id] = {get_smp_processor_id};
-    table[BPF_FUNC_get_current_pid_tgid] = {get_current_pid_tgid};
-    table[BPF_FUNC_get_current_uid_gid] = {get_current_uid_gid};
+    table[BPF_FUNC_get_prandom_u32] = plain(get_prandom_u32);
+    table[BPF_FUNC_get_smp_processor_id] = plain(get_smp_processor_id);
+    table[BPF_FUNC_get_current_pid_tgid] = plain(get_current_pid_tgid);
+    table[BPF_FUNC_get_current_uid_gid] = plain(get_current_uid_gid);
     table[BPF_FUNC_get_current_comm] = {get_current_comm};
-    table[BPF_FUNC_get_current_task] = {get_current_task, gpl};
-    table[BPF_FUNC_get_numa_node_id] = {get_numa_node_id};
+    table[BPF_FUNC_get_current_task] = plain(get_current_task, gpl);
+    table[BPF_FUNC_get_numa_node_id] = plain(get_numa_node_id);
     table[BPF_FUNC_probe_read_str] = {probe_read_str, gpl};
     table[BPF_FUNC_perf_event_output] = {perf_event_output, gpl};
     table[BPF_FUNC_get_stackid] = {get_stackid, gpl};
@@ -49,15 +53,15 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_probe_read_kernel] = {probe_read_kernel, gpl};
     table[BPF_FUNC_probe_read_user_str] = {probe_read_user_str, gpl};
     table[BPF_FUNC_probe_read_kernel_str] = {probe_read_kernel_str, gpl};
-    table[BPF_FUNC_ktime_get_boot_ns] = {ktime_get_boot_ns};
+    table[BPF_FUNC_ktime_get_boot_ns] = plain(ktime_get_boot_ns);
     table[BPF_FUNC_ringbuf_output] = {ringbuf_output};
     table[BPF_FUNC_ringbuf_reserve] = {ringbuf_reserve};
     table[BPF_FUNC_ringbuf_submit] = {ringbuf_submit};
     table[BPF_FUNC_ringbuf_discard] = {ringbuf_discard};
     table[BPF_FUNC_ringbuf_query] = {ringbuf_query};
     table[BPF_FUNC_copy_from_user] = {probe_read_user, false, true};
-    table[BPF_FUNC_get_current_task_btf] = {get_current_task, gpl};
-    table[BPF_FUNC_ktime_get_coarse_ns] = {ktime_get_coarse_ns};
+    table[BPF_FUNC_get_current_task_btf] = plain(get_current_task, gpl);
+    table[BPF_FUNC_ktime_get_coarse_ns] = plain(ktime_get_coarse_ns);
     table[BPF_FUNC_for_each_map_elem] = {for_each_map_elem};
     table[BPF_FUNC_snprintf] = {snprintf, gpl};
     table[BPF_FUNC_get_attach_cookie] = {get_attach_cookie};
@@ -66,16 +70,24 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_strncmp] = {compare_strings};
     table[BPF_FUNC_tail_call] = {tail_call};
     table[BPF_FUNC_map_lookup_percpu_elem] = {map_lookup_percpu_elem};
-    table[BPF_FUNC_ktime_get_tai_ns] = {ktime_get_tai_ns};
+    table[BPF_FUNC_ktime_get_tai_ns] = plain(ktime_get_tai_ns);
     return table;
 }
 
 constexpr std::array<Helper, kHelpers> kTable = make_table();
 constexpr Helper kNoHelper{};
 
+template <std::size_t id>
+constexpr jit::NativeHelper native() {
+    if constexpr (kTable[id].plain) {
+        return jit::plain_adapter<kTable[id].function>;
+    } else {
+        return jit::adapter<kTable[id].function, kHelperCost>;
+    }
+}
 template <std::size_t... id>
 constexpr std::array<jit::NativeHelper, kHelpers> make_native_table(std::index_sequence<id...>) {
-    return {jit::adapter<kTable[id].function, kHelperCost>...};
+    return {native<id>()...};
 }
 constexpr std::array<jit::NativeHelper, kHelpers> kNativeTable =
     make_native_table(std::make_index_sequence<kHelpers>());

@@ -26,6 +26,7 @@ struct Helper {
     bool gpl_only = false;              ///< Only for programs of a GPL-compatible licence.
     bool sleepable = false;             ///< May sleep: refused in nmi.
     bool under_lock = false;            ///< May be called while a lock is held.
+    bool plain = false;  ///< No arguments, cannot fail: native code counts it as nothing.
 };
 
 /// The helper with this number; `function` is nullptr for one that we do not have.

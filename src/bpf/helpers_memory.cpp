@@ -59,14 +59,21 @@ long read_kernel_string(Machine& machine, char* to, std::uint64_t from, std::siz
     if (size == 0) {
         return 0;
     }
-    for (std::size_t i = 0; i + 1 < size; ++i) {
-        if (!machine.may_read(from + i, 1)) {
+    for (std::size_t i = 0; i + 1 < size;) {
+        // As much as may be read together.
+        std::size_t bytes = size - 1 - i;
+        while (bytes != 0 && !machine.may_read(from + i, bytes)) {
+            bytes /= 2;
+        }
+        if (bytes == 0) {
             return not_readable(from);
         }
-        to[i] = *static_cast<const char*>(pointer(from + i));
-        if (to[i] == '\0') {
-            return static_cast<long>(i + 1);
+        if (const void* const end = ::memccpy(to + i, pointer(from + i), 0, bytes)) {
+            const auto length = static_cast<const char*>(end) - to;
+            to[length - 1] = '\0';  // Others may have written meanwhile.
+            return static_cast<long>(length);
         }
+        i += bytes;
     }
     to[size - 1] = '\0';
     return static_cast<long>(size);

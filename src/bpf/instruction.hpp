@@ -11,7 +11,18 @@
 #include <string>
 #include <vector>
 
+namespace taskwork::map {
+struct Map;
+}
+
 namespace taskwork::bpf {
+
+/// A call of a helper of which the verifier knows the same however it is come to.
+struct KnownCall {
+    std::uint32_t insn = 0;
+    const map::Map* map = nullptr;  ///< bpf_map_lookup_elem: the array. Else:
+    std::uint32_t callback = 0;     ///< bpf_loop without flags: the function.
+};
 
 /// Which instructions a program may have.
 enum class InstructionSet : std::uint8_t {

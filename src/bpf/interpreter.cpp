@@ -287,6 +287,7 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
                                  std::uint64_t r3, std::uint64_t r4) noexcept {
     const unsigned base_depth = depth_;
     Program* const entered = program;
+    insns_ = entered->insns;  // Native code may have called it.
     std::uint64_t r[MAX_BPF_REG] = {0, r1, r2, r3, r4};
     r[BPF_REG_10] = frames_ + std::uint64_t{kFrameBytes} * (depth_ + 1);
     std::int64_t pc = entry;
@@ -474,6 +475,23 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 #undef TW_STORE
 #undef TW_ATOMIC
 
+namespace {
+
+/// An adapter (jit/adapter.hpp), but for what it counts as.
+std::uint64_t interpret_called_natively(std::uint64_t r1, std::uint64_t, std::uint64_t,
+                                        std::uint64_t, std::uint64_t,
+                                        jit::NativeState* state) noexcept {
+    Machine& machine = *state->machine;
+    machine.begin_native_call();
+    const std::uint64_t result = machine.interpret_called(r1);
+    if (machine.faulted()) {
+        machine.leave_native(__builtin_return_address(0));
+    }
+    return result;
+}
+
+}  // namespace
+
 Machine::Machine(Execution& e, Level l) noexcept
     : execution(e), program(e.program), task(*e.task), level(l), user_memory(e.ucontext),
       insns_(e.program->insns),
@@ -497,6 +515,12 @@ Machine::Machine(Execution& e, Level l) noexcept
         native_.readable_size =
             sync::Arena::header().committed.load(std::memory_order_relaxed) - sizeof(std::uint64_t);
         native_.machine = this;
+        native_.current_task = reinterpret_cast<std::uint64_t>(task.view);
+        native_.pid_tgid = std::uint64_t{static_cast<std::uint32_t>(task.pid)} << 32 |
+                           static_cast<std::uint32_t>(task.tid);
+        native_.frames_end = frames_ + std::uint64_t{kFrameBytes} * kFramesMax;
+        native_.program = &program;
+        native_.interpret = interpret_called_natively;
     }
 }
 
@@ -516,6 +540,7 @@ std::uint32_t Machine::processor() noexcept {
             processor_.number = current % processors.count();
         }
         has_processor_ = true;
+        native_.processor = static_cast<std::int32_t>(processor_.number);
     }
     return processor_.number;
 }
@@ -549,7 +574,7 @@ std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t 
 
 std::uint64_t Machine::execute(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                                std::uint64_t r3, std::uint64_t r4) noexcept {
-    if (!is_native_) {
+    if (!is_native_ || program->native.code == nullptr) {
         return interpret(entry, r1, r2, r3, r4);
     }
     const jit::Function function = program->native.function(entry);

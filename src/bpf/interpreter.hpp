@@ -137,6 +137,10 @@ public:
     }
     [[nodiscard]] bool faulted() const noexcept { return fault_ != FaultKind::none; }
 
+    /// The program that native code calls, in its frame, where it has no native code.
+    std::uint64_t interpret_called(std::uint64_t context) noexcept {
+        return interpret(0, context, 0, 0, 0);
+    }
     /// Around a function that native code calls (jit/adapter.hpp): which frames are live, and the
     /// end of the execution if it has faulted; `returns_to` is where the call came from.
     void begin_native_call() noexcept {

@@ -142,6 +142,7 @@ private:
     std::uint32_t program_id_ = 0;
     unsigned frames_ = kFramesMax;
     std::uint32_t context_bytes_ = 0;
+    std::vector<KnownCall> known_calls_;
     const bool gpl_;
 };
 
@@ -323,6 +324,7 @@ Loader::Check Loader::check_values() {
     for (const std::uint32_t index : verdict->probes) {
         insns_[index] = as_probe(insns_[index]);
     }
+    known_calls_ = std::move(verdict->known_calls);
     return {};
 }
 
@@ -577,6 +579,8 @@ Result<Program*> Loader::place() {
         source.insns = program.insns;
         source.insn_count = program.insn_count;
         source.function_starts = starts;
+        source.known_calls = &known_calls_;
+        source.program = &program;
         program.native = jit::make_native(source);
         std::map<std::uint32_t, std::string> names;
         for (const verifier::FunctionInfo& function : spec_.functions) {

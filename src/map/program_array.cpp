@@ -3,6 +3,8 @@
 
 #include <linux/bpf.h>
 
+#include <cstddef>
+
 #include "map/array.hpp"
 #include "map/map_ops.hpp"
 #include "map/ring_buffer.hpp"
@@ -33,6 +35,8 @@ struct Places {
 
     static Places& of(const Map& map) noexcept { return *static_cast<Places*>(map.impl); }
 };
+
+static_assert(offsetof(Places, seen) == kSeenOffset && sizeof(Places::seen[0]) == 8);
 
 void let_go(const Map& map, void* object) noexcept {
     if (object != nullptr) {

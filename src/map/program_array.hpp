@@ -51,6 +51,10 @@ std::errc put_entry(Map& map, const void* key, const ArrayEntry& entry) noexcept
 /// are of another kind). Context: task.
 std::errc admit_caller(Map& map, const ProgramKind& kind) noexcept;
 
+/// Where in Map::impl the programs stand, for native code: a pointer each, nullptr if there is
+/// none.
+inline constexpr std::int32_t kSeenOffset = 16;
+
 /// The program at an index of an array of programs, nullptr if there is none; it is live until the
 /// caller's sleepable section ends. Context: any.
 void* program_at(const Map& map, std::uint32_t index) noexcept;

@@ -164,7 +164,7 @@ protected:
         EXPECT_EQ(kernel_bpf(BPF_PROG_TEST_RUN, attr), 0);
         return attr.test.retval;
     }
-    static std::uint32_t run_here(int program) {
+    static std::uint32_t run_here(int program, bool interpret) {
         int error = 0;
         const auto object = uapi::object_as<uapi::ProgramObject>(program, error);
         EXPECT_NE(object, nullptr);
@@ -174,6 +174,7 @@ protected:
         execution.program = &object->program();
         execution.context = context;
         execution.context_size = sizeof context;
+        execution.interpret = interpret;
         const task::Section section(execution.task);
         const auto result = static_cast<std::uint32_t>(bpf::run(execution));
         EXPECT_FALSE(execution.faulted);
@@ -237,11 +238,15 @@ TEST_F(TailCalls, lead_where_they_lead_in_the_kernel) {
             }
         }
         for (unsigned i = 0; i < kPrograms; ++i) {
-            EXPECT_EQ(run_here(ours.loaded[i]), run_in_kernel(kernel.loaded[i]))
-                << "seed " << seed << ", program " << i;
-            const Notes notes = take_notes(ours);
-            EXPECT_TRUE(notes == take_notes(kernel)) << "seed " << seed << ", program " << i;
+            const std::uint32_t expected = run_in_kernel(kernel.loaded[i]);
+            const Notes notes = take_notes(kernel);
             longest = std::max(longest, notes.count);
+            for (const bool interpret : {false, true}) {
+                EXPECT_EQ(run_here(ours.loaded[i], interpret), expected)
+                    << "seed " << seed << ", program " << i << ", interpreted: " << interpret;
+                EXPECT_TRUE(take_notes(ours) == notes)
+                    << "seed " << seed << ", program " << i << ", interpreted: " << interpret;
+            }
         }
         close_all();
         if (HasFailure()) {

@@ -55,14 +55,15 @@ void event(void* argument) {
 }
 
 /// Runs a callback `rounds` times, which adds the number of the round to a word of the caller's
-/// frame and counts in a value; returns their number and the sum.
-std::vector<Piece> program_of(BpfDomain& domain, map::Map& map, int rounds) {
+/// frame and counts in a value; returns their number and the sum. `calls_back`: by the helper, of
+/// which native code makes a loop where it can.
+std::vector<Piece> program_of(BpfDomain& domain, map::Map& map, int rounds, bool calls_back) {
     return linked(
-        {{store_imm(BPF_DW, R10, -8, 0), set(R6, 1), set(R7, 2), set(R8, 3), set(R9, 4),
-          set(R1, rounds), function(R2, 1), copy(R3, R10), add(R3, -8), set(R4, 0),
-          call(BPF_FUNC_loop), load(BPF_DW, R1, R10, -8), alu(BPF_ADD, R0, R1),
-          alu(BPF_ADD, R0, R6), alu(BPF_ADD, R0, R7), alu(BPF_ADD, R0, R8), alu(BPF_ADD, R0, R9),
-          add(R0, -10), leave()},
+        {{calls_back ? load(BPF_DW, R4, R1, 168) : set(R4, 0), store_imm(BPF_DW, R10, -8, 0),
+          set(R6, 1), set(R7, 2), set(R8, 3), set(R9, 4), set(R1, rounds), function(R2, 1),
+          copy(R3, R10), add(R3, -8), call(BPF_FUNC_loop), load(BPF_DW, R1, R10, -8),
+          alu(BPF_ADD, R0, R1), alu(BPF_ADD, R0, R6), alu(BPF_ADD, R0, R7), alu(BPF_ADD, R0, R8),
+          alu(BPF_ADD, R0, R9), add(R0, -10), leave()},
          {load(BPF_DW, R3, R2, 0),
           alu(BPF_ADD, R3, R1),
           store(BPF_DW, R2, 0, R3),
@@ -83,7 +84,8 @@ std::vector<Piece> program_of(BpfDomain& domain, map::Map& map, int rounds) {
           call_function(2),
           set(R0, 0),
           leave()},
-         {set(R1, 5), alu(BPF_LSH, R1, 3), alu32(BPF_DIV, R1, 3), copy(R0, R1), leave()}});
+         {copy(R1, R10), add(R1, -16), set(R2, 16), call(BPF_FUNC_get_current_comm), set(R1, 5),
+          alu(BPF_LSH, R1, 3), alu32(BPF_DIV, R1, 3), copy(R0, R1), leave()}});
 }
 
 class EveryInstruction : public NativeTest {
@@ -102,14 +104,17 @@ TEST_F(EveryInstruction, may_be_interrupted_by_a_program_in_native_code) {
     const std::uint32_t key = 0;
     auto* const counted = static_cast<std::uint64_t*>(map::lookup(outer_map, &key));
     Scene scene;
-    scene.outer = &native(program_of(domain, outer_map, 3));
-    scene.nested = &native(program_of(domain, nested_map, 10));
-    counted[1] = 1;
-    body(&scene);
-    EXPECT_EQ(scene.result, 3u + 3u);
-    const std::array<std::uint64_t, 2> expected = {counted[0], counted[1]};
-    for (const std::uint64_t stride : {1, 2, 3, 5, 7}) {
+    scene.nested = &native(program_of(domain, nested_map, 10, true));
+    Program* const outer[] = {&native(program_of(domain, outer_map, 3, false)),
+                              &native(program_of(domain, outer_map, 3, true))};
+    for (const std::uint64_t stride : {1, 2, 3, 4, 5, 7}) {
         SCOPED_TRACE(stride);
+        scene.outer = outer[stride % 2];
+        counted[0] = 0;
+        counted[1] = 1;
+        body(&scene);
+        EXPECT_EQ(scene.result, 3u + 3u);
+        const std::array<std::uint64_t, 2> expected = {counted[0], counted[1]};
         counted[0] = 0;
         counted[1] = 1;
         scene.nested_runs = 0;
@@ -164,7 +169,7 @@ class Stacks : AsksForUnwinding, public EveryInstruction {};
 TEST_F(Stacks, can_be_walked_by_libgcc_from_whatever_native_code_has_called) {
     map::Map& map = domain.array(16, 1);
     Scene scene;
-    scene.outer = &native(program_of(domain, map, 2));
+    scene.outer = &native(program_of(domain, map, 2, true));
     std::array<void*, 128> frames{};
     const int count = ::backtrace(frames.data(), static_cast<int>(frames.size()));
     ASSERT_GT(count, 2);

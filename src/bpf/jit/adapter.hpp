@@ -33,4 +33,11 @@ std::uint64_t adapter(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std:
     return result;
 }
 
+/// Of a helper without arguments that cannot fail (Helper::plain).
+template <auto function>
+std::uint64_t plain_adapter(std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
+                            std::uint64_t, NativeState* state) {
+    return function(*state->machine, nullptr);
+}
+
 }  // namespace taskwork::bpf::jit

@@ -17,7 +17,8 @@
 
 namespace taskwork::bpf {
 class Machine;
-}
+struct Program;
+}  // namespace taskwork::bpf
 
 namespace taskwork::bpf::jit {
 
@@ -46,6 +47,16 @@ struct NativeState {
     std::int64_t budget = INT64_MAX;
     std::int64_t may_goto_reserve = 0;  ///< may_goto leaves its loop when less is left.
     Machine* machine = nullptr;         ///< For helpers.
+
+    // What helpers say that are no calls in native code.
+    std::uint64_t current_task = 0;
+    std::uint64_t pid_tgid = 0;
+    std::int32_t processor = -1;  ///< -1: not known yet; the helper finds out.
+
+    std::uint32_t tail_calls = 0;      ///< Made so far.
+    std::uint64_t frames_end = 0;      ///< Of all BPF frames of the execution.
+    Program** program = nullptr;       ///< The one that runs is noted there.
+    NativeHelper interpret = nullptr;  ///< Runs it, where it has no native code. R1: the context.
 };
 
 inline constexpr std::int32_t kStateHelpers = 0;
@@ -57,6 +68,13 @@ inline constexpr std::int32_t kStateReadableSize = 40;
 inline constexpr std::int32_t kStateStop = 48;
 inline constexpr std::int32_t kStateBudget = 56;
 inline constexpr std::int32_t kStateMayGotoReserve = 64;
+inline constexpr std::int32_t kStateCurrentTask = 80;
+inline constexpr std::int32_t kStatePidTgid = 88;
+inline constexpr std::int32_t kStateProcessor = 96;
+inline constexpr std::int32_t kStateTailCalls = 100;
+inline constexpr std::int32_t kStateFramesEnd = 104;
+inline constexpr std::int32_t kStateProgram = 112;
+inline constexpr std::int32_t kStateInterpret = 120;
 static_assert(offsetof(NativeState, helpers) == kStateHelpers);
 static_assert(offsetof(NativeState, kfuncs) == kStateKfuncs);
 static_assert(offsetof(NativeState, helper_count) == kStateHelperCount);
@@ -66,6 +84,13 @@ static_assert(offsetof(NativeState, readable_size) == kStateReadableSize);
 static_assert(offsetof(NativeState, stop) == kStateStop);
 static_assert(offsetof(NativeState, budget) == kStateBudget);
 static_assert(offsetof(NativeState, may_goto_reserve) == kStateMayGotoReserve);
+static_assert(offsetof(NativeState, current_task) == kStateCurrentTask);
+static_assert(offsetof(NativeState, pid_tgid) == kStatePidTgid);
+static_assert(offsetof(NativeState, processor) == kStateProcessor);
+static_assert(offsetof(NativeState, tail_calls) == kStateTailCalls);
+static_assert(offsetof(NativeState, frames_end) == kStateFramesEnd);
+static_assert(offsetof(NativeState, program) == kStateProgram);
+static_assert(offsetof(NativeState, interpret) == kStateInterpret);
 
 extern "C" {
 

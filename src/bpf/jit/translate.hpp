@@ -12,7 +12,12 @@
 
 #include "base/context.hpp"
 #include "base/result.hpp"
+#include "bpf/instruction.hpp"
 #include "bpf/jit/native_code.hpp"
+
+namespace taskwork::bpf {
+struct Program;
+}
 
 namespace taskwork::bpf::jit {
 
@@ -26,6 +31,10 @@ struct Source {
     /// nobody vouches for. It gives 0 where NativeState does not say that the address is readable.
     /// nullptr: none.
     const std::uint64_t* checked_loads = nullptr;
+    /// What the verifier found out about calls, ascending; nullptr: nothing.
+    const std::vector<KnownCall>* known_calls = nullptr;
+    /// The program that this becomes, which calls of others lead away from; nullptr: there is none.
+    Program* program = nullptr;
     /// Whether instructions may be used that not every processor of this kind has (but this one).
     bool extensions = true;
 };

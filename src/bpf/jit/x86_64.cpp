@@ -50,6 +50,11 @@ void Translator::find_labels() {
             want_label(i + 1 + distance(insn));
         } else if (is_call(insn) && insn.src_reg == static_cast<unsigned>(CallKind::subprogram)) {
             want_label(i + 1 + insn.imm);
+        } else if (is_call(insn)) {
+            calls_programs_ |= insn.src_reg == static_cast<unsigned>(CallKind::tail);
+            if (const KnownCall* const known = known_loop(i)) {
+                want_label(known->callback);
+            }
         }
     }
 }
@@ -65,6 +70,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
     bool makes_calls = false;
     bool needs_state = false;
     bool counts = false;
+    bool loops = false;
     end_ = end;
     uses_frame_ = false;
     saved_count_ = 0;
@@ -74,6 +80,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
         used[std::min<unsigned>(insn.dst_reg, MAX_BPF_REG)] = true;
         if (is_call(insn)) {
             makes_calls = needs_state = true;
+            loops |= known_loop(i) != nullptr;
         } else {
             used[std::min<unsigned>(insn.src_reg, MAX_BPF_REG)] = true;
         }
@@ -100,6 +107,10 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
         out_.push(asmjit::Imm(kLoopsMax));
         loops_at_ = depth -= 8;
     }
+    if (loops) {
+        out_.sub(x86::rsp, 16);
+        loop_at_ = depth -= 16;
+    }
     for (unsigned i = kFirstSaved; i <= kLastSaved; ++i) {
         if (used[i]) {
             out_.push(kRegisters[i]);
@@ -122,9 +133,15 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
         }
         i += source_.insns[i].code == kLoadImmediate64 ? 1 : 0;
     }
+    lookups_outside();
 }
 
 void Translator::leave() {
+    give_back_frame();
+    out_.ret();
+}
+
+void Translator::give_back_frame() {
     if (uses_frame_) {
         out_.sub(kFrame, kFrameBytes);
     }
@@ -132,7 +149,6 @@ void Translator::leave() {
         out_.mov(kRegisters[saved_[i].reg], x86::ptr(x86::rbp, saved_[i].at));
     }
     leaves_frame_ ? out_.leave() : out_.pop(x86::rbp);
-    out_.ret();
 }
 
 bool Translator::instruction(std::uint32_t index) {
@@ -253,8 +269,8 @@ std::int32_t Translator::cost_of_round(std::uint32_t index) const {
 }
 
 bool Translator::call(const bpf_insn& insn, std::uint32_t index) {
-    out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
     if (BPF_SRC(insn.code) == BPF_X) {
+        out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
         // By register: a helper's number. Verified programs have no such call.
         Label none = out_.newLabel();
         Label done = out_.newLabel();
@@ -272,26 +288,39 @@ bool Translator::call(const bpf_insn& insn, std::uint32_t index) {
     }
     switch (static_cast<CallKind>(insn.src_reg)) {
     case CallKind::subprogram:
+        out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
         out_.call(label_at(std::int64_t{index} + 1 + insn.imm));
+        own_program_again();
+        return true;
+    case CallKind::tail:
+        tail_call(index);
         return true;
     case CallKind::helper:
-    case CallKind::kfunc: {
-        const bool helper = insn.src_reg == static_cast<unsigned>(CallKind::helper);
-        // A number that must not be reached is that of helper 0, which ends the execution.
-        const std::int32_t number = std::max(insn.imm, 0);
-        out_.mov(x86::ptr(kStateRegister, kStateFrame), kFrame);
-        out_.mov(x86::r11,
-                 x86::ptr(kStateRegister, helper || insn.imm < 0 ? kStateHelpers : kStateKfuncs));
-        if (const std::int32_t cost = helper ? 0 : cost_of_round(index); cost > 1) {
-            out_.sub(x86::ptr(kStateRegister, kStateBudget, 8), cost);  // An iterator, perhaps.
+        if (!inlined(insn, index)) {
+            call_helper(insn, index);
         }
-        out_.call(x86::ptr(x86::r11, 8 * number));
-        calls_.push_back({index, static_cast<std::uint32_t>(out_.offset())});
         return true;
-    }
+    case CallKind::kfunc:
+        call_helper(insn, index);
+        return true;
     default:
         return false;
     }
+}
+
+void Translator::call_helper(const bpf_insn& insn, std::uint32_t index) {
+    const bool helper = insn.src_reg == static_cast<unsigned>(CallKind::helper);
+    // A number that must not be reached is that of helper 0, which ends the execution.
+    const std::int32_t number = std::max(insn.imm, 0);
+    out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
+    out_.mov(x86::ptr(kStateRegister, kStateFrame), kFrame);
+    out_.mov(x86::r11,
+             x86::ptr(kStateRegister, helper || insn.imm < 0 ? kStateHelpers : kStateKfuncs));
+    if (const std::int32_t cost = helper ? 0 : cost_of_round(index); cost > 1) {
+        out_.sub(x86::ptr(kStateRegister, kStateBudget, 8), cost);  // An iterator, perhaps.
+    }
+    out_.call(x86::ptr(x86::r11, 8 * number));
+    calls_.push_back({index, static_cast<std::uint32_t>(out_.offset())});
 }
 
 Result<Image> translate(const Source& source) {

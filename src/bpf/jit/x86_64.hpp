@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bpf/isa.hpp"
@@ -97,6 +98,7 @@ private:
 
     void function(std::uint32_t begin, std::uint32_t end);
     void leave();
+    void give_back_frame();
     bool instruction(std::uint32_t index);
     static std::optional<x86::CondCode> condition(unsigned operation);
     bool jump(const bpf_insn& insn, std::uint32_t index, bool wide);
@@ -104,6 +106,21 @@ private:
     /// What a round of the loop around this instruction takes from the budget; 1 outside of loops.
     /// Scans the rest of the function.
     [[nodiscard]] std::int32_t cost_of_round(std::uint32_t index) const;
+
+    void call_helper(const bpf_insn& insn, std::uint32_t index);
+
+    // x86_64_inline.cpp
+
+    [[nodiscard]] const KnownCall* known_call(std::uint32_t index) const;
+    [[nodiscard]] const KnownCall* known_loop(std::uint32_t index) const;
+    bool inlined(const bpf_insn& insn, std::uint32_t index);
+    void state_result(std::int32_t offset, unsigned bytes);
+    void array_lookup(const map::Map& map);
+    void lookups_outside();
+    void loop(const bpf_insn& insn, std::uint32_t index, std::uint32_t callback);
+    void tail_call(std::uint32_t index);
+    /// Behind a call of a function, in which another program may have been called.
+    void own_program_again();
 
     // x86_64_arithmetic.cpp
 
@@ -144,13 +161,16 @@ private:
     std::vector<Label> labels_;
     std::vector<Place> calls_;
     std::uint32_t refused_ = 0;  ///< Index + 1.
+    bool calls_programs_ = false;
 
     // The function at hand.
     std::uint32_t end_ = 0;
+    std::vector<std::pair<Label, Label>> outside_;  ///< Lookups that find nothing: from, to.
     bool uses_frame_ = false;
     bool leaves_frame_ = false;
     std::int32_t state_at_ = 0;
     std::int32_t loops_at_ = 0;
+    std::int32_t loop_at_ = 0;  ///< Two words of a bpf_loop.
     std::array<Saved, kLastSaved - kFirstSaved + 1> saved_{};
     unsigned saved_count_ = 0;
 };

@@ -228,6 +228,7 @@ bool Walk::call_helper(std::int32_t id) {
             return false;
         }
     }
+    note_call(id, call);
     apply_writes();
     if (call.released != 0 && !release(call.released)) {
         return false;
@@ -238,6 +239,23 @@ bool Walk::call_helper(std::int32_t id) {
     }
     forget_arguments();
     return set_result(prototype, id, call);
+}
+
+/// What native code needs no helper for.
+void Walk::note_call(std::int32_t id, const Call& call) {
+    KnownCall known{.insn = insn_};
+    if (id == BPF_FUNC_map_lookup_elem && call.map->type == BPF_MAP_TYPE_ARRAY) {
+        known.map = call.map->map;
+    } else if (id == BPF_FUNC_loop && reg(BPF_REG_4).is_null()) {
+        make_precise(BPF_REG_4);
+        known.callback = structure_.functions[call.function].begin;
+    } else if (id != BPF_FUNC_map_lookup_elem && id != BPF_FUNC_loop) {
+        return;
+    }
+    const auto [place, is_new] = known_calls_.try_emplace(insn_, known);
+    if (!is_new && (place->second.map != known.map || place->second.callback != known.callback)) {
+        place->second = {.insn = insn_};
+    }
 }
 
 /// Goes on behind the call, as if there were no program; and, from a function, where it was called,

@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "bpf/instruction.hpp"
 #include "map/map.hpp"
 
 namespace taskwork::bpf::verifier {
@@ -98,6 +99,8 @@ struct Verdict {
     /// Accepted: loads by pointers to kernel structs that may be null, ascending. They must give 0
     /// where there is nothing to be read.
     std::vector<std::uint32_t> probes;
+    /// Accepted: what is known of calls, ascending.
+    std::vector<KnownCall> known_calls;
     /// Accepted: how much of its context a syscall program uses.
     std::uint32_t context_bytes = 0;
 };

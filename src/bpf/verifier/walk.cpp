@@ -152,6 +152,11 @@ Verdict Walk::run() {
         log_.resize(before);  // of paths that led to nothing bad
         insn_text_ = 0;
     }
+    for (const auto& [at, known] : known_calls_) {
+        if (known.map != nullptr || known.callback != 0) {
+            verdict_.known_calls.push_back(known);
+        }
+    }
     for (std::uint32_t i = 0; verdict_.error == 0 && i < pointer_uses_.size(); ++i) {
         if (pointer_uses_[i] == PointerUse::struct_or_null) {
             verdict_.probes.push_back(i);

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -151,6 +152,7 @@ private:
     bool call_global(std::uint32_t function);
     bool call_helper(std::int32_t id);
     bool call_program(bool& ended);
+    void note_call(std::int32_t id, const Call& call);
     bool check_map_kind(const Call& call, std::int32_t id);
     bool check_argument(const Prototype& prototype, unsigned index, std::int32_t id, Call& call);
     bool check_type(unsigned number, Argument argument, bool or_null);
@@ -224,6 +226,7 @@ private:
     std::uint32_t from_ = 0;
     std::vector<Pending> pending_;
     std::set<AsyncEntry> async_entries_;
+    std::map<std::uint32_t, KnownCall> known_calls_;  ///< By instruction; nothing known: neither.
 
     /// By which kind of pointer an instruction reads or writes: it is executed in one way.
     enum class PointerUse : std::uint8_t { none, memory, context, trusted_struct, struct_or_null };
