@@ -14,7 +14,7 @@ ROUNDS ?= 20
 STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/defer/defer_stopped_test src/map/map_deferral_instruction_test \
     src/map/map_operations_instruction_test src/map/map_lru_instruction_test \
-    src/library/library_every_instruction_test
+    src/library/library_every_instruction_test tests/native/native_death_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
 # Random commands of bpf(2) to maps here and in the kernel: a thousand scripts of ten thousand a kind
 # (needs root), JOBS kinds at a time.
