@@ -22,9 +22,11 @@ constexpr std::size_t kHelpers = std::size(kNames);
 /// Licence and sleeping as the kernel has them.
 constexpr std::array<Helper, kHelpers> make_table() {
     constexpr bool gpl = true;
-    // Without arguments, and cannot fail.
     const auto plain = [](HelperFunction function, bool gpl_only = false) {
-        return Helper{.function = function, .gpl_only = gpl_only, .plain = true};
+        return Helper{.function = function, .gpl_only = gpl_only, .needs = Helper::Needs::nothing};
+    };
+    const auto brief = [](HelperFunction function) {
+        return Helper{.function = function, .needs = Helper::Needs::arguments};
     };
     std::array<Helper, kHelpers> table{};
     table[BPF_FUNC_map_lookup_elem] = {map_lookup_elem};
@@ -55,9 +57,9 @@ constexpr std::array<Helper, kHelpers> make_table() {
     table[BPF_FUNC_probe_read_kernel_str] = {probe_read_kernel_str, gpl};
     table[BPF_FUNC_ktime_get_boot_ns] = plain(ktime_get_boot_ns);
     table[BPF_FUNC_ringbuf_output] = {ringbuf_output};
-    table[BPF_FUNC_ringbuf_reserve] = {ringbuf_reserve};
-    table[BPF_FUNC_ringbuf_submit] = {ringbuf_submit};
-    table[BPF_FUNC_ringbuf_discard] = {ringbuf_discard};
+    table[BPF_FUNC_ringbuf_reserve] = brief(ringbuf_reserve);
+    table[BPF_FUNC_ringbuf_submit] = brief(ringbuf_submit);
+    table[BPF_FUNC_ringbuf_discard] = brief(ringbuf_discard);
     table[BPF_FUNC_ringbuf_query] = {ringbuf_query};
     table[BPF_FUNC_copy_from_user] = {probe_read_user, false, true};
     table[BPF_FUNC_get_current_task_btf] = plain(get_current_task, gpl);
@@ -79,8 +81,10 @@ constexpr Helper kNoHelper{};
 
 template <std::size_t id>
 constexpr jit::NativeHelper native() {
-    if constexpr (kTable[id].plain) {
-        return jit::plain_adapter<kTable[id].function>;
+    if constexpr (kTable[id].needs == Helper::Needs::nothing) {
+        return jit::bare_adapter<kTable[id].function>;
+    } else if constexpr (kTable[id].needs == Helper::Needs::arguments) {
+        return jit::brief_adapter<kTable[id].function, kHelperCost>;
     } else {
         return jit::adapter<kTable[id].function, kHelperCost>;
     }

@@ -26,7 +26,9 @@ struct Helper {
     bool gpl_only = false;              ///< Only for programs of a GPL-compatible licence.
     bool sleepable = false;             ///< May sleep: refused in nmi.
     bool under_lock = false;            ///< May be called while a lock is held.
-    bool plain = false;  ///< No arguments, cannot fail: native code counts it as nothing.
+    /// What native code has to do for it: let it see frames and fail, hand it arguments, or
+    /// nothing.
+    enum class Needs : std::uint8_t { everything, arguments, nothing } needs = Needs::everything;
 };
 
 /// The helper with this number; `function` is nullptr for one that we do not have.

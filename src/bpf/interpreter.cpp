@@ -634,22 +634,6 @@ void Machine::go_to(Program& next) noexcept {
     }
 }
 
-void Machine::hold_record(void* record, std::uint64_t size) noexcept {
-    records_[record_count_] = {reinterpret_cast<std::uintptr_t>(record), size};
-    ++record_count_;
-}
-
-bool Machine::let_go_of_record(std::uint64_t record) noexcept {
-    for (unsigned i = 0; i < record_count_; ++i) {
-        if (records_[i].start == record) {
-            --record_count_;
-            records_[i] = records_[record_count_];
-            return true;
-        }
-    }
-    return false;
-}
-
 void Machine::discard_records() noexcept {
     while (record_count_ != 0) {
         --record_count_;

@@ -87,9 +87,21 @@ public:
 
     /// Ring records held by this execution. hold(): false: no room to remember it.
     [[nodiscard]] bool can_hold_record() const noexcept { return record_count_ < kRecordsMax; }
-    void hold_record(void* record, std::uint64_t size) noexcept;
+    void hold_record(void* record, std::uint64_t size) noexcept {
+        records_[record_count_] = {reinterpret_cast<std::uintptr_t>(record), size};
+        ++record_count_;
+    }
     /// False: this execution does not hold it.
-    [[nodiscard]] bool let_go_of_record(std::uint64_t record) noexcept;
+    [[nodiscard]] bool let_go_of_record(std::uint64_t record) noexcept {
+        for (unsigned i = 0; i < record_count_; ++i) {
+            if (records_[i].start == record) {
+                --record_count_;
+                records_[i] = records_[record_count_];
+                return true;
+            }
+        }
+        return false;
+    }
 
     /// Locks in values (spin_locks.cpp).
     enum class LockKind : std::uint8_t { spin, resilient, resilient_irq };

@@ -33,10 +33,19 @@ std::uint64_t adapter(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std:
     return result;
 }
 
-/// Of a helper without arguments that cannot fail (Helper::plain).
+/// Of a helper that cannot fail and looks at no frame (Helper::Needs): what it counts as ends the
+/// execution at a later call, if at all.
+template <auto function, std::uint64_t cost>
+std::uint64_t brief_adapter(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std::uint64_t r4,
+                            std::uint64_t r5, NativeState* state) {
+    const std::uint64_t arguments[] = {r1, r2, r3, r4, r5};
+    state->budget -= static_cast<std::int64_t>(cost);
+    return function(*state->machine, arguments);
+}
+/// Of one without arguments, which counts as nothing.
 template <auto function>
-std::uint64_t plain_adapter(std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
-                            std::uint64_t, NativeState* state) {
+std::uint64_t bare_adapter(std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
+                           std::uint64_t, NativeState* state) {
     return function(*state->machine, nullptr);
 }
 

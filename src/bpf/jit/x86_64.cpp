@@ -133,7 +133,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
         }
         i += source_.insns[i].code == kLoadImmediate64 ? 1 : 0;
     }
-    lookups_outside();
+    write_asides();
 }
 
 void Translator::leave() {

@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "bpf/isa.hpp"
@@ -116,7 +115,7 @@ private:
     bool inlined(const bpf_insn& insn, std::uint32_t index);
     void state_result(std::int32_t offset, unsigned bytes);
     void array_lookup(const map::Map& map);
-    void lookups_outside();
+    void write_asides();
     void loop(const bpf_insn& insn, std::uint32_t index, std::uint32_t callback);
     void tail_call(std::uint32_t index);
     /// Behind a call of a function, in which another program may have been called.
@@ -147,6 +146,12 @@ private:
     /// The processor has no such instructions that give back the old value.
     void fetch_logical(const bpf_insn& insn, bool wide);
 
+    /// What is rare, and out of the way: the result is 0, or the helper's that is called there.
+    struct Aside {
+        Label from;
+        Label back;
+        std::optional<std::uint32_t> call;
+    };
     struct Saved {
         unsigned reg;
         std::int32_t at;  ///< From rbp.
@@ -165,7 +170,7 @@ private:
 
     // The function at hand.
     std::uint32_t end_ = 0;
-    std::vector<std::pair<Label, Label>> outside_;  ///< Lookups that find nothing: from, to.
+    std::vector<Aside> asides_;
     bool uses_frame_ = false;
     bool leaves_frame_ = false;
     std::int32_t state_at_ = 0;

@@ -54,12 +54,12 @@ bool Translator::inlined(const bpf_insn& insn, std::uint32_t index) {
         return true;
     case BPF_FUNC_get_smp_processor_id: {
         // The first call finds out.
-        const Label done = out_.newLabel();
+        const Aside unknown{out_.newLabel(), out_.newLabel(), index};
         state_result(kStateProcessor, 4);
         out_.test(x86::eax, x86::eax);
-        out_.jns(done);
-        call_helper(insn, index);
-        out_.bind(done);
+        out_.js(unknown.from);
+        out_.bind(unknown.back);
+        asides_.push_back(unknown);
         return true;
     }
     case BPF_FUNC_map_lookup_elem: {
@@ -91,11 +91,10 @@ void Translator::state_result(std::int32_t offset, unsigned bytes) {
 
 /// R2 is the key's address. Values do not move, and the map does not go before the program.
 void Translator::array_lookup(const map::Map& map) {
-    const Label outside = out_.newLabel();
-    const Label done = out_.newLabel();
+    const Aside outside{out_.newLabel(), out_.newLabel(), std::nullopt};
     out_.mov(x86::eax, x86::dword_ptr(x86::rsi));
     out_.cmp(x86::eax, asmjit::Imm(map.max_entries));
-    out_.jae(outside);
+    out_.jae(outside.from);
     const std::uint64_t stride = (std::uint64_t{map.value_size} + 7) / 8 * 8;
     out_.mov(x86::r11, reinterpret_cast<std::uint64_t>(map.impl));
     if (stride == 8) {
@@ -108,18 +107,22 @@ void Translator::array_lookup(const map::Map& map) {
         }
         out_.add(x86::rax, x86::r11);
     }
-    out_.bind(done);
-    outside_.push_back({outside, done});
+    out_.bind(outside.back);
+    asides_.push_back(outside);
 }
 
-/// Behind the function's last instruction, out of the way.
-void Translator::lookups_outside() {
-    for (const auto& [outside, done] : outside_) {
-        out_.bind(outside);
-        out_.xor_(x86::eax, x86::eax);
-        out_.jmp(done);
+/// Behind the function's last instruction.
+void Translator::write_asides() {
+    for (const Aside& aside : asides_) {
+        out_.bind(aside.from);
+        if (aside.call) {
+            call_helper(source_.insns[*aside.call], *aside.call);
+        } else {
+            out_.xor_(x86::eax, x86::eax);
+        }
+        out_.jmp(aside.back);
     }
-    outside_.clear();
+    asides_.clear();
 }
 
 /// R1 rounds, R3 the callback's second argument.
