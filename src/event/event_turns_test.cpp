@@ -322,14 +322,21 @@ TEST_F(EventTurnsTest, events_that_come_and_go_under_running_handlers_are_never_
     if (!perf_allowed()) {
         GTEST_SKIP() << "perf events are forbidden here";
     }
-    // Each program faults if it is given the cookie of another.
+    // Each program faults if it is given the cookie of another: it loops for longer than it may.
     constexpr int kPrograms = 4;
     std::vector<bpf::Program*> programs;
     for (int cookie = 0; cookie < kPrograms; ++cookie) {
         const bpf_insn code[] = {{BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_attach_cookie},
-                                 {BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, cookie},
-                                 {BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 0},
-                                 {BPF_LDX | BPF_MEM | BPF_DW, 0, 1, 0, 0},
+                                 {BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 6, cookie},
+                                 {BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 8 << 20},
+                                 {BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_FUNC, 0, 6},
+                                 {},
+                                 {BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0},
+                                 {BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, 0},
+                                 {BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_loop},
+                                 {BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0},
+                                 {BPF_JMP | BPF_EXIT, 0, 0, 0, 0},
+                                 // A round.
                                  {BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0},
                                  {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
         programs.push_back(&load(code));
