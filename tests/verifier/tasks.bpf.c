@@ -165,9 +165,10 @@ PROGRAM(context_or_stack_by_one_load, "perf_event",
         "load_%=: r0 = *(u64*)(r0 + 0); exit;")
 
 ACCEPTED
+KERNEL_NOT_ASKED("offsets in assembler are not relocated: these are our structure's")
 PROGRAM(trusted_or_walked_task_by_one_load, "perf_event",
         "r6 = *(u64*)(r1 + 168); call %[get_current_task_btf]; "
         "if r6 == 0 goto load_%=; r0 = *(u64*)(r0 + %[parent]); "
-        "load_%=: r0 = *(u32*)(r0 + %[pid]); r0 = 0; exit;",
+        "load_%=: r0 = *(u64*)(r0 + %[start_time]); r0 = 0; exit;",
         HELPER(get_current_task_btf), VALUE(parent, __builtin_offsetof(struct task_struct, parent)),
-        VALUE(pid, __builtin_offsetof(struct task_struct, pid)))
+        VALUE(start_time, __builtin_offsetof(struct task_struct, start_time)))
