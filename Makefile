@@ -24,13 +24,18 @@ SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
 # Maps under threads and events: histories, and a minute for each kind; the latter with sanitizers too.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 SANITIZED := tests/maps_stress_test
-# Fuzzers: x/fuzz_y begins with the inputs in x/corpus_y and ends after that many of them.
-FUZZED := tests/fuzz/loading/fuzz_types tests/fuzz/loading/fuzz_program
-FUZZ_RUNS ?= 10000000
-FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0
+# Fuzzers of loading: fuzz_y begins with the inputs in corpus_y and ends after so many of them, 20
+# million in all, in shares by what each can do: about forty minutes on two processors.
+FUZZED := types program object
+FUZZ_RUNS_types ?= 12000000
+FUZZ_RUNS_program ?= 7500000
+FUZZ_RUNS_object ?= 500000
+# Leaks are looked for at the end: what an input made is given back later, by the worker.
+FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0 -detect_leaks=0 -entropic=0
 
-# Executions of programs that the verifier has accepted.
+# Executions of programs that the verifier has accepted; inputs that follow what they reach in it.
 SOUND_RUNS ?= 10000000
+SOUND_INPUTS ?= 200000
 # And executions of them in native code, beside the interpreter.
 ENGINE_RUNS ?= 10000000
 
@@ -93,19 +98,25 @@ prove-sanitized: install-deps  ## the maps' minute again, with sanitizers
 	    for test in $(SANITIZED); do \
 	        echo "== $$preset: $$test"; TASKWORK_PROVE=1 build/$$preset/$$test; done; done
 
-prove-fuzzed: install-deps  ## malformed inputs, FUZZ_RUNS a fuzzer, with sanitizers
+prove-fuzzed: install-deps  ## malformed inputs, FUZZ_RUNS_x of fuzzer x, with sanitizers
 	cmake --preset fuzz
-	cmake --build --preset fuzz --target $(notdir $(FUZZED))
-	@set -e; for fuzzer in $(FUZZED); do echo "== fuzz: $$fuzzer"; \
-	    found=build/fuzz/$$fuzzer.found; mkdir -p $$found; \
-	    build/fuzz/$$fuzzer $(FUZZ_BOUNDS) -runs=$(FUZZ_RUNS) -artifact_prefix=$$found. $$found \
-	        $$(echo $$fuzzer | sed s,/fuzz_,/corpus_,); done
+	cmake --build --preset fuzz --target $(addprefix fuzz_,$(FUZZED))
+	@set -e; cd build/fuzz/tests/fuzz/loading; $(foreach x,$(FUZZED), echo "== fuzz: $(x)"; \
+	    mkdir -p found_$(x); seq 1 $(JOBS) | xargs -P $(JOBS) -I{} ./fuzz_$(x) $(FUZZ_BOUNDS) \
+	        -runs=$$(($(FUZZ_RUNS_$(x)) / $(JOBS))) -artifact_prefix=found_$(x). \
+	        found_$(x) $(CURDIR)/tests/fuzz/loading/corpus_$(x);)
 
-prove-sound: install-deps  ## SOUND_RUNS executions stay within what the verifier walked
+prove-sound: install-deps  ## executions stay within what the verifier walked
 	cmake --preset release
 	cmake --build --preset release --target soundness
 	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/soundness/soundness \
 	    --seed {}000000000 --executions $$(($(SOUND_RUNS) / $(JOBS)))
+	cmake --preset clang
+	cmake --build --preset clang --target fuzz_soundness
+	@set -e; cd build/clang/tests/fuzz/soundness; mkdir -p found; \
+	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} ./fuzz_soundness -timeout=120 -max_len=4096 \
+	    -runs=$$(($(SOUND_INPUTS) / $(JOBS))) -artifact_prefix=found. found \
+	    $(CURDIR)/tests/fuzz/soundness/corpus_soundness
 
 prove-engines: install-deps  ## ENGINE_RUNS executions in native code do what the interpreter does
 	cmake --preset release

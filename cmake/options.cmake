@@ -66,5 +66,10 @@ elseif(TASKWORK_INSTRUMENT)
         target_compile_options(taskwork_options INTERFACE
             $<$<COMPILE_LANGUAGE:C,CXX>:-fno-sanitize-recover=undefined>)
     endif()
+    if(TASKWORK_INSTRUMENT MATCHES "fuzzer")
+        # Of many inputs: our mutators do not ask what was compared, which takes a fifth of the time.
+        target_compile_options(taskwork_options INTERFACE
+            $<$<COMPILE_LANGUAGE:C,CXX>:-O2> $<$<COMPILE_LANGUAGE:C,CXX>:-fno-sanitize-coverage=trace-cmp>)
+    endif()
     target_link_options(taskwork_options INTERFACE "-fsanitize=${TASKWORK_INSTRUMENT}")
 endif()

@@ -613,8 +613,7 @@ Program* Machine::called_program(std::uint64_t array, std::uint64_t index) noexc
     }
     auto* const next =
         static_cast<Program*>(map::program_at(*map, static_cast<std::uint32_t>(index)));
-    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax ||
-        next->context_bytes > execution.context_size) {
+    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax) {
         return nullptr;
     }
     ++tail_calls_;

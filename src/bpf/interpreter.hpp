@@ -192,8 +192,7 @@ private:
                           std::uint64_t r4) noexcept;
     std::uint64_t interpret(std::uint32_t entry, std::uint64_t r1, std::uint64_t r2,
                             std::uint64_t r3, std::uint64_t r4) noexcept;
-    /// What a tail call leads to; nullptr: on (none there, too many, a context too small for it),
-    /// or to a fault.
+    /// What a tail call leads to; nullptr: on, or to a fault.
     Program* called_program(std::uint64_t array, std::uint64_t index) noexcept;
     void go_to(Program& next) noexcept;
     [[nodiscard]] bool in_frames_or_context(std::uint64_t address, std::uint64_t size,

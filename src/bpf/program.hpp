@@ -134,8 +134,9 @@ struct LoadSpec {
     bool unverified = false;
     /// For tests of the engines: `whole` only where nothing is verified.
     InstructionSet instruction_set = InstructionSet::kernel;
-    std::uint32_t log_level = 0;                    ///< As BPF_PROG_LOAD has it.
-    verifier::Observer* observer = nullptr;         ///< Of tests (bpf/verifier/observer.hpp).
+    std::uint32_t log_level = 0;             ///< As BPF_PROG_LOAD has it.
+    verifier::Observer* observer = nullptr;  ///< Of tests (bpf/verifier/observer.hpp).
+    std::uint32_t insns_processed_max = verifier::kInsnsProcessedMax;  ///< Fewer: of tests.
     std::vector<verifier::FunctionInfo> functions;  ///< From the program's BTF, sorted by insn;
     std::vector<verifier::LineInfo> lines;          ///< may be empty.
 };

@@ -48,7 +48,8 @@ Result<verifier::Verdict> verify_program(const LoadSpec& spec, const std::vector
                           .functions = spec.functions,
                           .lines = spec.lines,
                           .log_level = spec.log_level,
-                          .observer = spec.observer};
+                          .observer = spec.observer,
+                          .insns_processed_max = spec.insns_processed_max};
     for (const map::Map* map : maps) {
         infos.push_back(describe(*map));
         verifier::MapInfo& info = infos.back();

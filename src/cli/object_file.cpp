@@ -15,9 +15,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "uapi/diagnosis.hpp"
+#include "uapi/object_check.hpp"
 
 namespace taskwork::cli {
 
@@ -144,7 +146,8 @@ std::string what_is_wrong(const std::vector<char>& bytes) {
     if (!has_section(bytes, ".BTF")) {
         return "has no BTF (compile with clang -g)";
     }
-    return {};
+    const std::string fault = uapi::fault_of_object(std::as_bytes(std::span(bytes)));
+    return fault.empty() ? fault : "a damaged object: " + fault;
 }
 
 }  // namespace

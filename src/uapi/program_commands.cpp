@@ -3,6 +3,7 @@
 // Programs and what they are attached to: PROG_LOAD, PROG_TEST_RUN, PROG_BIND_MAP, LINK_*.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -17,6 +18,7 @@
 #include "uapi/program_types.hpp"
 #include "uapi/registry.hpp"
 #include "uapi/thread.hpp"
+#include "uapi/uapi.hpp"
 #include "uapi/verifier_log.hpp"
 
 namespace taskwork::uapi {
@@ -29,6 +31,8 @@ constexpr std::uint32_t kContextMax = UINT16_MAX;
 /// Not in Debian's <linux/bpf.h>: program types and flags up to 6.18.
 constexpr std::uint32_t kProgramTypesEnd = 33;
 constexpr std::uint32_t kProgramFlags = 0xff;  // to BPF_F_TEST_REG_INVARIANTS
+
+std::uint32_t insns_processed_max = bpf::verifier::kInsnsProcessedMax;
 
 /// Loaders find out what a kernel can do by loading a few instructions as a program of a simple
 /// type. They are answered, although programs of such types cannot be attached here; a program
@@ -79,6 +83,8 @@ int copy_instructions(const union bpf_attr& attr, std::vector<bpf_insn>& insns) 
 }
 
 }  // namespace
+
+void set_insns_processed_max(std::uint32_t count) { insns_processed_max = count; }
 
 long prog_load(const Command& command) {
     const union bpf_attr& attr = command.attr;
@@ -133,6 +139,7 @@ long prog_load(const Command& command) {
     spec.license = std::move(license);
     spec.probe = is_probe(attr);
     spec.log_level = attr.log_level;
+    spec.insns_processed_max = insns_processed_max;
     std::string text;
     if (btf != nullptr) {
         if (const int error = describe_program(command, *btf, spec, text); error != 0) {
@@ -187,7 +194,12 @@ long prog_test_run(const Command& command) {
         test.ctx_size_in < object->program().context_bytes || test.ctx_size_in > kContextMax) {
         return -EINVAL;
     }
-    std::vector<std::uint64_t> context((test.ctx_size_in + 7) / 8);
+    // Those that it calls may use more of their context than the program itself.
+    const bpf::Program& program = object->program();
+    const bool calls =
+        std::any_of(program.maps, program.maps + program.map_count,
+                    [](const map::Map* map) { return map->type == BPF_MAP_TYPE_PROG_ARRAY; });
+    std::vector<std::uint64_t> context(((calls ? kContextMax : test.ctx_size_in) + 7) / 8);
     if (copy_from_user(context.data(), test.ctx_in, test.ctx_size_in) != no_error) {
         return -EFAULT;
     }
@@ -202,7 +214,7 @@ long prog_test_run(const Command& command) {
         execution.task = task;
         execution.program = &object->program();
         execution.context = context.empty() ? nullptr : context.data();
-        execution.context_size = test.ctx_size_in;
+        execution.context_size = calls ? kContextMax : test.ctx_size_in;
         execution.context_writable = true;
         result = static_cast<std::uint32_t>(bpf::run(execution));
     }

@@ -44,6 +44,11 @@ Result<void> start();
 /// Context: task.
 long bpf(int command, union bpf_attr* attr, unsigned size);
 
+/// For fuzzers, whose time is better spent on other programs: BPF_PROG_LOAD refuses those of which
+/// more instructions would be walked. Not while programs are loaded.
+/// Context: task.
+void set_insns_processed_max(std::uint32_t count);
+
 /// The map behind a descriptor, nullptr if it is none. Valid while the descriptor is open.
 /// Context: task.
 map::Map* map_of(int descriptor);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <iterator>
 
 #include "tests/program/cli_command.hpp"
 
@@ -114,6 +115,27 @@ TEST(Verify, ends_with_2_and_a_line_for_each_object_that_cannot_be_loaded) {
                                  ": not an ELF file\n"
                                  "taskwork: /nonexistent.bpf.o: No such file or directory\n");
     EXPECT_THAT(outcome.out, HasSubstr("accepted  shortest"));
+}
+
+/// libbpf 1.1 follows the name of a type without asking where it is, and died of it.
+TEST(Verify, ends_with_2_and_a_line_for_a_damaged_object) {
+    std::ifstream whole(object_path("verifier_structure"), std::ios::binary);
+    std::string bytes{std::istreambuf_iterator<char>(whole), {}};
+    const std::size_t types = bytes.find(std::string("\x9f\xeb\x01\0\x18\0\0\0", 8));
+    ASSERT_NE(types, std::string::npos);
+    bytes.replace(types + 24, 4, "\x7f\x7f\x7f\x7f");  // the first type's name
+    const TemporaryFolder folder;
+    const std::string damaged = folder.file("damaged.bpf.o");
+    std::ofstream(damaged, std::ios::binary) << bytes;
+    const std::string line = "taskwork: " + damaged +
+                             ": a damaged object: .BTF: type 1 has a name outside of the section\n";
+    const Outcome outcome = verify({damaged});
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_EQ(outcome.error, line);
+    EXPECT_EQ(outcome.out, "");
+    const Outcome run = taskwork({"run", damaged, "--", "true"});
+    EXPECT_EQ(run.exit_status, 125);
+    EXPECT_EQ(run.error, line);
 }
 
 TEST(Verify, ends_with_2_where_a_map_cannot_be_made) {

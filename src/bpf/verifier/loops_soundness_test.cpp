@@ -213,7 +213,7 @@ private:
     std::vector<Code> callbacks_;
 };
 
-TEST(VerifierSoundness, no_round_of_a_loop_does_what_was_not_foreseen) {
+TEST(LoopSoundness, no_round_of_a_loop_does_what_was_not_foreseen) {
     BpfDomain domain;
     map::Map& map = domain.array(64, 1);
     LoadSpec spec = domain.spec();

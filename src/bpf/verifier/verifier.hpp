@@ -24,6 +24,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bpf/instruction.hpp"
@@ -61,11 +62,12 @@ struct FunctionInfo {
     bool returns_scalar = true;
     std::vector<ArgumentInfo> arguments;
 };
+/// Names and text are the caller's.
 struct LineInfo {
     std::uint32_t insn = 0;
-    std::string file;
     std::uint32_t line = 0;
-    std::string text;
+    std::string_view file;
+    std::string_view text;
 };
 
 struct Input {
@@ -80,6 +82,8 @@ struct Input {
     std::vector<LineInfo> lines;          ///< Sorted; may be empty.
     std::uint32_t log_level = 0;   ///< 1: the path to the error, 2: every path, 4: statistics
     Observer* observer = nullptr;  ///< Of tests (observer.hpp).
+    /// Instructions that are walked at most: kInsnsProcessedMax, or for tests fewer.
+    std::uint32_t insns_processed_max = 1'000'000;
 };
 
 struct Statistics {

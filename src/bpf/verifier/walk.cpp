@@ -66,7 +66,8 @@ void Walk::print_line() {
     const LineInfo* line = &*(after - 1);
     if (line != last_line_) {
         last_line_ = line;
-        print("; " + line->text + " @ " + line->file + ":" + std::to_string(line->line));
+        print("; " + std::string(line->text) + " @ " + std::string(line->file) + ":" +
+              std::to_string(line->line));
     }
 }
 
@@ -311,7 +312,7 @@ bool Walk::walk_pending() {
 bool Walk::walk_path() {
     for (;;) {
         notes_.clear();
-        if (++verdict_.statistics.insns_processed > kInsnsProcessedMax) {
+        if (++verdict_.statistics.insns_processed > input_.insns_processed_max) {
             return refuse(E2BIG, "BPF program is too large. Processed %u insn",
                           verdict_.statistics.insns_processed);
         }

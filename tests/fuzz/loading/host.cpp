@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host.hpp"
 
+#include <bpf/btf.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <iterator>
 #include <vector>
 
+#include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"
 #include "map/map.hpp"
 #include "sync/arena.hpp"
@@ -26,6 +28,7 @@ namespace {
 constexpr std::size_t kArenaBytes = std::size_t{256} << 20;
 constexpr std::uint32_t kTasks = 16;
 constexpr unsigned kDroppedMax = 128;
+constexpr std::uint64_t kQuickNs = 20'000'000;
 
 struct Counts {
     unsigned maps = 0;
@@ -140,6 +143,20 @@ void start_host() {
     std::atexit(require_nothing_left);
 }
 
+const std::vector<std::uint32_t>& kfunc_ids() {
+    static const std::vector<std::uint32_t> ids = [] {
+        std::vector<std::uint32_t> found;
+        for (std::int32_t number = 0; number < static_cast<std::int32_t>(bpf::kKfuncs); ++number) {
+            const int id = btf__find_by_name_kind(uapi::BtfObject::kernel()->types(),
+                                                  bpf::kfunc(number).name, BTF_KIND_FUNC);
+            require(id > 0, "the kernel's BTF has the kfuncs");
+            found.push_back(static_cast<std::uint32_t>(id));
+        }
+        return found;
+    }();
+    return ids;
+}
+
 long call(int command, union bpf_attr& attr) { return uapi::bpf(command, &attr, sizeof attr); }
 
 void drop(long descriptor) {
@@ -159,6 +176,8 @@ void released(unsigned dropped) {
 Bounds::Bounds(std::uint64_t cpu_ns) : begin_ns_(cpu_now_ns()), cpu_ns_(cpu_ns) {}
 
 Bounds::~Bounds() { require(cpu_now_ns() - begin_ns_ <= cpu_ns_, "an input ends in time"); }
+
+bool Bounds::is_quick() const { return cpu_now_ns() - begin_ns_ < kQuickNs; }
 
 void require_nothing_left() {
     const Counts now = settled_counts();

@@ -9,20 +9,24 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
+#include <vector>
 
 namespace taskwork::fuzz {
 
 using Bytes = std::span<const std::byte>;
 
-/// One input. Aborts if anything is not as it must be. Defined by each fuzzer.
-void run_input(Bytes input);
+/// One input. Aborts if anything is not as it must be. Whether others should be made of it: not of
+/// those that end before what the fuzzer is for. Defined by each fuzzer.
+bool run_input(Bytes input);
 
 /// Makes the domain at the first call. Context: task.
 void start_host();
 
 /// Aborts, naming it, if `holds` is false.
 void require(bool holds, const char* what);
+
+/// Types of our kfuncs in what stands for the kernel's BTF. Context: task.
+const std::vector<std::uint32_t>& kfunc_ids();
 
 /// bpf(2), ours. A descriptor or 0, or a negative errno.
 long call(int command, union bpf_attr& attr);
@@ -40,6 +44,8 @@ public:
     ~Bounds();
     Bounds(const Bounds&) = delete;
     Bounds& operator=(const Bounds&) = delete;
+    /// Of what takes long there is more than enough in what is made of the others.
+    [[nodiscard]] bool is_quick() const;
 
 private:
     std::uint64_t begin_ns_;

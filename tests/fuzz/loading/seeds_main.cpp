@@ -21,7 +21,7 @@
 
 namespace taskwork::fuzz {
 
-void run_input(Bytes) {}
+bool run_input(Bytes) { return false; }
 
 namespace {
 

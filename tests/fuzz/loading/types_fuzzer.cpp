@@ -103,7 +103,7 @@ void read_types(long descriptor) {
         if (size == 0) {
             continue;
         }
-        if (key != 0 && types.special_fields(id).any()) {
+        if (key != 0 && map::has_any(types.special_fields(id))) {
             make_map(descriptor, key, key_size, id, size, id);
         }
         if (size <= 64) {
@@ -118,7 +118,7 @@ void read_types(long descriptor) {
 
 }  // namespace
 
-void run_input(Bytes input) {
+bool run_input(Bytes input) {
     const Bounds bounds(kCpuNsMax);
     const Log log;
     const bool logs = input.size() % 2 != 0;
@@ -136,10 +136,11 @@ void run_input(Bytes input) {
     if (types >= 0) {
         read_types(types);
         drop(types);
-        return;
+        return bounds.is_quick();
     }
     require(!uapi::last_diagnosis().empty() || types == -ENOSPC, "a refusal has a reason");
     require(!logs || log.text()[0] != '\0', "a refusal has words");
+    return bounds.is_quick();
 }
 
 }  // namespace taskwork::fuzz
