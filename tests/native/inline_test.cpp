@@ -128,6 +128,19 @@ TEST_F(NativeInline, loops_end_with_the_execution_that_takes_too_long) {
     EXPECT_EQ(program.last_fault_insn.load(std::memory_order_relaxed), 6u);
 }
 
+/// A regression: the rounds were charged, and the call was not.
+TEST_F(NativeInline, loops_of_no_rounds_in_a_loop_without_end_take_too_long) {
+    Program& program =
+        native(linked({{set(R1, 0), function(R2, 1), set(R3, 0), set(R4, 0), call(BPF_FUNC_loop),
+                        jump_if(BPF_JEQ, R0, 0, -7), set(R0, 1), leave()},
+                       {set(R0, 0), leave()}}));
+    EXPECT_EQ(domain.run_in_nmi(program), 0u);
+    EXPECT_TRUE(domain.execution.faulted);
+    EXPECT_STREQ(
+        describe(static_cast<FaultKind>(program.last_fault_kind.load(std::memory_order_relaxed))),
+        describe(FaultKind::too_long));
+}
+
 TEST_F(NativeInline, loops_with_flags_are_those_of_the_helper) {
     Program& program = native(linked({{load(BPF_DW, R4, R1, 168), add(R4, 1), set(R1, 3),
                                        function(R2, 1), set(R3, 0), call(BPF_FUNC_loop), leave()},

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "bpf/helpers.hpp"
 #include "bpf/jit/x86_64.hpp"
 #include "bpf/program.hpp"
 #include "map/program_array.hpp"
@@ -141,6 +142,10 @@ void Translator::loop(const bpf_insn& insn, std::uint32_t index, std::uint32_t c
     }
     const auto cost = static_cast<std::int32_t>(1 + (end - callback) / kInsnsPerUnit);
 
+    // Loops around it need not have been walked: no rounds are not for nothing.
+    out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
+    out_.sub(state_word(kStateBudget), static_cast<std::int32_t>(kHelperCost));
+    out_.jle(too_long);
     out_.cmp(x86::edi, asmjit::Imm(kMayGotoMax));
     out_.ja(too_many);
     out_.mov(rounds, x86::edi);
