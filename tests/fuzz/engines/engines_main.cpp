@@ -4,6 +4,9 @@
 //
 // Judges programs of random bytes, from a seed on, until so many executions in native code were
 // made or the time is up. Ends with 1 at the first program of which the engines differ.
+#include <signal.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +27,20 @@ void print(const taskwork::fuzz::Engines::Counts& counts, double seconds) {
                 number(counts.compared), number(counts.unrepeatable), number(counts.cut_off),
                 seconds);
     std::fflush(stdout);
+}
+
+/// The program at hand, for the handler of the alarm.
+volatile std::uint64_t seed_at_hand;
+/// What no program takes.
+constexpr unsigned kHangSeconds = 30;
+
+void tell_of_hang(int) {
+    char line[64];
+    const int size = std::snprintf(line, sizeof line, "seed %llu: does not come to its end\n",
+                                   static_cast<unsigned long long>(seed_at_hand));
+    [[maybe_unused]] const ssize_t written =
+        ::write(STDOUT_FILENO, line, static_cast<std::size_t>(size));
+    ::_exit(1);
 }
 
 }  // namespace
@@ -47,7 +64,10 @@ int main(int argc, char** argv) {
         return std::chrono::duration<double>(Clock::now() - start).count();
     };
     double told = 0;
+    ::signal(SIGALRM, tell_of_hang);
     for (; elapsed() < seconds && engines.counts.executions < executions; ++seed) {
+        seed_at_hand = seed;
+        ::alarm(kHangSeconds);
         const std::string wrong = engines.judge(taskwork::fuzz::bytes_of_seed(seed));
         if (!wrong.empty()) {
             std::printf("seed %llu: %s", static_cast<unsigned long long>(seed), wrong.c_str());
