@@ -167,7 +167,7 @@ TEST_P(RingOf, four_producers_is_consumed_once_and_in_order_of_reservation) {
         shared.events_array = &make(spec(BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 1));
         map::set_event_release([](void*) noexcept {});
         const std::uint32_t index = 0;
-        ASSERT_EQ(put_entry(*shared.events_array, &index, {&event, 1, 0, &event}), no_error);
+        ASSERT_EQ(put_entry(*shared.events_array, &index, {&event, 1, {}, &event}), no_error);
     }
     stage = &shared;
     task::set_event_hook(task::is_timer_event, on_event);
