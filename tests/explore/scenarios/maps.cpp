@@ -97,8 +97,7 @@ TestedMap::TestedMap(Setup& setup, std::shared_ptr<Core> core, MapLimits limits,
         map_->value_size = kValueBytes;
         map_->max_entries = limits_.entries;
         map_->flags = is_sequence() ? 0 : BPF_F_ZERO_SEED;
-        map_->fields.task_work = map_->fields.spin_lock = map_->fields.res_spin_lock =
-            map::kNoField;
+        map_->fields = {};
         is_sequence() ? lay_out_sequence() : lay_out_hash();
         map_->word.store(sync::Pool::load(map_).with_state(map::kMapLive).bits, relaxed);
         put_first();
