@@ -63,12 +63,16 @@ try_one() {
     fi
     local changed
     changed=$(sed -n 's|^+++ b/\([^ \t]*\).*|\1|p' "$file")
-    # The objects whose sources include the file, by the build's own records.
-    local link object source target scenarios
+    # The objects whose sources include the file, by the build's own records. A compiler cache may
+    # have made paths relative.
+    local link object source target scenarios relative
+    relative=$(realpath -m --relative-to="$build" "$root/$changed")
     scenarios=$(head_of "$name" Run | sed 's/\([^ ]*\).*/"\1"/')
     link=$(tail -n 1 "$work/commands")
-    for object in $(awk -v file="$root/$changed" '/^[^ ]/ { sub(/:.*/, ""); object = $0 }
-                        $1 == file && object ~ /explore\.dir/ { print object }' "$work/deps"); do
+    for object in $(awk -v file="$root/$changed" -v relative="$relative" '
+                        /^[^ ]/ { sub(/:.*/, ""); object = $0 }
+                        ($1 == file || $1 == relative) && object ~ /explore\.dir/ { print object }
+                        ' "$work/deps"); do
         # Of scenarios only those that run. The others are not linked either: they would bring inline
         # functions without the fault, and the linker takes the first it finds.
         source=$root/tests/explore/scenarios/$(basename "$object" .o)
