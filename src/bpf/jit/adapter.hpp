@@ -4,11 +4,20 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "bpf/interpreter.hpp"
 #include "bpf/jit/native.hpp"
 
 namespace taskwork::bpf::jit {
+
+/// Whether there is a function. By its type: GCC 12 with -fsanitize=undefined takes no comparison
+/// of a function's address for a constant.
+template <auto>
+struct Constant;
+template <auto function>
+inline constexpr bool exists =
+    !std::is_same_v<Constant<function>, Constant<decltype(function){nullptr}>>;
 
 /// nullptr for `function`: a call of it ends the execution.
 template <auto function, std::uint64_t cost>
@@ -16,7 +25,7 @@ std::uint64_t adapter(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3, std:
                       std::uint64_t r5, NativeState* state) {
     Machine& machine = *state->machine;
     std::uint64_t result = 0;
-    if constexpr (function == nullptr) {
+    if constexpr (!exists<function>) {
         machine.fault(FaultKind::bad_call);
     } else {
         const std::uint64_t arguments[] = {r1, r2, r3, r4, r5};
