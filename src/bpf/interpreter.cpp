@@ -477,10 +477,11 @@ std::uint64_t Machine::interpret(std::uint32_t entry, std::uint64_t r1, std::uin
 
 namespace {
 
-/// An adapter (jit/adapter.hpp), but for what it counts as.
-std::uint64_t interpret_called_natively(std::uint64_t r1, std::uint64_t, std::uint64_t,
-                                        std::uint64_t, std::uint64_t,
-                                        jit::NativeState* state) noexcept {
+/// An adapter (jit/adapter.hpp), but for what it counts as. The checking build has no use for it.
+[[maybe_unused]] std::uint64_t interpret_called_natively(std::uint64_t r1, std::uint64_t,
+                                                         std::uint64_t, std::uint64_t,
+                                                         std::uint64_t,
+                                                         jit::NativeState* state) noexcept {
     Machine& machine = *state->machine;
     machine.begin_native_call();
     const std::uint64_t result = machine.interpret_called(r1);
