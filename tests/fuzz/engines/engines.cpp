@@ -2,7 +2,6 @@
 #include "tests/fuzz/engines/engines.hpp"
 
 #include <cstring>
-#include <thread>
 
 #include "bpf/interpreter.hpp"
 #include "bpf/verifier/log.hpp"
@@ -13,14 +12,9 @@ namespace taskwork::fuzz {
 
 namespace {
 
-/// More than programs use of it, and little to fill.
-constexpr std::size_t kContextBytes = std::size_t{1} << 16;
+/// More of the context than programs use, and little to fill.
 constexpr std::size_t kContextFilled = 512;
-constexpr std::size_t kPerfEventBytes = 184;
 constexpr std::size_t kStackBytes = std::size_t{bpf::kFrameBytes} * bpf::kFramesMax;
-constexpr std::uint32_t kHashKeys = 8;
-
-std::byte* stack() { return task::current()->bpf_stack[static_cast<unsigned>(Level::task)]; }
 
 void append(std::vector<std::uint64_t>& to, const void* from, std::size_t bytes) {
     const std::size_t at = to.size();
@@ -45,76 +39,35 @@ bool asks_what_varies(const bpf::Program& program) {
 
 }  // namespace
 
-Engines::Engines()
-    : values_(&domain_.array(64, 2)), hash_(&domain_.hash(4, 48, kHashKeys)),
-      ring_(&domain_.ring(4096)), direct_(&domain_.array(128, 1)),
-      constants_(&domain_.array(128, 1, BPF_F_RDONLY_PROG)),
-      context_(kContextBytes / sizeof(std::uint64_t)) {
-    const auto fd = [this](const map::Map& map) {
-        return domain_.wide_map(bpf::test::R1, map).insns[0].imm;
-    };
-    fds_ = {fd(*values_), fd(*hash_), fd(*ring_), fd(*direct_), fd(*constants_)};
-    std::uint64_t constants[16];
-    for (std::uint64_t& each : constants) {
-        each = word();
-    }
-    const std::uint32_t key = 0;
-    EXPECT_EQ(map::update_by_user(*constants_, &key, constants, BPF_ANY), no_error);
-    EXPECT_EQ(map::freeze(*constants_), no_error);
-}
-
-/// Of any magnitude.
-std::uint64_t Engines::word() {
-    const std::uint64_t bits = random_.draw();
-    const std::uint64_t drawn = random_.draw() >> (bits % 64);
-    return (bits & 64) != 0 ? drawn : 0 - drawn;
-}
-
-void Engines::fill(void* to, std::size_t bytes) {
-    for (std::size_t i = 0; i < bytes; i += sizeof(std::uint64_t)) {
-        const std::uint64_t drawn = word();
-        std::memcpy(static_cast<char*>(to) + i, &drawn, sizeof(drawn));
-    }
-}
-
 void Engines::fill_memory() {
-    for (map::Map* map : {values_, direct_}) {
-        for (std::uint32_t key = 0; key < map->max_entries; ++key) {
-            fill(map::lookup(*map, &key), map->value_size);
-        }
-    }
-    for (std::uint32_t key = 0; key < kHashKeys; ++key) {
-        if (key >= kHashKeys / 2) {
-            static_cast<void>(map::remove(*hash_, &key));
-            continue;
-        }
-        // In place where it can be: a replacement may find no memory before the section ends.
-        std::uint64_t value[6];
-        void* const found = map::lookup(*hash_, &key);
-        fill(found == nullptr ? value : found, sizeof(value));
-        if (found == nullptr) {
-            static_cast<void>(map::update_by_user(*hash_, &key, value, BPF_ANY));
+    world_.fill_arrays();
+    for (std::uint32_t key = 0; key < World::kHashKeys; ++key) {
+        if (key < World::kHashKeys / 2) {
+            world_.fill_element(key);
+        } else {
+            static_cast<void>(map::remove(*world_.hash, &key));
         }
     }
     // Records are given out as they are.
-    std::memset(reinterpret_cast<void*>(sync::kArenaBase + map::ring_layout(*ring_).data_offset), 0,
-                ring_->max_entries);
-    fill(context_.data(), kContextFilled);
-    fill(stack(), kStackBytes);
+    std::memset(
+        reinterpret_cast<void*>(sync::kArenaBase + map::ring_layout(*world_.ring).data_offset), 0,
+        world_.ring->max_entries);
+    world_.fill(world_.context.data(), kContextFilled);
+    world_.fill(World::stack(), kStackBytes);
 }
 
 std::vector<std::uint64_t> Engines::take_memory() {
     std::vector<std::uint64_t> memory;
-    for (map::Map* map : {values_, direct_}) {
+    for (map::Map* map : {world_.values, world_.direct}) {
         for (std::uint32_t key = 0; key < map->max_entries; ++key) {
             append(memory, map::lookup(*map, &key), map->value_size);
         }
     }
-    for (std::uint32_t key = 0; key < kHashKeys; ++key) {
-        const void* value = map::lookup(*hash_, &key);
+    for (std::uint32_t key = 0; key < World::kHashKeys; ++key) {
+        const void* value = map::lookup(*world_.hash, &key);
         memory.push_back(value != nullptr ? 1 : 0);
         if (value != nullptr) {
-            append(memory, value, hash_->value_size);
+            append(memory, value, world_.hash->value_size);
         }
     }
     const auto take = [](void* argument, void* data, std::size_t size) -> long {
@@ -123,46 +76,24 @@ std::vector<std::uint64_t> Engines::take_memory() {
         append(to, data, size);
         return 0;
     };
-    map::ring_consume(*ring_, take, &memory);
-    append(memory, context_.data(), kContextFilled);
-    append(memory, stack(), kStackBytes);
+    map::ring_consume(*world_.ring, take, &memory);
+    append(memory, world_.context.data(), kContextFilled);
+    append(memory, World::stack(), kStackBytes);
     return memory;
-}
-
-bpf::Program* Engines::load(const Generated& program) {
-    bpf::LoadSpec spec = domain_.spec();
-    spec.unverified = false;
-    spec.type = program.type;
-    spec.flags = program.type == BPF_PROG_TYPE_SYSCALL ? BPF_F_SLEEPABLE : 0;
-    spec.insns = program.insns.data();
-    spec.insn_count = static_cast<std::uint32_t>(program.insns.size());
-    spec.functions = program.functions;
-    for (;;) {
-        std::string log;
-        auto loaded = bpf::load_program(spec, log);
-        if (loaded) {
-            return *loaded;
-        }
-        if (loaded.error().code != std::errc::not_enough_memory) {
-            return nullptr;
-        }
-        std::this_thread::yield();  // The worker gives back those that were put.
-    }
 }
 
 Engines::Outcome Engines::run(bpf::Program& program, std::uint64_t seed, Engine engine,
                               unsigned lower) {
-    random_.start(seed);
+    world_.random.start(seed);
     const task::Section section(task::current());
     const task::ReadSection reads(*task::current(), sync::Flavour::sleepable);
     fill_memory();
-    const bool is_syscall = program.type == BPF_PROG_TYPE_SYSCALL;
     bpf::Execution execution;
     execution.task = task::current();
     execution.program = &program;
-    execution.context = context_.data();
-    execution.context_size = is_syscall ? kContextBytes : kPerfEventBytes;
-    execution.context_writable = is_syscall;
+    execution.context = world_.context.data();
+    execution.context_size = World::context_bytes(program);
+    execution.context_writable = program.type == BPF_PROG_TYPE_SYSCALL;
     execution.interpret = engine == Engine::interpreter;
     Outcome outcome;
     // Keys that callbacks are given may lie on the stack.
@@ -219,35 +150,25 @@ std::string Engines::compare(bpf::Program& program, std::uint64_t seed) {
 
 std::string Engines::judge(std::span<const std::uint8_t> bytes) {
     Choices choices(bytes);
-    const Generated generated = generate(choices, fds_);
-    // The same memory for the same input.
-    std::uint64_t seed = 0xcbf29ce484222325U;
-    for (const std::uint8_t byte : bytes) {
-        seed = (seed ^ byte) * 0x100000001b3U;
-    }
+    const Generated generated = generate(choices, world_.fds);
+    const std::uint64_t seed = seed_of(bytes);
     ++counts.programs;
-    bpf::Program* program = load(generated);
-    if (program == nullptr) {
+    std::string log;
+    const auto loaded = world_.load(world_.spec_of(generated), log);
+    if (!loaded) {
         return {};
     }
+    bpf::Program& program = **loaded;
     ++counts.accepted;
     std::string wrong;
-    if (program->native.code == nullptr) {
+    if (program.native.code == nullptr) {
         wrong = "it has no native code";
     }
     for (unsigned i = 0; i < kMemories && wrong.empty(); ++i) {
-        wrong = compare(*program, seed + i);
+        wrong = compare(program, seed + i);
     }
-    bpf::put_program(*program);
-    if (wrong.empty()) {
-        return {};
-    }
-    std::string text = wrong + "\n";
-    for (std::uint32_t i = 0; i < generated.insns.size(); ++i) {
-        text += std::to_string(i) + ": " + bpf::verifier::describe(generated.insns, i) + "\n";
-        i += generated.insns[i].code == bpf::kLoadImmediate64 ? 1 : 0;
-    }
-    return text;
+    bpf::put_program(program);
+    return wrong.empty() ? wrong : listing(wrong, generated);
 }
 
 }  // namespace taskwork::fuzz

@@ -13,9 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "bpf/test_program.hpp"
-#include "tests/fuzz/soundness/generator.hpp"
-#include "tests/random.hpp"
+#include "tests/fuzz/soundness/world.hpp"
 
 namespace taskwork::fuzz {
 
@@ -24,8 +22,6 @@ public:
     /// Memories that each accepted program is run on.
     static constexpr unsigned kMemories = 8;
 
-    /// Makes a domain in this process: one at a time.
-    Engines();
     /// One input. Empty, or how the engines differ and the program.
     std::string judge(std::span<const std::uint8_t> bytes);
 
@@ -49,24 +45,13 @@ private:
         std::vector<std::uint64_t> memory;
     };
 
-    bpf::Program* load(const Generated& program);
-    std::uint64_t word();
-    void fill(void* to, std::size_t bytes);
     void fill_memory();
     std::vector<std::uint64_t> take_memory();
     /// `lower`: of so much more of the stack.
     Outcome run(bpf::Program& program, std::uint64_t seed, Engine engine, unsigned lower = 0);
     std::string compare(bpf::Program& program, std::uint64_t seed);
 
-    bpf::test::BpfDomain domain_;
-    map::Map* values_;
-    map::Map* hash_;
-    map::Map* ring_;
-    map::Map* direct_;
-    map::Map* constants_;
-    MapFds fds_;
-    test::Random random_{1};
-    std::vector<std::uint64_t> context_;
+    World world_;
 };
 
 }  // namespace taskwork::fuzz

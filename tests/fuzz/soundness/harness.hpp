@@ -8,13 +8,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <vector>
 
-#include "bpf/test_program.hpp"
 #include "tests/fuzz/soundness/follower.hpp"
-#include "tests/fuzz/soundness/generator.hpp"
 #include "tests/fuzz/soundness/recording.hpp"
-#include "tests/random.hpp"
+#include "tests/fuzz/soundness/world.hpp"
 
 namespace taskwork::fuzz {
 
@@ -23,7 +20,6 @@ public:
     /// Executions of each accepted program.
     static constexpr unsigned kExecutions = 32;
 
-    /// Makes a domain in this process: one harness at a time.
     Harness();
     /// One input. Empty, or what is wrong and the program.
     std::string judge(std::span<const std::uint8_t> bytes);
@@ -48,22 +44,11 @@ public:
 private:
     bpf::Program* load(const Generated& program);
     void fill_memory();
-    std::uint64_t word();
-    void fill(void* to, std::size_t bytes);
     std::string execute(bpf::Program& program);
-    [[nodiscard]] std::string listing(const std::string& what, const Generated& program) const;
 
-    bpf::test::BpfDomain domain_;
+    World world_;
     Recording recording_;
     Follower follower_{recording_};
-    map::Map* values_;
-    map::Map* hash_;
-    map::Map* ring_;
-    map::Map* direct_;
-    map::Map* constants_;
-    MapFds fds_;
-    test::Random random_{1};
-    std::vector<std::uint64_t> context_;
 };
 
 }  // namespace taskwork::fuzz

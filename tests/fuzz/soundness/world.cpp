@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/soundness/world.hpp"
+
+#include <cstring>
+#include <thread>
+
+#include "bpf/verifier/log.hpp"
+
+namespace taskwork::fuzz {
+
+World::World()
+    : values(&domain.array(64, 2)), hash(&domain.hash(4, 48, kHashKeys)), ring(&domain.ring(4096)),
+      direct(&domain.array(128, 1)), constants(&domain.array(128, 1, BPF_F_RDONLY_PROG)),
+      context(kSyscallBytes / sizeof(std::uint64_t)) {
+    const auto fd = [this](const map::Map& map) {
+        return domain.wide_map(bpf::test::R1, map).insns[0].imm;
+    };
+    fds = {fd(*values), fd(*hash), fd(*ring), fd(*direct), fd(*constants)};
+    std::uint64_t drawn[16];
+    for (std::uint64_t& each : drawn) {
+        each = word();
+    }
+    const std::uint32_t key = 0;
+    EXPECT_EQ(map::update_by_user(*constants, &key, drawn, BPF_ANY), no_error);
+    EXPECT_EQ(map::freeze(*constants), no_error);
+}
+
+std::uint64_t World::word() {
+    const std::uint64_t bits = random.draw();
+    const std::uint64_t drawn = random.draw() >> (bits % 64);
+    return (bits & 64) != 0 ? drawn : 0 - drawn;
+}
+
+void World::fill(void* to, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; i += sizeof(std::uint64_t)) {
+        const std::uint64_t drawn = word();
+        std::memcpy(static_cast<char*>(to) + i, &drawn, sizeof(drawn));
+    }
+}
+
+void World::fill_arrays() {
+    for (map::Map* map : {values, direct}) {
+        for (std::uint32_t key = 0; key < map->max_entries; ++key) {
+            fill(map::lookup(*map, &key), map->value_size);
+        }
+    }
+}
+
+void World::fill_element(std::uint32_t key) {
+    std::uint64_t value[6];
+    void* const found = map::lookup(*hash, &key);
+    fill(found == nullptr ? value : found, sizeof(value));
+    if (found == nullptr) {
+        static_cast<void>(map::update_by_user(*hash, &key, value, BPF_ANY));
+    }
+}
+
+bpf::LoadSpec World::spec_of(const Generated& program) {
+    bpf::LoadSpec spec = domain.spec();
+    spec.unverified = false;
+    spec.type = program.type;
+    spec.flags = program.type == BPF_PROG_TYPE_SYSCALL ? BPF_F_SLEEPABLE : 0;
+    spec.insns = program.insns.data();
+    spec.insn_count = static_cast<std::uint32_t>(program.insns.size());
+    spec.functions = program.functions;
+    return spec;
+}
+
+Result<bpf::Program*> World::load(const bpf::LoadSpec& spec, std::string& log,
+                                  const std::function<void()>& before) {
+    for (;;) {
+        before();
+        log.clear();
+        auto loaded = bpf::load_program(spec, log);
+        if (loaded || loaded.error().code != std::errc::not_enough_memory) {
+            return loaded;
+        }
+        std::this_thread::yield();  // The worker gives back those that were put.
+    }
+}
+
+std::uint64_t seed_of(std::span<const std::uint8_t> bytes) {
+    std::uint64_t seed = 0xcbf29ce484222325U;
+    for (const std::uint8_t byte : bytes) {
+        seed = (seed ^ byte) * 0x100000001b3U;
+    }
+    return seed;
+}
+
+std::string listing(const std::string& what, const Generated& program) {
+    std::string text = what + "\n";
+    for (std::uint32_t i = 0; i < program.insns.size(); ++i) {
+        text += std::to_string(i) + ": " + bpf::verifier::describe(program.insns, i) + "\n";
+        i += program.insns[i].code == bpf::kLoadImmediate64 ? 1 : 0;
+    }
+    return text;
+}
+
+}  // namespace taskwork::fuzz

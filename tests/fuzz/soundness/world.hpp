@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// World: what generated programs are loaded into and run on, of whoever judges them: a domain, the
+// maps that they name, a context, and random numbers that repeat with the input.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bpf/test_program.hpp"
+#include "tests/fuzz/soundness/generator.hpp"
+#include "tests/random.hpp"
+
+namespace taskwork::fuzz {
+
+class World {
+public:
+    static constexpr std::uint32_t kHashKeys = 8;
+    static constexpr std::size_t kPerfEventBytes = 184;
+    /// As far as the verifier lets a syscall program reach.
+    static constexpr std::size_t kSyscallBytes = std::size_t{1} << 16;
+
+    /// Makes a domain in this process: one world at a time.
+    World();
+
+    /// A number of any magnitude.
+    std::uint64_t word();
+    /// `bytes`: a multiple of 8.
+    void fill(void* to, std::size_t bytes);
+    /// The values of the arrays, but for the constant one.
+    void fill_arrays();
+    /// The element of a key, filled in place where it is: a replacement may find no memory.
+    void fill_element(std::uint32_t key);
+
+    [[nodiscard]] bpf::LoadSpec spec_of(const Generated& program);
+    /// Waits while there is no room but by programs that were put. `before`: of each attempt.
+    Result<bpf::Program*>
+    load(const bpf::LoadSpec& spec, std::string& log, const std::function<void()>& before = [] {});
+    /// Of the context that programs of its type have.
+    static std::size_t context_bytes(const bpf::Program& program) {
+        return program.type == BPF_PROG_TYPE_SYSCALL ? kSyscallBytes : kPerfEventBytes;
+    }
+    /// Where the frames of an execution lie.
+    static std::byte* stack() {
+        return task::current()->bpf_stack[static_cast<unsigned>(Level::task)];
+    }
+
+    bpf::test::BpfDomain domain;
+    map::Map* const values;
+    map::Map* const hash;
+    map::Map* const ring;
+    map::Map* const direct;
+    map::Map* const constants;
+    MapFds fds;
+    std::vector<std::uint64_t> context;
+    test::Random random{1};
+};
+
+/// The same for the same input.
+std::uint64_t seed_of(std::span<const std::uint8_t> bytes);
+/// What is wrong, and the program's instructions.
+std::string listing(const std::string& what, const Generated& program);
+
+}  // namespace taskwork::fuzz
