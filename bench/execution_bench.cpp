@@ -7,7 +7,6 @@
 // A guess beforehand: arithmetic as in C++, 0.4 ns an operation, for it is the same instructions;
 // 2 to 3 ns a call of a helper, of which the kernel needs one for its return thunk; the interpreter
 // 2 ns an instruction. An execution pays for two clocks and a section, 60 ns.
-#include <cstring>
 #include <functional>
 #include <string>
 
@@ -15,6 +14,7 @@
 #include "execution/rows.hpp"
 #include "execution/side.hpp"
 #include "report.hpp"
+#include "respondent.hpp"
 
 namespace taskwork::bench {
 
@@ -22,9 +22,6 @@ namespace {
 
 /// Two measurements of the same differ by a twentieth here.
 constexpr double kSame = 1.05;
-
-/// One repetition is what `make test` asks for, to see that it works.
-bool is_short = false;
 
 void add(const std::string& name, std::function<double(std::string& error)> measure) {
     benchmark::RegisterBenchmark(name.c_str(),
@@ -43,48 +40,42 @@ void add(const std::string& name, std::function<double(std::string& error)> meas
                                      samples.finish(state);
                                  })
         ->UseManualTime()
-        ->Iterations(is_short ? 1 : 3);
+        ->Iterations(is_short() ? 1 : 3);
 }
 
 void add_all(Report& report) {
-    static Side ours(TASKWORK_BENCH_OURS, is_short, false);
-    static Side interpreted(TASKWORK_BENCH_OURS, is_short, true);
-    static Side kernel(TASKWORK_BENCH_KERNEL, is_short, false);
-    struct Measured {
-        const char* name;
-        Side& side;
-    };
-    for (const auto& [name, side] : {Measured{"ours", ours}, Measured{"interpreted", interpreted},
-                                     Measured{"kernel", kernel}}) {
-        if (!side.why_not().empty()) {
-            report.skipped(name, side.why_not());
-        }
+    static Respondent ours(TASKWORK_BENCH_OURS, is_short());
+    static Respondent interpreted(TASKWORK_BENCH_OURS, is_short(), "TASKWORK_JIT=off");
+    static Respondent kernel(TASKWORK_BENCH_KERNEL, is_short());
+    const bool has_ours = ours.is_ready("ours", report);
+    const bool has_interpreted = interpreted.is_ready("interpreted", report);
+    const bool has_kernel = kernel.is_ready("the kernel's engine", report);
+    if (!has_ours || !has_interpreted) {
+        return;
     }
     start_native();
     for (std::size_t number = 0; number < std::size(kSubjects); ++number) {
         const Subject& row = kSubjects[number];
-        const auto add_side = [&](const std::string& whose, Side& side, unsigned threads) {
+        const auto add_side = [&](const std::string& whose, Respondent& side, unsigned threads) {
             const std::string name =
                 whose + ": " + row.name +
                 (threads == 1 ? std::string() : ", " + std::to_string(threads) + " threads");
-            if (side.why_not().empty()) {
-                add(name, [&side, number, threads](std::string& error) {
-                    return side.measure(number, threads, error);
-                });
-            }
+            add(name, [&side, number, threads](std::string& error) {
+                return measure(side, number, threads, error);
+            });
             return name;
         };
         const std::string own = add_side("ours", ours, 1);
-        const std::string rival = add_side("kernel", kernel, 1);
+        const std::string rival = has_kernel ? add_side("kernel", kernel, 1) : "";
         report.row({.name = own,
                     .floor = rival,
-                    .ratio_max = kernel.why_not().empty() && row.program != kLoad ? kSame : 0,
+                    .ratio_max = has_kernel && row.program != kLoad ? kSame : 0,
                     .ns_max = row.ns_max,
                     .is_rival = true});
         if (has_native(row)) {
             const std::string twin = std::string("C++: ") + row.name;
             add(twin, [&row](std::string& error) {
-                return measure_native(row, is_short ? 2 : 61, error);
+                return measure_native(row, is_short() ? 2 : 61, error);
             });
             report.row({.name = own, .floor = twin, .is_rival = true});
         }
@@ -108,8 +99,5 @@ void add_all(Report& report) {
 
 int main(int argc, char** argv) {
     using namespace taskwork::bench;
-    for (int i = 1; i < argc; ++i) {
-        is_short = is_short || std::strcmp(argv[i], "--benchmark_repetitions=1") == 0;
-    }
     return compare(argc, argv, add_all);
 }

@@ -8,28 +8,16 @@
 // claims, fills, links and retires an element with eight locked instructions, some 50; a deletion
 // has nine, for it gives a ticket back as well. An LRU's insertion does one of each. A record of a
 // ring is five.
-#include <cstring>
-
 #include "maps/subjects.hpp"
 #include "report.hpp"
 
-namespace {
-
-/// One repetition is what `make test` asks for, to see that it works.
-bool is_short = false;
-
-}  // namespace
-
 int main(int argc, char** argv) {
     using namespace taskwork::bench;
-    for (int i = 1; i < argc; ++i) {
-        is_short = is_short || std::strcmp(argv[i], "--benchmark_repetitions=1") == 0;
-    }
     return compare(argc, argv, [](Report& report) {
         start_domain();
-        add_single(report, is_short);
+        add_single(report);
         add_threads(report);
         add_rings(report);
-        add_kernel(report, is_short);
+        add_kernel(report);
     });
 }

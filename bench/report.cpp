@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 
 namespace taskwork::bench {
@@ -15,6 +16,8 @@ namespace {
 constexpr int kNameWidth = 57;
 constexpr int kFloorWidth = 36;
 constexpr double kPlausible = 0.75;
+
+bool repeats_once = false;
 
 std::string text_of(double value, const char* format) {
     char buffer[64];
@@ -52,7 +55,12 @@ void Samples::finish(benchmark::State& state) {
     state.counters["p99_ns"] = each_[each_.size() * 99 / 100];
 }
 
+bool is_short() { return repeats_once; }
+
 int compare(int argc, char** argv, void (*add)(Report& report)) {
+    for (int i = 1; i < argc; ++i) {
+        repeats_once = repeats_once || std::strcmp(argv[i], "--benchmark_repetitions=1") == 0;
+    }
     std::vector<std::string> defaults = {"--benchmark_repetitions=9", "--benchmark_min_time=0.04",
                                          "--benchmark_enable_random_interleaving=true"};
     std::vector<char*> arguments = {argv[0]};

@@ -60,6 +60,11 @@ public:
     void skipped(const std::string& what, const std::string& why) {
         lines_.push_back({{what, "", 0, 0}, why, Kind::skipped});
     }
+    /// A part that cannot be measured although it should be: the comparison fails. Context: task.
+    void error(const std::string& what, const std::string& why) {
+        row({.name = what});
+        errors_[what] = why;
+    }
     /// Times are printed in us. Context: task.
     void in_microseconds() { unit_ns_ = 1000; }
     /// A line under the table. Context: task.
@@ -89,6 +94,10 @@ private:
     std::set<std::string> unmeasured_;           ///< In one repetition at least.
     std::map<std::string, std::string> errors_;
 };
+
+/// Whether one repetition is asked for, as `make test` does to see that it works: a comparison has
+/// less to measure then. From `add` of compare() on. Context: task.
+bool is_short();
 
 /// The main function of a comparison: reads the command line (repetitions, at random and for how
 /// long, unless it says otherwise), raises the priority where it may, has `add` register what there

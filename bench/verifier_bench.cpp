@@ -10,24 +10,20 @@
 // The kernel does the same with structures of the same size, and reserves memory for each.
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "cli/host.hpp"
 #include "report.hpp"
+#include "respondent.hpp"
 #include "task/worker.hpp"
-#include "verifier/kernel.hpp"
 #include "verifier/load.hpp"
 #include "verifier/memory.hpp"
 
 namespace taskwork::bench {
 
 namespace {
-
-/// One repetition is what `make test` asks for, to see that it works.
-bool is_short = false;
 
 constexpr std::uint32_t kLarge = 100'000;
 
@@ -77,27 +73,25 @@ void add(const std::string& name, const Subject& subject, int repetitions,
          std::function<Cost(std::size_t& bytes)> load) {
     auto* made = benchmark::RegisterBenchmark(
         name.c_str(), [load = std::move(load)](benchmark::State& state) { measure(state, load); });
-    made->UseManualTime()->Iterations(is_short ? 1 : times(subject));
+    made->UseManualTime()->Iterations(is_short() ? 1 : times(subject));
     if (subject.processed >= kLarge) {
         made->Repetitions(repetitions);
     }
 }
 
 void add_all(Report& report) {
-    static const std::vector<Subject> all = subjects(is_short);
-    static Kernel kernel(is_short);
+    static const std::vector<Subject> all = subjects(is_short());
+    static Respondent kernel(TASKWORK_BENCH_KERNEL, is_short());
     const auto started = cli::Host::start();
     if (!started) {
         std::fprintf(stderr, "verifier_bench: %s\n", started.error().text.c_str());
         std::exit(1);
     }
     report.in_microseconds();
-    if (!kernel.why_not().empty()) {
-        report.skipped("the kernel's verifier", kernel.why_not());
-    }
+    const bool has_kernel = kernel.is_ready("the kernel's verifier", report);
     for (std::size_t number = 0; number < all.size(); ++number) {
         const Subject& subject = all[number];
-        const std::string rival = kernel.why_not().empty() ? "kernel: " + subject.name : "";
+        const std::string rival = has_kernel ? "kernel: " + subject.name : "";
         report.row({.name = subject.name, .floor = rival, .ratio_max = 1, .is_rival = true});
         add(subject.name, subject, kRepetitions, [&subject](std::size_t& bytes) {
             const MemoryPeak peak;
@@ -109,7 +103,7 @@ void add_all(Report& report) {
         });
         if (!rival.empty()) {
             add(rival, subject, kRepetitionsOfKernel,
-                [number](std::size_t&) { return kernel.load(number); });
+                [number](std::size_t&) { return load(kernel, number); });
         }
     }
 }
@@ -120,8 +114,5 @@ void add_all(Report& report) {
 
 int main(int argc, char** argv) {
     using namespace taskwork::bench;
-    for (int i = 1; i < argc; ++i) {
-        is_short = is_short || std::strcmp(argv[i], "--benchmark_repetitions=1") == 0;
-    }
     return compare(argc, argv, add_all);
 }

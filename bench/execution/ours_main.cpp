@@ -3,10 +3,13 @@
 // Our side of execution_bench, which is also a host. TASKWORK_JIT=off: interpreted.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <signal.h>
+#include <ucontext.h>
 
 #include <cerrno>
 
 #include "bpf/program.hpp"
+#include "bpf/user_memory.hpp"
 #include "cli/host.hpp"
 #include "execution/side.hpp"
 #include "sync/platform.hpp"
@@ -18,7 +21,20 @@ namespace taskwork::bench {
 
 namespace {
 
+void recover(int signal, siginfo_t* info, void* ucontext) {
+    if (!bpf::recover_fault(signal, info, ucontext)) {
+        ::signal(signal, SIG_DFL);  // It comes again.
+    }
+}
+
 std::string start() {
+    // As where the agent is loaded: user memory is read without asking the kernel.
+    struct sigaction action{};
+    action.sa_sigaction = recover;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    ::sigaction(SIGSEGV, &action, nullptr);
+    ::sigaction(SIGBUS, &action, nullptr);
+    bpf::enable_fault_recovery();
     const auto started = cli::Host::start();
     return started ? "" : started.error().text;
 }
@@ -32,11 +48,14 @@ int in_handler(int descriptor, Function&& function) {
         return error;
     }
     std::uint64_t context[23] = {};
+    ucontext_t interrupted;
+    ::getcontext(&interrupted);
     bpf::Execution execution;
     execution.task = task::current();
     execution.program = &object->program();
     execution.context = context;
     execution.context_size = sizeof context;
+    execution.ucontext = &interrupted;
     const task::NmiScope scope(*execution.task, platform::stack_pointer(), false);
     if (!scope.entered()) {
         return -EBUSY;

@@ -56,6 +56,7 @@ struct {
 struct times {
     u64 began;
     u64 ns;
+    u64 failed;  // Operations that did not do what they were to.
 };
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -95,7 +96,24 @@ struct run {
 
 #include "bodies.h"
 
-// ---- Tail calls: of the type of perf events here, a raw tracepoint in the kernel ----------------
+// ---- Of the type of perf events here, a raw tracepoint in the kernel ----------------------------
+
+SEC("perf_event") int stack_walks(void* context) {
+    u32 key = 0;
+    u32 failed = 0;
+    u64 frames[16];
+    struct times* value = bpf_map_lookup_elem(&times, &key);
+    if (!value) {
+        return 0;
+    }
+    value->began = bpf_ktime_get_ns();
+    ROUNDS(100) {
+        failed += bpf_get_stack(context, frames, sizeof frames, BPF_F_USER_STACK) != sizeof frames;
+    }
+    value->ns = bpf_ktime_get_ns() - value->began;
+    value->failed = failed;
+    return 0;
+}
 
 SEC("perf_event") int tail_calls(void* context) {
     u32 key = 0;

@@ -22,13 +22,12 @@ struct Subject {
     const char* before = nullptr;  ///< A program to be run before each run.
     bool in_threads = false;       ///< 2 and 4 threads as well, each with its own keys.
     double ns_max = 0;             ///< Goal besides the kernel's.
+    bool is_of_event = false;      ///< What a program of an event may do; it fills the map `times`.
 };
 
 /// Those that are measured in other ways (side_main.cpp), by their programs' names.
 inline constexpr const char* kEmpty = "empty";
-inline constexpr const char* kTailCalls = "tail_calls";
 inline constexpr const char* kLoad = "load";
-inline constexpr std::uint32_t kTailCallsMade = 33;
 
 inline constexpr Subject kSubjects[] = {
     {"empty program", kEmpty, 1},
@@ -56,7 +55,8 @@ inline constexpr Subject kSubjects[] = {
     {"call of a function", "function_calls", 1000},
     {"atomic fetch and add", "atomic_add", 1000, nullptr, true},
     {"compare and exchange", "atomic_exchange", 1000},
-    {"tail call", kTailCalls, kTailCallsMade},
+    {"stack of 16 frames", "stack_walks", 100, nullptr, false, 0, true},
+    {"tail call", "tail_calls", 33, nullptr, false, 0, true},
     {"load of 20 instructions", kLoad, 1, nullptr, false, 1e6},
 };
 

@@ -5,43 +5,22 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdio>
 #include <string>
 
 namespace taskwork::bench {
 
-// ---- For the comparison
-// ---------------------------------------------------------------------------
+// ---- For the comparison ------------------------------------------------------------------
 
-class Side {
-public:
-    /// Starts the executable; `interprets`: without native code. Context: task.
-    Side(const char* path, bool is_short, bool interprets);
-    ~Side();
-    Side(const Side&) = delete;
-    Side& operator=(const Side&) = delete;
+class Respondent;
 
-    /// Why it cannot be asked; empty if it can. Context: task.
-    [[nodiscard]] const std::string& why_not() const { return why_; }
-    /// Median of the runs of kSubjects[row], in ns an operation; 0: `error` says why. Context:
-    /// task.
-    double measure(std::size_t row, unsigned threads, std::string& error);
+/// Median of the runs of kSubjects[row], in ns an operation; 0: `error` says why. Context: task.
+double measure(Respondent& side, std::size_t row, unsigned threads, std::string& error);
 
-private:
-    bool read_line(std::string& line);
-
-    std::FILE* requests_ = nullptr;
-    std::FILE* answers_ = nullptr;
-    int pid_ = -1;
-    std::string why_;
-};
-
-// ---- For the processes
-// ------------------------------------------------------------------------------
+// ---- For the processes -------------------------------------------------------------------
 
 /// What the two have not in common.
 struct Answerer {
-    /// Why this side cannot be measured here; empty: it is ready.
+    /// Empty: this side is ready. Otherwise what a Respondent says first.
     std::string (*start)();
     /// Waits until memory that was replaced can be used again.
     void (*settle)();

@@ -23,6 +23,7 @@ namespace {
 
 constexpr unsigned kKeys = 256;  ///< KEYS of bodies.h.
 constexpr unsigned kThreadsMax = 4;
+constexpr unsigned kFrames = 16;  ///< At least, below an event: as stack_walks expects.
 
 class Server {
 public:
@@ -76,8 +77,8 @@ public:
         if (row.program == kLoad) {
             return measure_load(error);
         }
-        if (row.program == kTailCalls) {
-            return measure_tail_calls(error);
+        if (row.is_of_event) {
+            return measure_event(row, error);
         }
         std::vector<std::thread> crew;
         std::atomic<unsigned> waiting{threads};
@@ -140,21 +141,31 @@ private:
         }
         return static_cast<double>(result.ns) / row.operations;
     }
-    double measure_tail_calls(std::string& error) {
+    /// Below as many frames as the stack walks need.
+    [[gnu::noinline]] int run_event(int program, unsigned depth) const {
+        const int result =
+            depth == 0 ? answerer_.run_event(program) : run_event(program, depth - 1);
+        // No call is the last thing that is done: it would leave no frame.
+        asm volatile("");
+        return result;
+    }
+    double measure_event(const Subject& row, std::string& error) {
         struct {
             std::uint64_t began;
             std::uint64_t ns;
+            std::uint64_t failed;
         } times{};
         std::vector<double> all;
         for (unsigned i = 0; i < runs_; ++i) {
             const std::uint32_t key = 0;
             bpf_map_update_elem(map("times"), &key, &times, BPF_ANY);
-            if (answerer_.run_event(program("tail_calls")) != 0 ||
-                bpf_map_lookup_elem(map("times"), &key, &times) != 0 || times.ns == 0) {
-                error = "no tail calls ";
+            if (run_event(program(row.program), kFrames) != 0 ||
+                bpf_map_lookup_elem(map("times"), &key, &times) != 0 || times.ns == 0 ||
+                times.failed != 0) {
+                error = "not done ";
                 return 0;
             }
-            all.push_back(static_cast<double>(times.ns) / kTailCallsMade);
+            all.push_back(static_cast<double>(times.ns) / row.operations);
             times = {};
         }
         return median(all);

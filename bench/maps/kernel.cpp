@@ -136,13 +136,13 @@ void add(const std::string& name, std::uint32_t entries, const Step& step) {
 
 }  // namespace
 
-void add_kernel(Report& report, bool is_short) {
+void add_kernel(Report& report) {
     if (!kernel(kSmall).why_not().empty()) {
         report.skipped("the kernel's maps", kernel(kSmall).why_not());
         return;
     }
     for (const std::uint32_t entries : {kSmall, kLarge}) {
-        if (entries == kLarge && is_short) {
+        if (entries == kLarge && is_short()) {
             continue;
         }
         const auto name = [&](const char* operation) {

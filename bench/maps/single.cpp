@@ -237,9 +237,9 @@ void add_rows(Report& report, std::uint32_t entries) {
 
 }  // namespace
 
-void add_single(Report& report, bool is_short) {
+void add_single(Report& report) {
     for (const std::uint32_t entries : {kSmall, kLarge}) {
-        if (entries == kLarge && is_short) {
+        if (entries == kLarge && is_short()) {
             report.skipped("a map of 1,000,000 entries", "short run");
             continue;
         }

@@ -136,11 +136,11 @@ void fill(Subject& subject, std::uint64_t first, std::uint64_t count) {
 /// Makes the process a domain with maps, the calling thread a task of it. Context: task.
 void start_domain();
 /// Each part registers its benchmarks and its lines. Context: task.
-void add_single(Report& report, bool is_short);
+void add_single(Report& report);
 void add_threads(Report& report);
 void add_rings(Report& report);
 /// The kernel's, which the others are held against.
-void add_kernel(Report& report, bool is_short);
+void add_kernel(Report& report);
 
 /// How rows are called: "ours: lookup, hit, 1,000 keys". Context: task.
 std::string name_of(const char* whose, const std::string& operation, std::uint32_t entries);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "respondent.hpp"
 #include "tests/reference/kernel.hpp"
 #include "verifier/load.hpp"
 
@@ -13,7 +14,8 @@ int main(int argc, char** argv) {
     using namespace taskwork::bench;
     const bool is_short = argc > 1 && std::strcmp(argv[1], "short") == 0;
     const std::vector<Subject> all = subjects(is_short);
-    std::printf("%s\n", taskwork::test::no_reference_because().c_str());
+    const std::string absent = taskwork::test::no_reference_because();
+    std::printf("%s%s\n", absent.empty() ? "" : kAbsent, absent.c_str());
     std::fflush(stdout);
     for (std::size_t number = 0; std::scanf("%zu", &number) == 1 && number < all.size();) {
         const Cost cost = load(all[number]);

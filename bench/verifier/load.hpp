@@ -4,6 +4,7 @@
 // choice, so that ours and the kernel's are asked by the same code.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -21,5 +22,10 @@ struct Cost {
 
 /// Loads it once and lets go of it. Context: task.
 Cost load(const Subject& subject);
+
+class Respondent;
+/// The same of subjects()[number] in the process that asks the kernel (kernel_main.cpp). Context:
+/// task.
+Cost load(Respondent& kernel, std::size_t number);
 
 }  // namespace taskwork::bench
