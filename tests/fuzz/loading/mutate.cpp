@@ -12,6 +12,8 @@
 #include "uapi/test_malformed.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t size_max);
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t size_max, unsigned seed);
 
 namespace taskwork::fuzz {
 namespace {
@@ -237,3 +239,15 @@ void mutate_types(std::vector<std::byte>& bytes, Random& random) {
 }
 
 }  // namespace taskwork::fuzz
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t size_max, unsigned seed) {
+    using namespace taskwork::fuzz;
+    Random random(seed);
+    const auto* begin = reinterpret_cast<const std::byte*>(data);
+    std::vector<std::byte> bytes(begin, begin + size);
+    mutate_input(bytes, random, size_max);
+    const std::size_t now = std::min(bytes.size(), size_max);
+    std::copy_n(bytes.begin(), now, reinterpret_cast<std::byte*>(data));
+    return now;
+}

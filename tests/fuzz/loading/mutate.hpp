@@ -19,6 +19,9 @@ inline std::uint32_t below(Random& random, std::size_t end) {
 }
 /// A word of the kinds that go wrong: small, near a power of two, all ones, anything.
 std::uint32_t odd_word(Random& random);
+/// How a fuzzer changes its inputs, in its x_mutator.cpp: called for each, of which what is beyond
+/// `size_max` is cut off then.
+void mutate_input(std::vector<std::byte>& bytes, Random& random, std::size_t size_max);
 /// As libFuzzer changes bytes; at most `size_max` of them afterwards.
 void mutate_bytes(std::vector<std::byte>& bytes, std::size_t size_max);
 /// Changes one thing in BTF: a word, a kind, a type more or less, a name; mostly with a header that

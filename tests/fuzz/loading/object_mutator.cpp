@@ -167,21 +167,11 @@ void mutate_object(std::vector<std::byte>& bytes, Random& random, std::size_t si
 }
 
 }  // namespace
-}  // namespace taskwork::fuzz
 
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
-                                               std::size_t size_max, unsigned seed);
-
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
-                                               std::size_t size_max, unsigned seed) {
-    using namespace taskwork::fuzz;
-    Random random(seed);
-    const auto* begin = reinterpret_cast<const std::byte*>(data);
-    std::vector<std::byte> bytes(begin, begin + size);
+void mutate_input(std::vector<std::byte>& bytes, Random& random, std::size_t size_max) {
     for (std::uint32_t changes = 1 + below(random, 3); changes > 0; --changes) {
         mutate_object(bytes, random, size_max);
     }
-    const std::size_t now = std::min(bytes.size(), size_max);
-    std::copy_n(bytes.begin(), now, reinterpret_cast<std::byte*>(data));
-    return now;
 }
+
+}  // namespace taskwork::fuzz

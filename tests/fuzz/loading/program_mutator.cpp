@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstring>
-#include <span>
 
 #include "mutate.hpp"
 #include "request.hpp"
@@ -52,28 +50,17 @@ void mutate(LoadRequest& request, Random& random) {
 }
 
 }  // namespace
-}  // namespace taskwork::fuzz
 
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
-                                               std::size_t size_max, unsigned seed);
-
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
-                                               std::size_t size_max, unsigned seed) {
-    using namespace taskwork::fuzz;
-    Random random(seed);
-    std::vector<std::byte> bytes;
+void mutate_input(std::vector<std::byte>& bytes, Random& random, std::size_t size_max) {
     if (below(random, 128) == 0) {
-        const auto* begin = reinterpret_cast<const std::byte*>(data);
-        bytes.assign(begin, begin + size);
         mutate_bytes(bytes, size_max);
-    } else {
-        LoadRequest request = LoadRequest::from(std::as_bytes(std::span(data, size)));
-        for (std::uint32_t changes = 1 + below(random, 2); changes > 0; --changes) {
-            mutate(request, random);
-        }
-        bytes = request.bytes();
+        return;
     }
-    const std::size_t now = std::min(bytes.size(), size_max);
-    std::copy_n(bytes.begin(), now, reinterpret_cast<std::byte*>(data));
-    return now;
+    LoadRequest request = LoadRequest::from(bytes);
+    for (std::uint32_t changes = 1 + below(random, 2); changes > 0; --changes) {
+        mutate(request, random);
+    }
+    bytes = request.bytes();
 }
+
+}  // namespace taskwork::fuzz
