@@ -16,9 +16,6 @@
 
 namespace taskwork::map {
 
-inline constexpr std::size_t kSlotBytes = sizeof(defer::Slot);
-inline constexpr std::size_t kSpinLockBytes = 4;
-
 /// `bytes` rounded up to a multiple of 8.
 /// Context: any.
 constexpr std::size_t round_up_8(std::size_t bytes) noexcept {

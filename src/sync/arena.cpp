@@ -10,9 +10,10 @@
 
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <string>
+
+#include "sync/free_ranges.hpp"
 
 #ifndef TASKWORK_VERSION
 #define TASKWORK_VERSION "0.1.0"
@@ -41,9 +42,9 @@ View view;
 /// The host's own book of the arena's space.
 struct Space {
     std::mutex lock;
-    std::size_t used = 0;                        ///< Everything below was handed out at some time.
-    std::size_t committed = 0;                   ///< Everything below is backed by memory.
-    std::map<std::uintptr_t, std::size_t> free;  ///< Given back: address -> size, coalesced.
+    std::size_t used = 0;       ///< Everything below was handed out at some time.
+    std::size_t committed = 0;  ///< Everything below is backed by memory.
+    FreeRanges free;            ///< Given back.
 };
 /// Never destroyed: threads may allocate until the process ends.
 Space*& space_of_process() {
@@ -297,22 +298,9 @@ void* Arena::allocate(std::size_t size, std::size_t align, std::errc* why) noexc
     align = std::max<std::size_t>(align, 64);
     Space& book = space();
     const std::scoped_lock guard(book.lock);
-    for (auto it = book.free.begin(); it != book.free.end(); ++it) {
-        const std::uintptr_t begin = it->first;
-        const std::uintptr_t end = begin + it->second;
-        const std::uintptr_t at = round_up(begin, align);
-        if (at + size > end) {
-            continue;
-        }
-        book.free.erase(it);
-        if (at > begin) {
-            book.free.emplace(begin, at - begin);
-        }
-        if (at + size < end) {
-            book.free.emplace(at + size, end - at - size);
-        }
-        std::memset(reinterpret_cast<void*>(at), 0, size);
-        return reinterpret_cast<void*>(at);
+    if (const auto at = book.free.take(size, align)) {
+        std::memset(reinterpret_cast<void*>(*at), 0, size);
+        return reinterpret_cast<void*>(*at);
     }
     const std::size_t offset = round_up(book.used, align);
     if (offset + size > view.mapped) {
@@ -324,7 +312,7 @@ void* Arena::allocate(std::size_t size, std::size_t align, std::errc* why) noexc
         return nullptr;
     }
     if (offset > book.used) {
-        book.free.emplace(detail::arena_base + book.used, offset - book.used);
+        book.free.give(detail::arena_base + book.used, offset - book.used);
     }
     book.used = offset + size;
     view.header->committed.store(book.used, std::memory_order_relaxed);
@@ -337,20 +325,7 @@ void Arena::release(void* memory, std::size_t size) noexcept {
     }
     Space& book = space();
     const std::scoped_lock guard(book.lock);
-    auto at = book.free.emplace(reinterpret_cast<std::uintptr_t>(memory), round_up(size, 64)).first;
-    if (at != book.free.begin()) {
-        const auto before = std::prev(at);
-        if (before->first + before->second == at->first) {
-            before->second += at->second;
-            book.free.erase(at);
-            at = before;
-        }
-    }
-    const auto after = std::next(at);
-    if (after != book.free.end() && at->first + at->second == after->first) {
-        at->second += after->second;
-        book.free.erase(after);
-    }
+    book.free.give(reinterpret_cast<std::uintptr_t>(memory), round_up(size, 64));
 }
 
 bool Arena::contains(std::uintptr_t address, std::size_t size) noexcept {

@@ -9,13 +9,12 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
-#include <map>
 #include <mutex>
 
 #include "base/errc.hpp"
 #include "base/sanitizers.hpp"
 #include "bpf/jit/unwind.hpp"
+#include "sync/free_ranges.hpp"
 
 namespace taskwork::bpf::jit {
 
@@ -29,7 +28,7 @@ constinit bool is_mapped = false;
 /// The host's own book.
 struct Book {
     std::mutex lock;
-    std::map<std::uintptr_t, std::size_t> free;  ///< Address -> size, coalesced.
+    sync::FreeRanges free;
 };
 /// Never destroyed: the worker may outlive main's statics.
 Book& book() {
@@ -95,7 +94,7 @@ std::errc CodeRegion::create() noexcept {
     Book& space = book();
     const std::scoped_lock guard(space.lock);
     space.free.clear();
-    space.free.emplace(kBase, kBytes);
+    space.free.give(kBase, kBytes);
     return no_error;
 }
 
@@ -127,46 +126,27 @@ const std::byte* CodeRegion::place(const void* code, std::size_t size) noexcept 
     const std::size_t bytes = in_units(size);
     Book& space = book();
     const std::scoped_lock guard(space.lock);
-    for (const auto& [start, length] : space.free) {
-        if (length < bytes) {
-            continue;
-        }
-        // Without memory this is an error, where a store to a mapping would be a signal.
-        const ssize_t written = ::pwrite(sync::Arena::descriptor(), code, size, file_offset(start));
-        if (written != static_cast<ssize_t>(size)) {
-            return nullptr;
-        }
-        const std::uintptr_t place = start;
-        const std::size_t left = length - bytes;
-        space.free.erase(place);
-        if (left != 0) {
-            space.free.emplace(place + bytes, left);
-        }
-        return reinterpret_cast<const std::byte*>(place);
+    const auto at = space.free.take(bytes, kUnit);
+    if (!at) {
+        return nullptr;
     }
-    return nullptr;
+    // Without memory this is an error, where a store to a mapping would be a signal.
+    if (::pwrite(sync::Arena::descriptor(), code, size, file_offset(*at)) !=
+        static_cast<ssize_t>(size)) {
+        space.free.give(*at, bytes);
+        return nullptr;
+    }
+    return reinterpret_cast<const std::byte*>(*at);
 }
 
 void CodeRegion::release(const std::byte* code, std::size_t size) noexcept {
     const std::size_t bytes = in_units(size);
     Book& space = book();
     const std::scoped_lock guard(space.lock);
-    auto at = space.free.emplace(reinterpret_cast<std::uintptr_t>(code), bytes).first;
+    const auto at = reinterpret_cast<std::uintptr_t>(code);
     ::fallocate(sync::Arena::descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                file_offset(at->first), static_cast<off_t>(bytes));
-    if (at != space.free.begin()) {
-        const auto before = std::prev(at);
-        if (before->first + before->second == at->first) {
-            before->second += at->second;
-            space.free.erase(at);
-            at = before;
-        }
-    }
-    const auto after = std::next(at);
-    if (after != space.free.end() && at->first + at->second == after->first) {
-        at->second += after->second;
-        space.free.erase(after);
-    }
+                file_offset(at), static_cast<off_t>(bytes));
+    space.free.give(at, bytes);
 }
 
 }  // namespace taskwork::bpf::jit
