@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-//   engines [--seconds N] [--seed N] [--executions N]
-//
-// Judges programs of random bytes, from a seed on, until so many executions in native code were
-// made or the time is up. Ends with 1 at the first program of which the engines differ.
-#include <signal.h>
-#include <unistd.h>
-
-#include <chrono>
+// Judges programs of random bytes by running them in both engines. Ends with 1 at the first program
+// of which they differ.
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
+#include "bpf/jit/code_region.hpp"
 #include "tests/fuzz/engines/engines.hpp"
-#include "tests/fuzz/soundness/seeds.hpp"
+#include "tests/fuzz/soundness/seed_run.hpp"
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 void print(const taskwork::fuzz::Engines::Counts& counts, double seconds) {
     const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
@@ -29,55 +20,23 @@ void print(const taskwork::fuzz::Engines::Counts& counts, double seconds) {
     std::fflush(stdout);
 }
 
-/// The program at hand, for the handler of the alarm.
-volatile std::uint64_t seed_at_hand;
-/// What no program takes.
-constexpr unsigned kHangSeconds = 30;
-
-void tell_of_hang(int) {
-    char line[64];
-    const int size = std::snprintf(line, sizeof line, "seed %llu: does not come to its end\n",
-                                   static_cast<unsigned long long>(seed_at_hand));
-    [[maybe_unused]] const ssize_t written =
-        ::write(STDOUT_FILENO, line, static_cast<std::size_t>(size));
-    ::_exit(1);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    taskwork::fuzz::Engines engines;
-    double seconds = 1e9;
-    std::uint64_t seed = 1;
-    std::uint64_t executions = UINT64_MAX;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (std::strcmp(argv[i], "--seconds") == 0) {
-            seconds = std::atof(argv[i + 1]);
-        } else if (std::strcmp(argv[i], "--seed") == 0) {
-            seed = std::strtoull(argv[i + 1], nullptr, 0);
-        } else if (std::strcmp(argv[i], "--executions") == 0) {
-            executions = std::strtoull(argv[i + 1], nullptr, 0);
-        }
+    using namespace taskwork;
+    CLI::App app{"Runs programs of random bytes in native code and in the interpreter"};
+    fuzz::SeedRun seeds;
+    seeds.add_options(app);
+    if (const int status = fuzz::parse(app, argc, argv); status >= 0) {
+        return status;
     }
-    const auto start = Clock::now();
-    const auto elapsed = [&start] {
-        return std::chrono::duration<double>(Clock::now() - start).count();
-    };
-    double told = 0;
-    ::signal(SIGALRM, tell_of_hang);
-    for (; elapsed() < seconds && engines.counts.executions < executions; ++seed) {
-        seed_at_hand = seed;
-        ::alarm(kHangSeconds);
-        const std::string wrong = engines.judge(taskwork::fuzz::bytes_of_seed(seed));
-        if (!wrong.empty()) {
-            std::printf("seed %llu: %s", static_cast<unsigned long long>(seed), wrong.c_str());
-            return 1;
-        }
-        if (elapsed() > told + 60) {
-            told = elapsed();
-            print(engines.counts, told);
-        }
+    fuzz::Engines engines;
+    if (!bpf::jit::CodeRegion::usable()) {
+        std::fprintf(stderr, "engines: programs do not run as native code here\n");
+        return 2;
     }
-    print(engines.counts, elapsed());
-    return 0;
+    const bool is_same = seeds.run(
+        [&engines](std::span<const std::uint8_t> bytes) { return engines.judge(bytes); },
+        engines.counts.executions, [&engines](double seconds) { print(engines.counts, seconds); });
+    return is_same ? 0 : 1;
 }

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-//   soundness [--seconds N] [--seed N] [--executions N] [--shorten]
-//   soundness FILE...
-//
 // Judges programs of random bytes, from a seed on, until so many executions were made or the time
-// is up; or the inputs in the files, each with what the verifier says of it. Ends with 1 at the
-// first violation; with --shorten its bytes, as few as it takes, are in soundness_violation then.
-#include <chrono>
+// is up; or the inputs in files, each with what the verifier says of it. Ends with 1 at the first
+// violation; with --shorten its bytes, as few as it takes, are in soundness_violation then.
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 
 #include "tests/fuzz/soundness/harness.hpp"
-#include "tests/fuzz/soundness/seeds.hpp"
+#include "tests/fuzz/soundness/seed_run.hpp"
 
 namespace taskwork::fuzz {
 namespace {
@@ -80,65 +74,43 @@ int judge_file(Harness& harness, const char* name) {
     return wrong.empty() ? 0 : 1;
 }
 
-int judge_seeds(Harness& harness, double seconds, std::uint64_t seed, std::uint64_t executions,
-                bool shorten) {
-    using Clock = std::chrono::steady_clock;
-    const auto start = Clock::now();
-    const auto elapsed = [&start] {
-        return std::chrono::duration<double>(Clock::now() - start).count();
-    };
-    double told = 0;
-    for (; elapsed() < seconds && harness.counts.executions < executions; ++seed) {
-        const std::vector<std::uint8_t> bytes = bytes_of_seed(seed);
-        if (const std::string wrong = harness.judge(bytes); !wrong.empty()) {
-            std::printf("seed %llu: %s", number(seed), wrong.c_str());
-            if (shorten) {
-                const std::vector<std::uint8_t> few = minimised(harness, bytes);
-                std::printf("soundness_violation: %s", harness.judge(few).c_str());
-                std::ofstream("soundness_violation", std::ios::binary)
-                    .write(reinterpret_cast<const char*>(few.data()),
-                           static_cast<std::streamsize>(few.size()));
-            }
-            return 1;
-        }
-        if (elapsed() > told + 60) {
-            told = elapsed();
-            print(harness, told);
-        }
+int judge_seeds(Harness& harness, const SeedRun& seeds, bool shorten) {
+    std::vector<std::uint8_t> at_hand;
+    const bool is_sound = seeds.run(
+        [&](std::span<const std::uint8_t> bytes) {
+            at_hand.assign(bytes.begin(), bytes.end());
+            return harness.judge(bytes);
+        },
+        harness.counts.executions, [&harness](double seconds) { print(harness, seconds); });
+    if (!is_sound && shorten) {
+        const std::vector<std::uint8_t> few = minimised(harness, at_hand);
+        std::printf("soundness_violation: %s", harness.judge(few).c_str());
+        std::ofstream("soundness_violation", std::ios::binary)
+            .write(reinterpret_cast<const char*>(few.data()),
+                   static_cast<std::streamsize>(few.size()));
     }
-    print(harness, elapsed());
-    return 0;
+    return is_sound ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace taskwork::fuzz
 
 int main(int argc, char** argv) {
-    taskwork::fuzz::Harness harness;
-    double seconds = 1e9;
-    std::uint64_t seed = 1;
-    std::uint64_t executions = UINT64_MAX;
+    using namespace taskwork::fuzz;
+    CLI::App app{"Holds executions of accepted programs against what the verifier has walked"};
+    SeedRun seeds;
+    seeds.add_options(app);
     bool shorten = false;
-    bool files = false;
-    int status = 0;
-    for (int i = 1; i < argc; ++i) {
-        const auto is = [argument = argv[i]](const char* name) {
-            return std::strcmp(argument, name) == 0;
-        };
-        const bool has_value = i + 1 < argc;
-        if (is("--seconds") && has_value) {
-            seconds = std::atof(argv[++i]);
-        } else if (is("--seed") && has_value) {
-            seed = std::strtoull(argv[++i], nullptr, 0);
-        } else if (is("--executions") && has_value) {
-            executions = std::strtoull(argv[++i], nullptr, 0);
-        } else if (is("--shorten")) {
-            shorten = true;
-        } else {
-            files = true;
-            status |= taskwork::fuzz::judge_file(harness, argv[i]);
-        }
+    app.add_flag("--shorten", shorten, "write what is left of the violation's bytes to a file");
+    std::vector<std::string> files;
+    app.add_option("file", files, "inputs, instead of random ones");
+    if (const int status = parse(app, argc, argv); status >= 0) {
+        return status;
     }
-    return files ? status
-                 : taskwork::fuzz::judge_seeds(harness, seconds, seed, executions, shorten);
+    Harness harness;
+    int status = 0;
+    for (const std::string& file : files) {
+        status |= judge_file(harness, file.c_str());
+    }
+    return files.empty() ? judge_seeds(harness, seeds, shorten) : status;
 }

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/soundness/seed_run.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "tests/fuzz/soundness/seeds.hpp"
+
+namespace taskwork::fuzz {
+
+namespace {
+
+/// Of the program at hand, for the handler of the alarm.
+volatile std::uint64_t seed_at_hand;
+constexpr unsigned kHangSeconds = 30;
+constexpr double kTellSeconds = 60;
+
+void tell_of_hang(int) {
+    char line[64];
+    const int size = std::snprintf(line, sizeof line, "seed %llu: does not come to its end\n",
+                                   static_cast<unsigned long long>(seed_at_hand));
+    [[maybe_unused]] const ssize_t written =
+        ::write(STDOUT_FILENO, line, static_cast<std::size_t>(size));
+    ::_exit(1);
+}
+
+}  // namespace
+
+void SeedRun::add_options(CLI::App& app) {
+    app.add_option("--seconds", seconds, "end after so much time");
+    app.add_option("--seed", seed, "begin with this one");
+    app.add_option("--executions", executions, "end after so many");
+}
+
+bool SeedRun::run(const Judge& judge, const std::uint64_t& made, const Tell& tell) const {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    const auto elapsed = [&start] {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    };
+    ::signal(SIGALRM, tell_of_hang);
+    double told = 0;
+    for (std::uint64_t at = seed; elapsed() < seconds && made < executions; ++at) {
+        seed_at_hand = at;
+        ::alarm(kHangSeconds);
+        const std::string wrong = judge(bytes_of_seed(at));
+        ::alarm(0);
+        if (!wrong.empty()) {
+            std::printf("seed %llu: %s", static_cast<unsigned long long>(at), wrong.c_str());
+            return false;
+        }
+        if (elapsed() > told + kTellSeconds) {
+            told = elapsed();
+            tell(told);
+        }
+    }
+    tell(elapsed());
+    return true;
+}
+
+int parse(CLI::App& app, int argc, char** argv) {
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error);
+    }
+    return -1;
+}
+
+}  // namespace taskwork::fuzz

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SeedRun: programs of random bytes, one seed after the other, until so many executions were made
+// or the time is up; what the fuzzers that judge generated programs have in common.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace taskwork::fuzz {
+
+struct SeedRun {
+    double seconds = 1e9;
+    std::uint64_t seed = 1;
+    std::uint64_t executions = UINT64_MAX;
+
+    /// --seconds, --seed, --executions.
+    void add_options(CLI::App& app);
+
+    /// Empty, or what is wrong with the program of these bytes.
+    using Judge = std::function<std::string(std::span<const std::uint8_t> bytes)>;
+    /// Says how far it is, after so many seconds.
+    using Tell = std::function<void(double seconds)>;
+    /// Ends at the first program of which something is wrong, and says what and of which seed.
+    /// `made`: executions so far. Every minute, and at the end, `tell` is called. A program that
+    /// does not come to its end within half a minute, as none takes, ends the process with 1.
+    /// Returns whether nothing was wrong.
+    bool run(const Judge& judge, const std::uint64_t& made, const Tell& tell) const;
+};
+
+/// Options in `app`. Returns the exit status for those that are wrong; -1: none is.
+int parse(CLI::App& app, int argc, char** argv);
+
+}  // namespace taskwork::fuzz
