@@ -113,9 +113,7 @@ TEST_F(HelperTest, some_maps_are_not_for_programs_that_may_sleep) {
                                      call(BPF_FUNC_map_push_elem),
                                      leave()};
     EXPECT_EQ(domain.run(domain.load(push)), 0u);
-    LoadSpec sleepable = domain.spec();
-    sleepable.flags = BPF_F_SLEEPABLE;
-    EXPECT_FALSE(domain.try_load(sleepable, push).has_value());
+    EXPECT_FALSE(domain.try_load(domain.sleepable_spec(), push).has_value());
     EXPECT_NE(domain.log.find("Sleepable programs can only use"), std::string::npos) << domain.log;
     // The value may be anywhere that can be read; a filter gives none back.
     domain.expect_fault(domain.load({domain.wide_map(R1, filter), copy(R2, R10), add(R2, -8),

@@ -158,6 +158,10 @@ Loader::Check Loader::check_type() {
                       " is not available: taskwork has BPF_PROG_TYPE_PERF_EVENT and "
                       "BPF_PROG_TYPE_SYSCALL");
     }
+    if (spec_.type == BPF_PROG_TYPE_PERF_EVENT && (spec_.flags & BPF_F_SLEEPABLE) != 0) {
+        return refuse("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can "
+                      "be sleepable");
+    }
     return {};
 }
 

@@ -61,8 +61,13 @@ TEST_F(Loader, wants_syscall_programs_to_be_sleepable) {
     LoadSpec spec = domain.spec();
     spec.type = BPF_PROG_TYPE_SYSCALL;
     expect_refused(spec, {set(R0, 0), leave()}, "Syscall programs can only be sleepable");
+    EXPECT_TRUE(domain.try_load(domain.sleepable_spec(), {set(R0, 0), leave()}).has_value());
+}
+
+TEST_F(Loader, wants_programs_of_events_not_to_be_sleepable) {
+    LoadSpec spec = domain.spec();
     spec.flags = BPF_F_SLEEPABLE;
-    EXPECT_TRUE(domain.try_load(spec, {set(R0, 0), leave()}).has_value());
+    expect_refused(spec, {set(R0, 0), leave()}, "programs can be sleepable");
 }
 
 TEST_F(Loader, refuses_a_program_without_instructions) {
@@ -277,9 +282,8 @@ TEST_F(Loader, refuses_sleeping_in_programs_that_may_not_but_not_in_their_callba
                    "sleepable helper");
     // In one that is only referred to.
     expect_accepted({function(R2, 3), set(R0, 0), leave(), call(BPF_FUNC_copy_from_user), leave()});
-    LoadSpec spec = domain.spec();
-    spec.flags = BPF_F_SLEEPABLE;
-    EXPECT_TRUE(domain.try_load(spec, {call(BPF_FUNC_copy_from_user), leave()}).has_value());
+    EXPECT_TRUE(domain.try_load(domain.sleepable_spec(), {call(BPF_FUNC_copy_from_user), leave()})
+                    .has_value());
 }
 
 TEST_F(Loader, resolves_maps_by_their_descriptor_and_holds_them) {

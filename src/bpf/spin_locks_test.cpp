@@ -71,13 +71,7 @@ protected:
     Program& program(const map::Map& map, const std::vector<Piece>& body) {
         std::vector<Piece> pieces = begin(map);
         pieces.insert(pieces.end(), body.begin(), body.end());
-        return domain.load(syscall_spec(), pieces);
-    }
-    LoadSpec syscall_spec() const {
-        LoadSpec spec = domain.spec();
-        spec.type = BPF_PROG_TYPE_SYSCALL;
-        spec.flags = BPF_F_SLEEPABLE;
-        return spec;
+        return domain.load(domain.sleepable_spec(), pieces);
     }
     /// Three instructions.
     static std::vector<Piece> on(Register value, bpf_insn call) {

@@ -111,6 +111,12 @@ public:
         };
         return spec;
     }
+    LoadSpec sleepable_spec() const {
+        LoadSpec with = spec();
+        with.type = BPF_PROG_TYPE_SYSCALL;
+        with.flags = BPF_F_SLEEPABLE;
+        return with;
+    }
     Result<Program*> try_load(const LoadSpec& with, const std::vector<Piece>& pieces) {
         std::vector<bpf_insn> insns;
         for (const Piece& piece : pieces) {
@@ -135,9 +141,7 @@ public:
     }
     Program& load(const std::vector<Piece>& pieces) { return load(spec(), pieces); }
     Program& load_sleepable(const std::vector<Piece>& pieces) {
-        LoadSpec with = spec();
-        with.flags = BPF_F_SLEEPABLE;
-        return load(with, pieces);
+        return load(sleepable_spec(), pieces);
     }
 
     /// Puts the only reference, and waits until its place is free: there are 256.
