@@ -17,42 +17,7 @@ namespace {
 
 using namespace test;
 
-struct Scene {
-    Program* outer = nullptr;
-    Program* nested = nullptr;
-    std::uint64_t result = 0;
-    bool faulted = false;
-    std::uint64_t nested_runs = 0;
-    std::uint64_t nested_wrong = 0;
-};
-
 constexpr std::uint64_t kNestedResult = 10 + 45;
-
-std::uint64_t execute(Program& program, bool& faulted) {
-    static std::uint64_t context[64];
-    Execution execution;
-    execution.task = task::current();
-    execution.program = &program;
-    execution.context = context;
-    execution.context_size = sizeof(context);
-    const std::uint64_t result = bpf::run(execution);
-    faulted = execution.faulted;
-    return result;
-}
-
-void body(void* argument) {
-    auto& scene = *static_cast<Scene*>(argument);
-    scene.result = execute(*scene.outer, scene.faulted);
-}
-
-void event(void* argument) {
-    auto& scene = *static_cast<Scene*>(argument);
-    bool faulted = false;
-    ++scene.nested_runs;
-    if (execute(*scene.nested, faulted) != kNestedResult || faulted) {
-        ++scene.nested_wrong;
-    }
-}
 
 /// Runs a callback `rounds` times, which adds the number of the round to a word of the caller's
 /// frame and counts in a value; returns their number and the sum. `calls_back`: by the helper, of
@@ -105,6 +70,7 @@ TEST_F(EveryInstruction, may_be_interrupted_by_a_program_in_native_code) {
     auto* const counted = static_cast<std::uint64_t*>(map::lookup(outer_map, &key));
     Scene scene;
     scene.nested = &native(program_of(domain, nested_map, 10, true));
+    scene.nested_result = kNestedResult;
     Program* const outer[] = {&native(program_of(domain, outer_map, 3, false)),
                               &native(program_of(domain, outer_map, 3, true))};
     for (const std::uint64_t stride : {1, 2, 3, 4, 5, 7}) {
@@ -112,13 +78,14 @@ TEST_F(EveryInstruction, may_be_interrupted_by_a_program_in_native_code) {
         scene.outer = outer[stride % 2];
         counted[0] = 0;
         counted[1] = 1;
-        body(&scene);
+        Scene::body(&scene);
         EXPECT_EQ(scene.result, 3u + 3u);
         const std::array<std::uint64_t, 2> expected = {counted[0], counted[1]};
         counted[0] = 0;
         counted[1] = 1;
         scene.nested_runs = 0;
-        const std::uint64_t steps = task::single_step(body, &scene, event, &scene, 1, stride);
+        const std::uint64_t steps =
+            task::single_step(Scene::body, &scene, Scene::event, &scene, 1, stride);
         EXPECT_GT(steps, 300u);
         // Those in the sections' own code find nothing to interrupt or all is well.
         EXPECT_GT(scene.nested_runs, steps / stride / 2);
@@ -175,7 +142,7 @@ TEST_F(Stacks, can_be_walked_by_libgcc_from_whatever_native_code_has_called) {
     ASSERT_GT(count, 2);
     walks = {};
     walks.outermost = frames[static_cast<std::size_t>(count) - 1];
-    task::single_step(body, &scene, walk, nullptr, 1, 1, false);
+    task::single_step(Scene::body, &scene, walk, nullptr, 1, 1, false);
     EXPECT_GT(walks.taken, 100u);
     EXPECT_EQ(walks.too_short, 0u);
 }

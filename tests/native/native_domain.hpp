@@ -43,6 +43,44 @@ inline std::vector<Piece> linked(std::vector<std::vector<Piece>> functions) {
     return program;
 }
 
+/// An execution, and one of another program that an event in it makes: plain functions, as
+/// task::single_step() wants them.
+struct Scene {
+    Program* outer = nullptr;
+    std::uint64_t result = 0;
+    bool faulted = false;
+    Program* nested = nullptr;
+    std::uint64_t nested_result = 0;  ///< As it must be.
+    std::uint64_t nested_runs = 0;
+    std::uint64_t nested_wrong = 0;
+
+    static void body(void* scene) {
+        auto& self = *static_cast<Scene*>(scene);
+        self.result = execute(*self.outer, self.faulted);
+    }
+    static void event(void* scene) {
+        auto& self = *static_cast<Scene*>(scene);
+        bool faulted = false;
+        ++self.nested_runs;
+        if (execute(*self.nested, faulted) != self.nested_result || faulted) {
+            ++self.nested_wrong;
+        }
+    }
+
+private:
+    static std::uint64_t execute(Program& program, bool& faulted) {
+        static std::uint64_t context[64];
+        Execution execution;
+        execution.task = task::current();
+        execution.program = &program;
+        execution.context = context;
+        execution.context_size = sizeof(context);
+        const std::uint64_t result = bpf::run(execution);
+        faulted = execution.faulted;
+        return result;
+    }
+};
+
 class NativeTest : public ::testing::Test {
 protected:
     void SetUp() override {
@@ -53,16 +91,14 @@ protected:
     }
     void TearDown() override { jit::CodeRegion::unmap(); }
 
-    LoadSpec spec() {
-        LoadSpec spec = domain.spec();
+    LoadSpec spec(bool sleepable = false) {
+        LoadSpec spec = sleepable ? domain.sleepable_spec() : domain.spec();
         spec.unverified = false;
         return spec;
     }
     /// Fails the test if it is refused or has no native code.
     Program& native(const std::vector<Piece>& pieces, bool sleepable = false) {
-        LoadSpec with = spec();
-        with.flags = sleepable ? BPF_F_SLEEPABLE : 0;
-        Program& program = domain.load(with, pieces);
+        Program& program = domain.load(spec(sleepable), pieces);
         EXPECT_NE(program.native.code, nullptr);
         return program;
     }

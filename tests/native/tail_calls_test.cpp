@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "map/program_array.hpp"
+#include "task/single_step.hpp"
 #include "tests/native/native_domain.hpp"
 
 namespace taskwork::bpf {
@@ -133,6 +134,47 @@ TEST_F(NativeTailCalls, of_a_function_do_nothing_where_frames_find_no_room) {
     for (const bool interpret : {false, true}) {
         EXPECT_EQ(run(itself, interpret), 7u);
         EXPECT_EQ(take_number(0), 7u);
+    }
+}
+
+TEST_F(NativeTailCalls, may_be_interrupted_after_every_instruction_by_some) {
+    if (!task::kCanSingleStep) {
+        GTEST_SKIP() << "not under sanitizers";
+    }
+    Program& itself = program({with_count(0, with_call(0, {set(R0, 7), leave()}))});
+    put(0, itself);
+    put(1, program({with_count(1, {set(R0, 42), leave()})}));
+    Program& of_function =
+        program({{set(R6, 100), store_imm(BPF_DW, R10, -8, 1000), call_function(1),
+                  alu(BPF_ADD, R0, R6), load(BPF_DW, R6, R10, -8), alu(BPF_ADD, R0, R6), leave()},
+                 with_count(2, with_call(1, {set(R0, 7), leave()}))});
+    Scene scene;
+    // Through the same array, another entry.
+    scene.nested = &program({with_call(1, {set(R0, 7), leave()})});
+    scene.nested_result = 42;
+    for (const std::uint64_t stride : {1, 2, 3, 5}) {
+        SCOPED_TRACE(stride);
+        scene.nested_runs = 0;
+        scene.outer = &itself;
+        const std::uint64_t steps =
+            task::single_step(Scene::body, &scene, Scene::event, &scene, 1, stride);
+        EXPECT_GT(steps, 34u * 20u);
+        EXPECT_GT(scene.nested_runs, steps / stride / 2);
+        EXPECT_EQ(scene.nested_wrong, 0u);
+        EXPECT_EQ(scene.result, 7u);
+        EXPECT_FALSE(scene.faulted);
+        EXPECT_EQ(take_number(0), 34u);
+        EXPECT_EQ(take_number(1), scene.nested_runs);
+
+        scene.nested_runs = 0;
+        scene.outer = &of_function;
+        task::single_step(Scene::body, &scene, Scene::event, &scene, 1, stride);
+        EXPECT_GT(scene.nested_runs, 50u / stride);
+        EXPECT_EQ(scene.nested_wrong, 0u);
+        EXPECT_EQ(scene.result, 42u + 100u + 1000u);
+        EXPECT_FALSE(scene.faulted);
+        EXPECT_EQ(take_number(2), 1u);
+        EXPECT_EQ(take_number(1), scene.nested_runs + 1);
     }
 }
 
