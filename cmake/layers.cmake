@@ -26,7 +26,7 @@ function(taskwork_test target source)
     target_link_libraries(${target} PRIVATE
         taskwork_options ${arg_LIBRARIES} GTest::gmock GTest::gtest_main)
     # PRE_TEST: tests are listed when ctest starts, not in the middle of the build.
-    gtest_discover_tests(${target} TEST_PREFIX "${target}." DISCOVERY_MODE PRE_TEST
+    gtest_discover_tests(${target} TEST_PREFIX "${target}." DISCOVERY_MODE PRE_TEST NO_PRETTY_VALUES
         DISCOVERY_TIMEOUT 60
         PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABEL} ${arg_PROPERTIES})
 endfunction()
