@@ -15,7 +15,6 @@ namespace {
 
 /// Of the program at hand, for the handler of the alarm.
 volatile std::uint64_t seed_at_hand;
-constexpr unsigned kHangSeconds = 30;
 constexpr double kTellSeconds = 60;
 
 void tell_of_hang(int) {
@@ -45,7 +44,7 @@ bool SeedRun::run(const Judge& judge, const std::uint64_t& made, const Tell& tel
     double told = 0;
     for (std::uint64_t at = seed; elapsed() < seconds && made < executions; ++at) {
         seed_at_hand = at;
-        ::alarm(kHangSeconds);
+        ::alarm(hang_seconds);
         const std::string wrong = judge(bytes_of_seed(at));
         ::alarm(0);
         if (!wrong.empty()) {

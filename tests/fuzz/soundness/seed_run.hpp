@@ -16,6 +16,8 @@ struct SeedRun {
     double seconds = 1e9;
     std::uint64_t seed = 1;
     std::uint64_t executions = UINT64_MAX;
+    /// What no program takes: one that does ends the process, with 1.
+    unsigned hang_seconds = 30;
 
     /// --seconds, --seed, --executions.
     void add_options(CLI::App& app);
@@ -25,9 +27,8 @@ struct SeedRun {
     /// Says how far it is, after so many seconds.
     using Tell = std::function<void(double seconds)>;
     /// Ends at the first program of which something is wrong, and says what and of which seed.
-    /// `made`: executions so far. Every minute, and at the end, `tell` is called. A program that
-    /// does not come to its end within half a minute, as none takes, ends the process with 1.
-    /// Returns whether nothing was wrong.
+    /// `made`: executions so far. Every minute, and at the end, `tell` is called. Returns whether
+    /// nothing was wrong.
     bool run(const Judge& judge, const std::uint64_t& made, const Tell& tell) const;
 };
 

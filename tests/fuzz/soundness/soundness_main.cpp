@@ -99,6 +99,7 @@ int main(int argc, char** argv) {
     using namespace taskwork::fuzz;
     CLI::App app{"Holds executions of accepted programs against what the verifier has walked"};
     SeedRun seeds;
+    seeds.hang_seconds = 1800;  // A walk of a million instructions may have to be followed.
     seeds.add_options(app);
     bool shorten = false;
     app.add_flag("--shorten", shorten, "write what is left of the violation's bytes to a file");
