@@ -194,7 +194,10 @@ bool Follower::settle(Place place, std::vector<Place>& places) {
         loosened += std::any_of(loose.begin(), loose.end(), is_any_number) ? 1 : 0;
         place = {.node = node.target, .loose = loose};
     }
-    places.push_back(place);
+    // Where two ways through the walk meet they go on as one.
+    if (std::find(places.begin(), places.end(), place) == places.end()) {
+        places.push_back(place);
+    }
     return true;
 }
 

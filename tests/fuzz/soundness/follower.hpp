@@ -55,6 +55,7 @@ private:
     struct Place {
         std::uint32_t node = Node::kNone;
         LooseFrames loose;
+        bool operator==(const Place&) const = default;
     };
     /// A function that was walked by itself, called: its first frame, and where the walk is.
     struct Activation {

@@ -27,6 +27,7 @@ struct Loose {
     std::uint64_t unread_slots = 0;
     std::uint64_t any_number_slots = 0;
 
+    bool operator==(const Loose&) const = default;
     [[nodiscard]] bool has_register(unsigned number) const {
         return ((unread_registers | any_number_registers) >> number & 1) != 0;
     }
