@@ -45,8 +45,7 @@ void* array_lookup(Map& map, const void* key) noexcept {
 }
 
 std::errc array_update(Map& map, const void* key, const void* value, std::uint64_t flags) noexcept {
-    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST ||
-        ((flags & BPF_F_LOCK) != 0 && map.fields.spin_lock == kNoField)) {
+    if ((flags & ~std::uint64_t{BPF_F_LOCK}) > BPF_EXIST) {
         return std::errc::invalid_argument;
     }
     const std::uint32_t index = index_of(key);
@@ -58,6 +57,9 @@ std::errc array_update(Map& map, const void* key, const void* value, std::uint64
     }
     std::byte* const into = value_at(map, index);
     if ((flags & BPF_F_LOCK) != 0) {
+        if (map.fields.spin_lock == kNoField) {
+            return std::errc::invalid_argument;
+        }
         if (const std::errc error = lock_value(map, into); error != no_error) {
             return error;
         }

@@ -64,7 +64,10 @@ TEST_F(Array, update_flags_and_bounds_are_the_kernels) {
     EXPECT_EQ(put(map, 3, 9, BPF_ANY), std::errc::argument_list_too_long);
     EXPECT_EQ(put(map, 3, 9, BPF_NOEXIST), std::errc::argument_list_too_long);
     EXPECT_EQ(put(map, 3, 9, 8), std::errc::invalid_argument);
-    EXPECT_EQ(put(map, 3, 9, BPF_F_LOCK), std::errc::invalid_argument);
+    // Whether there is a lock is asked last; of users before all else (map_commands.cpp).
+    EXPECT_EQ(put(map, 3, 9, BPF_F_LOCK), std::errc::argument_list_too_long);
+    EXPECT_EQ(put(map, 2, 9, BPF_F_LOCK | BPF_NOEXIST), std::errc::file_exists);
+    EXPECT_EQ(put(map, 2, 9, BPF_F_LOCK | BPF_EXIST), std::errc::invalid_argument);
     EXPECT_EQ(get(map, 2), 8U);
 }
 
