@@ -36,8 +36,9 @@ FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0 -de
 # Executions of programs that the verifier has accepted; inputs that follow what they reach in it.
 SOUND_RUNS ?= 10000000
 SOUND_INPUTS ?= 200000
-# And executions of them in native code, beside the interpreter.
+# And executions of them in native code, beside the interpreter; in the kernel (needs root), beside both.
 ENGINE_RUNS ?= 10000000
+KERNEL_RUNS ?= 100000
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
@@ -118,11 +119,13 @@ prove-sound: install-deps  ## executions stay within what the verifier walked
 	    -runs=$$(($(SOUND_INPUTS) / $(JOBS))) -artifact_prefix=found. found \
 	    $(CURDIR)/tests/fuzz/soundness/corpus_soundness
 
-prove-engines: install-deps  ## ENGINE_RUNS executions in native code do what the interpreter does
+prove-engines: install-deps  ## what the interpreter does is done in native code, and in the kernel (root)
 	cmake --preset release
-	cmake --build --preset release --target engines
+	cmake --build --preset release --target engines kernel_engines
 	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/engines/engines \
 	    --seed {}000000000 --executions $$(($(ENGINE_RUNS) / $(JOBS)))
+	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/engines/kernel_engines \
+	    --seed {}000000000 --executions $$(($(KERNEL_RUNS) / $(JOBS)))
 
 prove-explored: dev  ## the explorer's large scenarios
 	build/dev/tests/explore/explore --large --budget 300

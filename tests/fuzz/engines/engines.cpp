@@ -40,14 +40,7 @@ bool asks_what_varies(const bpf::Program& program) {
 }  // namespace
 
 void Engines::fill_memory() {
-    world_.fill_arrays();
-    for (std::uint32_t key = 0; key < World::kHashKeys; ++key) {
-        if (key < World::kHashKeys / 2) {
-            world_.fill_element(key);
-        } else {
-            static_cast<void>(map::remove(*world_.hash, &key));
-        }
-    }
+    world_.fill_maps();
     // Records are given out as they are.
     std::memset(
         reinterpret_cast<void*>(sync::kArenaBase + map::ring_layout(*world_.ring).data_offset), 0,
@@ -88,21 +81,11 @@ Engines::Outcome Engines::run(bpf::Program& program, std::uint64_t seed, Engine 
     const task::Section section(task::current());
     const task::ReadSection reads(*task::current(), sync::Flavour::sleepable);
     fill_memory();
-    bpf::Execution execution;
-    execution.task = task::current();
-    execution.program = &program;
-    execution.context = world_.context.data();
-    execution.context_size = World::context_bytes(program);
-    execution.context_writable = program.type == BPF_PROG_TYPE_SYSCALL;
-    execution.interpret = engine == Engine::interpreter;
-    Outcome outcome;
     // Keys that callbacks are given may lie on the stack.
     auto* const below = static_cast<char*>(__builtin_alloca(16 * (1 + lower)));
     asm volatile("" : : "r"(below) : "memory");
-    outcome.result = bpf::run(execution);
-    if (execution.faulted) {
-        outcome.fault = program.last_fault_kind.load(std::memory_order_relaxed);
-    }
+    const World::Run ran = world_.run(program, engine == Engine::interpreter);
+    Outcome outcome{ran.result, ran.fault, {}};
     outcome.memory = take_memory();
     return outcome;
 }

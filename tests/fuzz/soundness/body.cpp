@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The frame of a function, and what works on numbers. Memory and calls: body_memory.cpp.
+// The frame of a function, and what works on numbers. Memory: body_memory.cpp; calls:
+// body_calls.cpp.
 #include "tests/fuzz/soundness/body.hpp"
 
 namespace taskwork::fuzz {
@@ -77,7 +78,9 @@ void Body::begin() {
         emit(set(R9, 0));
         break;
     }
-    if (choices_.below(3) != 0) {
+    if (is_for_kernel()) {
+        fill_frame();
+    } else if (choices_.below(3) != 0) {
         for (int slot = 1; slot <= 4; ++slot) {
             emit(store_imm(BPF_DW, R10, -8 * slot, choices_.number()));
         }
@@ -93,6 +96,9 @@ void Body::end() {
         if (choices_.one_in(2)) {
             emit(set(R0, 0));
         }
+    }
+    if (is_for_kernel() && signature_.kind == Signature::Kind::main) {
+        leave_state();
     }
     emit(leave());
 }

@@ -65,6 +65,10 @@ private:
 
     void begin();
     void end();
+    [[nodiscard]] bool is_for_kernel() const;
+    void fill_frame();
+    void fill_record(Register record, unsigned size);
+    void leave_state();
     void statements(unsigned most);
     void statement();
 
@@ -99,6 +103,9 @@ private:
 
     // calls
     void helper();
+    void repeatable_helper();
+    void result_of_helper();
+    [[nodiscard]] bool holds_element() const;
     void call_function();
     void call_back();
 
@@ -115,6 +122,7 @@ private:
 struct Plan {
     const MapFds& maps;
     std::uint32_t type;
+    Audience audience;
     std::vector<Signature> functions;
     [[nodiscard]] bool has_room() const { return functions.size() < 5; }
 };

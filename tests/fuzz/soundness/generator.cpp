@@ -57,13 +57,14 @@ FunctionInfo info_of(const Signature& signature, std::uint32_t insn, std::size_t
 
 }  // namespace
 
-Generated generate(Choices& choices, const MapFds& maps) {
+Generated generate(Choices& choices, const MapFds& maps, Audience audience) {
     Generated result;
     const unsigned kind = choices.byte();
-    result.type = kind % 4 == 3 ? BPF_PROG_TYPE_PERF_EVENT : BPF_PROG_TYPE_SYSCALL;
+    result.type = kind % 4 == 3 && audience == Audience::ours ? BPF_PROG_TYPE_PERF_EVENT
+                                                              : BPF_PROG_TYPE_SYSCALL;
     const unsigned changes = kind / 4 % 8 == 7 ? 1 + kind / 32 % 3 : 0;
 
-    Plan plan{.maps = maps, .type = result.type, .functions = {Signature{}}};
+    Plan plan{.maps = maps, .type = result.type, .audience = audience, .functions = {Signature{}}};
     std::vector<std::uint32_t> begins;
     std::vector<std::pair<std::size_t, std::size_t>> references;
     for (std::size_t i = 0; i < plan.functions.size(); ++i) {

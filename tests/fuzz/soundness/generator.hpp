@@ -32,6 +32,15 @@ struct Generated {
     std::vector<bpf::verifier::FunctionInfo> functions;
 };
 
-Generated generate(Choices& choices, const MapFds& maps);
+/// Who runs the programs.
+enum class Audience : std::uint8_t {
+    ours,
+    /// And the kernel, which must come to the same: only of the type that it runs on demand, with
+    /// helpers whose results repeat; frames are filled before they are used, and what is in
+    /// registers and in the stack at the end is left in the context.
+    kernel
+};
+
+Generated generate(Choices& choices, const MapFds& maps, Audience audience = Audience::ours);
 
 }  // namespace taskwork::fuzz

@@ -55,6 +55,17 @@ void World::fill_element(std::uint32_t key) {
     }
 }
 
+void World::fill_maps() {
+    fill_arrays();
+    for (std::uint32_t key = 0; key < kHashKeys; ++key) {
+        if (key < kHashKeys / 2) {
+            fill_element(key);
+        } else {
+            static_cast<void>(map::remove(*hash, &key));
+        }
+    }
+}
+
 bpf::LoadSpec World::spec_of(const Generated& program) {
     bpf::LoadSpec spec = domain.spec();
     spec.unverified = false;
@@ -77,6 +88,19 @@ Result<bpf::Program*> World::load(const bpf::LoadSpec& spec, std::string& log,
         }
         std::this_thread::yield();  // The worker gives back those that were put.
     }
+}
+
+World::Run World::run(bpf::Program& program, bool interpret) {
+    bpf::Execution execution;
+    execution.task = task::current();
+    execution.program = &program;
+    execution.context = context.data();
+    execution.context_size = context_bytes(program);
+    execution.context_writable = program.type == BPF_PROG_TYPE_SYSCALL;
+    execution.interpret = interpret;
+    const std::uint64_t result = bpf::run(execution);
+    return {result,
+            execution.faulted ? program.last_fault_kind.load(std::memory_order_relaxed) : 0};
 }
 
 std::uint64_t seed_of(std::span<const std::uint8_t> bytes) {

@@ -35,11 +35,19 @@ public:
     void fill_arrays();
     /// The element of a key, filled in place where it is: a replacement may find no memory.
     void fill_element(std::uint32_t key);
+    /// The values of the arrays, and the hash: half of its keys have elements.
+    void fill_maps();
 
     [[nodiscard]] bpf::LoadSpec spec_of(const Generated& program);
     /// Waits while there is no room but by programs that were put. `before`: of each attempt.
     Result<bpf::Program*>
     load(const bpf::LoadSpec& spec, std::string& log, const std::function<void()>& before = [] {});
+    /// Runs it once in this thread, on the context; in native code, or in the interpreter.
+    struct Run {
+        std::uint64_t result;
+        std::uint64_t fault;  ///< FaultKind
+    };
+    Run run(bpf::Program& program, bool interpret);
     /// Of the context that programs of its type have.
     static std::size_t context_bytes(const bpf::Program& program) {
         return program.type == BPF_PROG_TYPE_SYSCALL ? kSyscallBytes : kPerfEventBytes;
