@@ -336,10 +336,7 @@ void leave_domain() noexcept {
     if (!Inside::wait_until_none(kLeaveWaitMs)) {
         return;  // swept when the process ends
     }
-    // The worker sweeps it as it does the dead, and closes its events.
-    sync::Word word = sync::Pool::load(process);
-    sync::Pool::transition(process, word, word.with_state(task::kProcessDead));
-    sync::DeferralQueue::get().queue(process->joined_item);
+    task::close_left_process(*process);
     bpf::jit::CodeRegion::unmap();
     sync::Arena::destroy();
 }

@@ -73,27 +73,38 @@ bool Life::is_dying(std::uint16_t owner) const noexcept {
 
 /// What nobody runs any more though its pid lives: the process has left the domain, or another
 /// image of it has joined (exec). The sweep is that of the dead.
-void Life::give_up(std::uint16_t owner) {
+/// False: nobody was told that it joined.
+bool Life::give_up(std::uint16_t owner) {
     const auto at = std::find_if(watched_.begin(), watched_.end(),
                                  [&](const Watched& one) { return one.process == owner; });
     if (at == watched_.end()) {
         // It left before it was ever watched, or it is dying already.
-        if (!is_dying(owner)) {
-            dying_.push_back(owner);
+        if (is_dying(owner)) {
+            return true;
         }
-        return;
+        dying_.push_back(owner);
+        return false;
     }
     platform::unwatch_process(at->watch);
     watched_.erase(at);
     dying_.push_back(owner);
+    return true;
 }
 
 /// A process of the domain is watched from its joining on.
 void Life::process_joined(std::uint16_t owner) {
     Process& process = TaskTable::get().process_at(owner);
-    if (sync::Pool::load(&process).state() == kProcessDead) {
-        give_up(owner);
-        return;
+    const auto tell = [this, &process] {
+        if (const auto hook = hooks().process_joined; hook != nullptr) {
+            hook(process);
+        }
+    };
+    const std::uint8_t state = sync::Pool::load(&process).state();
+    if (state == kProcessDead && !give_up(owner)) {
+        tell();  // It joined all the same.
+    }
+    if (state != kProcessAlive) {
+        return;  // Gone for good; or the next one is joining there, and will say so.
     }
     for (const Watched& one : std::vector<Watched>(watched_)) {
         if (one.process == owner) {
@@ -112,13 +123,11 @@ void Life::process_joined(std::uint16_t owner) {
     }
     const int watch = platform::watch_process(process.pid);
     if (watch == -ESRCH) {
-        dying_.push_back(owner);  // It joined all the same, and is told of.
+        dying_.push_back(owner);
     } else {
         watched_.push_back({owner, watch});
     }
-    if (const auto hook = hooks().process_joined; hook != nullptr) {
-        hook(process);
-    }
+    tell();
 }
 
 void Life::task_born(Task& task) {

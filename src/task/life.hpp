@@ -74,7 +74,7 @@ private:
 
     LifeHooks hooks() noexcept;
     bool sweep_layers(std::uint16_t owner) noexcept;
-    TW_NOT_NMI void give_up(std::uint16_t owner);
+    TW_NOT_NMI bool give_up(std::uint16_t owner);
     TW_NOT_NMI void bury(Task& task);
     TW_NOT_NMI void close_process(std::uint16_t owner);
     TW_NOT_NMI void bury_process(std::uint16_t owner);

@@ -184,6 +184,12 @@ void leave_process() noexcept {
     platform::fork_cookie_clear();
 }
 
+void close_left_process(Process& process) noexcept {
+    sync::Word word = sync::Pool::load(&process);
+    sync::Pool::transition(&process, word, word.with_state(kProcessDead));
+    sync::DeferralQueue::get().queue(process.joined_item);
+}
+
 std::errc register_current(std::uintptr_t stack_low, std::uintptr_t stack_high,
                            void (*prepare)(Task&) noexcept) noexcept {
     if (current() != nullptr) {

@@ -269,6 +269,9 @@ TW_TASK_ONLY std::errc join_process(const char* command_name) noexcept;
 /// what the process owned is swept when it ends. It may join again.
 /// Context: task; async-signal-safe.
 TW_TASK_ONLY void leave_process() noexcept;
+/// For a process that has left, once none of its threads is inside the domain's code: the worker
+/// sweeps what it owned now, as if it had ended. Context: task; async-signal-safe.
+TW_TASK_ONLY void close_left_process(Process& process) noexcept;
 /// The process joined by this process, or nullptr.
 /// Context: any.
 Process* current_process() noexcept;

@@ -21,6 +21,7 @@ static const long kWait = 150 * MS;
 static struct flood flood;
 static long long began;
 static long served_before;
+static int hardly_interrupted; /* by a flood that found no processor: the case shows nothing */
 
 static void begin(void) {
     flood_begin(&flood);
@@ -34,10 +35,11 @@ static void end_after(long long ns) {
     const long long lasted = now_ns() - began;
     const long served = *test_agent.served - served_before;
     flood_end(&flood);
-    if (lasted < ns || lasted > ns + 3000 * MS || served < 20) {
+    if (lasted < ns || lasted > ns + 3000 * MS) {
         fprintf(stderr, "lasted %lld ns of %lld, interrupted %ld times\n", lasted, ns, served);
         exit(1);
     }
+    hardly_interrupted = served < 20;
 }
 
 static struct timespec in_ns(long long ns) {
@@ -256,13 +258,25 @@ static void case_real_interruption(void) {
     end_after(0);
 }
 
+static void* end_by_byte(void* pipe_end) {
+    end_by_signal(NULL);
+    await_served(20);
+    CHECK(write(*(int*)pipe_end, "x", 1) == 1);
+    return NULL;
+}
+
 /* SA_RESTART does not make poll go on, with us or without. */
 static void case_ignored_is_no_interruption(void) {
+    int pipes[2];
+    CHECK(pipe(pipes) == 0);
     CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
     begin();
-    pthread_t thread = later(end_by_signal);
-    CHECK(poll(NULL, 0, kWait / MS) == 0);
-    end_after(kWait);
+    pthread_t thread;
+    waiter = (pid_t)syscall(SYS_gettid);
+    CHECK(pthread_create(&thread, NULL, end_by_byte, &pipes[1]) == 0);
+    struct pollfd file = {.fd = pipes[0], .events = POLLIN};
+    CHECK(poll(&file, 1, -1) == 1);
+    end_after(0);
     pthread_join(thread, NULL);
 }
 
@@ -617,5 +631,11 @@ int main(int argc, char** argv) {
         {"cancel_waits_for_our_handler", case_cancel_waits_for_our_handler},
         {NULL, NULL},
     };
-    return run_case(cases, argc, argv);
+    int status;
+    do {
+        hardly_interrupted = 0;
+        handled = 0;
+        status = run_case(cases, argc, argv);
+    } while (status == 0 && hardly_interrupted);
+    return status;
 }
