@@ -34,6 +34,7 @@ constexpr HelperArguments kHelpers[] = {
     {BPF_FUNC_ringbuf_submit, {2}},
     {BPF_FUNC_ringbuf_discard, {2}},
     {BPF_FUNC_ringbuf_output, {3, 4}, {{{2, kArgumentBytes}}}},
+    {BPF_FUNC_ringbuf_query, {2}},
     {BPF_FUNC_get_current_comm, {2}, {{{1, kArgumentBytes}}}},
     {BPF_FUNC_strncmp, {2}, {{{1, kArgumentBytes}}}},
 };

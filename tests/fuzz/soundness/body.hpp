@@ -104,6 +104,7 @@ private:
     // calls
     void helper();
     void repeatable_helper();
+    std::int32_t flags();
     void result_of_helper();
     [[nodiscard]] bool holds_element() const;
     void call_function();

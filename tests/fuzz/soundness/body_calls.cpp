@@ -113,7 +113,8 @@ void Body::call_back() {
         bound(R1, choices_.below(12), skips);
     }
     if (!each && is_for_kernel()) {
-        emit(add(R1, 1));  // A callback that is never called is none there.
+        // A callback that is never called is none there; and so many rounds are an error.
+        emit(choices_.one_in(24) ? set(R1, (1 << 23) + 1 + choices_.byte()) : add(R1, 1));
     }
     references.push_back({here(), plan_.functions.size()});
     emit(bpf::test::function(R2, 0));
@@ -123,8 +124,11 @@ void Body::call_back() {
     } else {
         emit(set(R3, 0));
     }
-    emit(set(R4, 0));
+    emit(set(R4, flags()));
     emit(call(each ? BPF_FUNC_for_each_map_elem : BPF_FUNC_loop));
+    if (is_for_kernel()) {
+        emit(alu(BPF_MOV, R0, R0, 32));  // The upper half of an error: docs/verifier.md.
+    }
     plan_.functions.push_back(signature);
     if (const Register dst = writable(); dst != R5) {
         emit(copy(dst, R0));

@@ -68,6 +68,9 @@ bool Body::holds_element() const {
            std::any_of(known_.slots.begin(), known_.slots.end(), is_element);
 }
 
+/// Of a helper. What others than 0 do, if they are any, is the kernel's to say.
+std::int32_t Body::flags() { return is_for_kernel() && choices_.one_in(8) ? choices_.number() : 0; }
+
 /// One whose result is the same in each engine and each time.
 void Body::repeatable_helper() {
     static constexpr int plain[] = {BPF_FUNC_get_current_pid_tgid, BPF_FUNC_get_current_uid_gid};
@@ -85,7 +88,7 @@ void Body::repeatable_helper() {
             bound(reg, 63, skips);
         }
     };
-    switch (choices_.below(8)) {
+    switch (choices_.below(9)) {
     case 0:
         emit(call(choices_.of(plain)));
         break;
@@ -104,8 +107,13 @@ void Body::repeatable_helper() {
         size(R3);
         emit_map(R1, plan_.maps.ring);
         buffer(R2);
-        emit(set(R4, choices_.one_in(8) ? choices_.number() : 0));
+        emit(set(R4, flags()));
         emit(call(BPF_FUNC_ringbuf_output));
+        break;
+    case 4:
+        emit_map(R1, plan_.maps.ring);
+        emit(set(R2, choices_.below(6) == 0 ? choices_.number() | 4 : choices_.below(2)));
+        emit(call(BPF_FUNC_ringbuf_query));
         break;
     default: {
         const bool may_change_hash = signature_.kind == Signature::Kind::main && !holds_element();

@@ -354,7 +354,7 @@ void Body::record() {
     const unsigned size = 8 * (1 + choices_.below(4));
     emit_map(R1, plan_.maps.ring);
     emit(set(R2, size));
-    emit(set(R3, 0));
+    emit(set(R3, flags()));
     emit(call(BPF_FUNC_ringbuf_reserve));
     const Known before = known_;
     const Register keep = writable();
@@ -363,7 +363,7 @@ void Body::record() {
         Jumps none{here()};
         emit(jump_if(BPF_JEQ, R0, 0, 0));
         emit(copy(R1, R0));
-        emit(set(R2, 0));
+        emit(set(R2, flags()));
         emit(call(BPF_FUNC_ringbuf_discard));
         land(none);
         return;
@@ -385,7 +385,7 @@ void Body::record() {
     locked_ = locked;
     if (!choices_.one_in(40)) {
         emit(copy(R1, keep));
-        emit(set(R2, 0));
+        emit(set(R2, flags()));
         emit(call(choices_.one_in(2) ? BPF_FUNC_ringbuf_submit : BPF_FUNC_ringbuf_discard));
     }
     land(none);
