@@ -154,8 +154,9 @@ BODY(array_lookup_outside, 1000) {
 }
 BODY(array_update, 1000) {
     u32 done = 0;
+    u32 begin = (run->thread & 3) * (KEYS / 4);
     ROUNDS(1000) {
-        u32 key = i & (KEYS - 1);
+        u32 key = begin + (i & (KEYS / 4 - 1));
         u64 value = key;
         OPAQUE(key);
         done += UPDATE(array, &key, &value) == 0;
@@ -200,7 +201,19 @@ BODY(hash_insert, KEYS) { HASH_UPDATE(hash, FIRST_KEY(run) + KEYS); }
 BODY(hash_delete, KEYS) { HASH_DELETE(hash, FIRST_KEY(run) + KEYS, 1); }
 BODY(hash_delete_absent, KEYS) { HASH_DELETE(hash, FIRST_KEY(run) + 2 * KEYS, 0); }
 BODY(lru_lookup, 1000) { HASH_LOOKUP(lru, FIRST_KEY(run), 1); }
+BODY(lru_lookup_absent, 1000) { HASH_LOOKUP(lru, FIRST_KEY(run) + 2 * KEYS, 0); }
 BODY(lru_update, KEYS) { HASH_UPDATE(lru, FIRST_KEY(run)); }
+/// Keys that never were: each takes the place of another once the map is full.
+BODY(lru_evict, KEYS) {
+    u32 key = KEYS - 1 - (run->thread & 3) * 8;
+    u64* next = LOOKUP(counters, &key);
+    if (!next) {
+        return 0;
+    }
+    u64 first = ((u64)(run->thread + 1) << 32) + *next;
+    *next += KEYS;
+    HASH_UPDATE(small_lru, first);
+}
 
 BODY(ring_submit, 256) {
     u32 done = 0;

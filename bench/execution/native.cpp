@@ -29,6 +29,7 @@ map::Map* array;
 map::Map* counters;
 map::Map* hash;
 map::Map* lru;
+map::Map* small_lru;
 map::Map* strings;
 map::Map* ring;
 
@@ -95,7 +96,9 @@ constexpr Body kBodies[] = {
     {"hash_delete", hash_delete},
     {"hash_delete_absent", hash_delete_absent},
     {"lru_lookup", lru_lookup},
+    {"lru_lookup_absent", lru_lookup_absent},
     {"lru_update", lru_update},
+    {"lru_evict", lru_evict},
     {"ring_submit", ring_submit},
     {"string_copy", string_copy},
     {"loop_rounds", loop_rounds},
@@ -143,6 +146,7 @@ void start_native() {
     counters = make_map(BPF_MAP_TYPE_ARRAY, 4, 8, KEYS);
     hash = make_map(BPF_MAP_TYPE_HASH, 8, 8, 16384);
     lru = make_map(BPF_MAP_TYPE_LRU_HASH, 8, 8, 16384);
+    small_lru = make_map(BPF_MAP_TYPE_LRU_HASH, 8, 8, 1024);
     strings = make_map(BPF_MAP_TYPE_ARRAY, 4, 64, 2);
     ring = make_map(BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 16);
     const task::ReadSection section(*task::current(), sync::Flavour::sleepable);

@@ -20,7 +20,7 @@ struct Subject {
     const char* program;
     std::uint32_t operations;
     const char* before = nullptr;  ///< A program to be run before each run.
-    bool in_threads = false;       ///< 2 and 4 threads as well, each with its own keys.
+    bool in_threads = false;       ///< 2 to 4 threads as well, each with its own keys.
     double ns_max = 0;             ///< Goal besides the kernel's.
     bool is_of_event = false;      ///< What a program of an event may do; it fills the map `times`.
 };
@@ -40,15 +40,17 @@ inline constexpr Subject kSubjects[] = {
     {"bpf_get_current_task", "current_tasks", 1000},
     {"array, lookup", "array_lookup", 1000, nullptr, true},
     {"array, lookup outside", "array_lookup_outside", 1000},
-    {"array, update", "array_update", 1000},
+    {"array, update", "array_update", 1000, nullptr, true},
     {"hash, lookup", "hash_lookup", 1000, nullptr, true},
     {"hash, lookup, absent", "hash_lookup_absent", 1000},
     {"hash, update", "hash_update", 256, nullptr, true},
-    {"hash, insertion", "hash_insert", 256, "hash_delete"},
-    {"hash, deletion", "hash_delete", 256, "hash_insert"},
+    {"hash, insertion", "hash_insert", 256, "hash_delete", true},
+    {"hash, deletion", "hash_delete", 256, "hash_insert", true},
     {"hash, deletion, absent", "hash_delete_absent", 256},
-    {"LRU hash, lookup", "lru_lookup", 1000},
-    {"LRU hash, update", "lru_update", 256},
+    {"LRU hash, lookup", "lru_lookup", 1000, nullptr, true},
+    {"LRU hash, lookup, absent", "lru_lookup_absent", 1000},
+    {"LRU hash, update", "lru_update", 256, nullptr, true},
+    {"LRU hash, insertion that evicts", "lru_evict", 256},
     {"ring buffer, 16 bytes", "ring_submit", 256},
     {"string of 40 bytes", "string_copy", 200},
     {"bpf_loop, a round", "loop_rounds", 1000},
