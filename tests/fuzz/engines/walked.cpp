@@ -84,7 +84,7 @@ bool Walked::has_idle_callback() const {
     const std::vector<bpf_insn>& insns = program_.insns;
     for (std::uint32_t i = 0; i < insns.size(); ++i) {
         const bool is_wide = insns[i].code == bpf::kLoadImmediate64;
-        const auto to = static_cast<std::uint32_t>(static_cast<__s32>(i) + insns[i].imm + 1);
+        const std::uint32_t to = i + static_cast<std::uint32_t>(insns[i].imm) + 1;
         if (is_wide && insns[i].src_reg == BPF_PSEUDO_FUNC && walked_.contains(i) &&
             !walked_.contains(to)) {
             return true;
@@ -103,7 +103,7 @@ bool Walked::call_tells(std::uint32_t number, const State& state) const {
     const bpf_insn& insn = program_.insns[number];
     const auto& registers = state.frame().registers;
     if (insn.src_reg == BPF_PSEUDO_CALL) {
-        const auto to = static_cast<std::uint32_t>(static_cast<__s32>(number) + insn.imm + 1);
+        const std::uint32_t to = number + static_cast<std::uint32_t>(insn.imm) + 1;
         const bool is_global =
             std::any_of(program_.functions.begin(), program_.functions.end(),
                         [to](const auto& each) { return each.insn == to && each.is_global; });
