@@ -45,6 +45,16 @@ enum class CallKind : std::uint8_t {
 /// What libbpf puts in place of an instruction whose CO-RE relocation failed: a call to a helper
 /// that does not exist. Legal while it is never reached.
 inline constexpr std::int32_t kPoisonedCall = 195896080;
+/// The first of the numbers that libbpf (since 1.3) has called in place of weak kernel functions
+/// that it did not find, and how many there may be. Legal while they are never reached.
+inline constexpr std::int32_t kAbsentFunction = 2002000000;
+inline constexpr std::int32_t kAbsentFunctions = 1000000;
+
+/// Of a call to a helper. Context: any.
+constexpr bool is_poisoned(std::int32_t id) noexcept {
+    return id == kPoisonedCall ||
+           (id >= kAbsentFunction && id - kAbsentFunction < kAbsentFunctions);
+}
 
 /// Bytes that a load, a store or an atomic operation of this opcode works on.
 /// Context: any.

@@ -460,9 +460,8 @@ Loader::Check Loader::rewrite_map(std::uint32_t index, Pseudo pseudo) {
 
 Loader::Check Loader::rewrite_helper_call(std::uint32_t index) {
     bpf_insn& insn = insns_[index];
-    if (insn.imm == kPoisonedCall) {
+    if (is_poisoned(insn.imm)) {
         insn.imm = kCallNowhere;
-        verified_[index].imm = kCallNowhere;
         return {};
     }
     const Helper& wanted = helper(insn.imm);

@@ -231,6 +231,11 @@ TEST_F(Loader, lets_poisoned_instructions_stand_until_they_are_reached) {
     std::uint64_t context = 0;
     domain.expect_fault(program, FaultKind::bad_call, 1, &context, sizeof(context));
 
+    Program& absent = domain.load(
+        {jump_if(BPF_JEQ, R1, std::int64_t{0}, 1), call(kAbsentFunction + 1), set(R0, 3), leave()});
+    EXPECT_EQ(domain.run(absent), 3u);
+    domain.expect_fault(absent, FaultKind::bad_call, 1, &context, sizeof(context));
+
     const bpf_insn not_found = make(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, 0);
     domain.expect_fault(domain.load({not_found, leave()}), FaultKind::bad_call, 0);
 }

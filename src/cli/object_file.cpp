@@ -188,6 +188,8 @@ void clear_messages(bool show) {
 
 bool program_load_failed() { return has_warned("BPF program load failed"); }
 
+bool lacks_function() { return has_warned("extern (func ksym)"); }
+
 std::string why_failed(int error) {
     const std::string diagnosis = uapi::last_diagnosis();
     const bool call_failed =

@@ -37,6 +37,9 @@ void clear_messages();
 /// Context: task.
 bool program_load_failed();
 
+/// Whether libbpf did not find a kernel function that is not weak. Context: task.
+bool lacks_function();
+
 /// Why libbpf failed: what our bpf(2) said, if it was a call of it that failed, else libbpf's first
 /// warning, else the number.
 /// Context: task.

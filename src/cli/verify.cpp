@@ -2,9 +2,11 @@
 #include "cli/verify.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -112,6 +114,10 @@ private:
         const ProgramVerdict verdict = load_alone(object.bytes, object.path, program.name, level);
         // Or the maps of many programs, which wait for a grace period, would fill the domain.
         task::Worker::synchronize(kReleaseNs);
+        if (!verdict.absent_functions.empty() && told_absent_.insert(object.path).second) {
+            complain(fmt::format("{}: cannot be loaded as a whole: there is no kernel function {}",
+                                 object.path, fmt::join(verdict.absent_functions, ", ")));
+        }
         const std::string wrong = options_.expect ? difference(expectation, verdict) : "";
         const bool good = options_.expect ? wrong.empty() : verdict.accepted;
         tally.add(verdict, good);
@@ -162,10 +168,13 @@ private:
 
     const VerifyOptions& options_;
     std::FILE* out_;
+    std::set<std::string> told_absent_;  ///< Objects of which it was told.
 };
 
-/// Each name that was asked for is somewhere.
-bool has_all(const std::vector<std::string>& names, const std::vector<ObjectFile>& objects) {
+/// What was asked for and is in no object.
+std::vector<std::string> missing(const std::vector<std::string>& names,
+                                 const std::vector<ObjectFile>& objects) {
+    std::vector<std::string> nowhere;
     for (const std::string& name : names) {
         const bool found = std::any_of(objects.begin(), objects.end(), [&](const auto& object) {
             return std::any_of(object.programs.begin(), object.programs.end(),
@@ -174,10 +183,10 @@ bool has_all(const std::vector<std::string>& names, const std::vector<ObjectFile
         if (!found) {
             complain(fmt::format("--prog {}: no such program in {}", name,
                                  objects.size() == 1 ? objects[0].path : "any of the objects"));
-            return false;
+            nowhere.push_back(name);
         }
     }
-    return true;
+    return nowhere;
 }
 
 }  // namespace
@@ -190,36 +199,44 @@ int verify(const VerifyOptions& options) {
     }
     Verification verification(options, options.json_path == "-" ? stderr : stdout);
     std::vector<ObjectFile> objects;
+    Json not_loaded = Json::array();
     for (const std::string& path : options.objects) {
         Result<ObjectFile> object = read_object(path, options.programs);
         if (object) {
             objects.push_back(std::move(*object));
         } else {
             complain(object.error().text);
+            not_loaded.push_back({{"object", path}, {"reason", object.error().text}});
             verification.tally.object_failed();
         }
     }
-    if (objects.empty() || !has_all(options.programs, objects)) {
-        return kExitNotLoaded;
+    std::vector<std::string> not_found;
+    if (!objects.empty()) {
+        not_found = missing(options.programs, objects);
     }
-    if (Result<void> started = Host::start(); !started) {
-        complain(started.error().text);
-        return kExitFailed;
+    const bool any = !objects.empty() && not_found.empty();
+    if (any) {
+        if (Result<void> started = Host::start(); !started) {
+            complain(started.error().text);
+            return kExitFailed;
+        }
+        for (const ObjectFile& object : objects) {
+            verification.verify(object);
+        }
+        Host::stop();
+        fmt::print(options.json_path == "-" ? stderr : stdout, "{}",
+                   verification.tally.text(options.expect));
     }
-    for (const ObjectFile& object : objects) {
-        verification.verify(object);
-    }
-    Host::stop();
-    fmt::print(options.json_path == "-" ? stderr : stdout, "{}",
-               verification.tally.text(options.expect));
     if (json.is_wanted()) {
-        const Json document = {{"programs", std::move(verification.programs)}};
+        const Json document = {{"programs", std::move(verification.programs)},
+                               {"objects_not_loaded", std::move(not_loaded)},
+                               {"programs_not_found", not_found}};
         if (Result<void> written = json.write(to_json_text(document) + "\n"); !written) {
             complain(written.error().text);
             return kExitFailed;
         }
     }
-    return verification.tally.exit_status();
+    return any ? verification.tally.exit_status() : kExitNotLoaded;
 }
 
 }  // namespace taskwork::cli

@@ -13,6 +13,7 @@
 #include <new>
 #include <optional>
 
+#include "cli/absent_functions.hpp"
 #include "cli/object_file.hpp"
 
 namespace taskwork::cli {
@@ -47,10 +48,6 @@ bool is_instruction(std::string_view line) {
     return digits != 0 && digits != std::string_view::npos && line.substr(digits, 2) == ": ";
 }
 
-bool is_source(std::string_view line) {
-    return line.starts_with("; ") && line.find(" @ ") != std::string_view::npos;
-}
-
 /// What is neither path nor statistics is a message.
 bool is_message(std::string_view line) {
     return !line.empty() && !is_instruction(line) && !line.starts_with(";") &&
@@ -69,6 +66,10 @@ char* log_buffer() {
 
 }  // namespace
 
+bool is_source_line(std::string_view line) {
+    return line.starts_with("; ") && line.find(" @ ") != std::string_view::npos;
+}
+
 LogSummary summarize_log(std::string_view log) {
     LogSummary summary;
     std::vector<std::string_view> lines;  // without statistics
@@ -84,7 +85,7 @@ LogSummary summarize_log(std::string_view log) {
         } else if (const auto time = number_behind(line, "verification time ")) {
             summary.time_us = *time;
         } else if (!line.empty() && !line.starts_with("stack depth ")) {
-            source = is_source(line) ? lines.size() : source;
+            source = is_source_line(line) ? lines.size() : source;
             lines.push_back(line);
         }
     }
@@ -130,8 +131,12 @@ Result<std::vector<ProgramName>> programs_of(const std::vector<char>& bytes,
     return programs;
 }
 
-ProgramVerdict load_alone(const std::vector<char>& bytes, const std::string& path,
-                          const std::string& program, std::uint32_t log_level) {
+namespace {
+
+/// The object as it is. `names`: of mark_absent_functions(), if that has made it.
+ProgramVerdict load_program(const std::vector<char>& bytes, const std::string& path,
+                            const std::string& program, std::uint32_t log_level,
+                            const std::vector<std::string>& names) {
     clear_messages(false);
     ProgramVerdict verdict;
     const Result<ObjectHandle> object = open_object(bytes, path);
@@ -155,10 +160,11 @@ ProgramVerdict load_alone(const std::vector<char>& bytes, const std::string& pat
     const int error = bpf_object__load(object->get());
     const auto elapsed = std::chrono::steady_clock::now() - begin;
     if (error == -ENOSPC && (log_level & kLevelPaths) != 0) {
-        return load_alone(bytes, path, program, kLevelStatistics);  // the paths are too long
+        // The paths are too long.
+        return load_program(bytes, path, program, kLevelStatistics, names);
     }
     verdict.accepted = error == 0;
-    verdict.log = log;
+    verdict.log = name_absent_functions(log, names);
     verdict.summary = summarize_log(verdict.log);
     if (verdict.summary.time_us == 0) {
         verdict.summary.time_us = static_cast<std::uint64_t>(
@@ -168,6 +174,33 @@ ProgramVerdict load_alone(const std::vector<char>& bytes, const std::string& pat
         verdict.reached_verifier = program_load_failed() || !verdict.log.empty();
         verdict.reason =
             verdict.summary.reason.empty() ? why_failed(-error) : verdict.summary.reason;
+    }
+    return verdict;
+}
+
+/// Whether a load has failed for want of a kernel function, or may have.
+bool may_lack_functions(const ProgramVerdict& verdict) {
+    return !verdict.accepted &&
+           (lacks_function() || verdict.reason.find("kernel function") != std::string::npos);
+}
+
+}  // namespace
+
+ProgramVerdict load_alone(const std::vector<char>& bytes, const std::string& path,
+                          const std::string& program, std::uint32_t log_level) {
+    ProgramVerdict verdict = load_program(bytes, path, program, log_level, {});
+    if (!may_lack_functions(verdict)) {
+        return verdict;
+    }
+    const Result<ObjectHandle> object = open_object(bytes, path);
+    const btf* types = object ? bpf_object__btf(object->get()) : nullptr;
+    if (types == nullptr) {
+        return verdict;
+    }
+    const MarkedObject marked = mark_absent_functions(bytes, *types);
+    if (!marked.names.empty()) {
+        verdict = load_program(marked.bytes, path, program, log_level, marked.names);
+        verdict.absent_functions = marked.needed;
     }
     return verdict;
 }

@@ -25,6 +25,9 @@ struct LogSummary {
     std::vector<std::string> end;
 };
 
+/// "; text @ file:line": what a log quotes of the source. Context: task.
+bool is_source_line(std::string_view line);
+
 /// Context: task.
 LogSummary summarize_log(std::string_view log);
 
@@ -35,6 +38,9 @@ struct ProgramVerdict {
     std::string reason;  ///< One line; empty if accepted.
     std::string log;
     LogSummary summary;  ///< time_us is measured around the load if the log does not say.
+    /// Kernel functions that the object must have and the kernel has not: the program is judged,
+    /// but libbpf refuses the object as a whole.
+    std::vector<std::string> absent_functions;
 };
 
 struct ProgramName {
@@ -48,8 +54,9 @@ struct ProgramName {
 Result<std::vector<ProgramName>> programs_of(const std::vector<char>& bytes,
                                              const std::string& path);
 
-/// Loads the program, and no other, of the object, and lets go of it. `log_level`: as bpf(2)'s; 0
-/// is no log. Context: task.
+/// Loads the program, and no other, of the object, and lets go of it. A kernel function that is not
+/// there is like a weak one: who calls it is rejected, by its name. `log_level`: as bpf(2)'s; 0 is
+/// no log. Context: task.
 ProgramVerdict load_alone(const std::vector<char>& bytes, const std::string& path,
                           const std::string& program, std::uint32_t log_level);
 

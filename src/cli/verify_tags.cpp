@@ -79,6 +79,21 @@ Match find(const std::string& log, std::size_t from, const std::string& text) {
                  : Match{};
 }
 
+/// The log with its quotations of the source blanked out, everything else where it was. A tag
+/// stands in the source: on the line of its program it would find itself.
+std::string without_source(const std::string& log) {
+    std::string text = log;
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        if (is_source_line(std::string_view(text).substr(begin, end - begin))) {
+            std::fill(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                      text.begin() + static_cast<std::ptrdiff_t>(end), '\1');
+        }
+        begin = end + 1;
+    }
+    return text;
+}
+
 }  // namespace
 
 Expectation expectation_of(const std::vector<std::string>& tags) {
@@ -119,11 +134,15 @@ std::string difference(const Expectation& expectation, const ProgramVerdict& ver
     // What failed before the verifier said anything stands in the reason alone.
     const std::string& log =
         verdict.reached_verifier && !verdict.log.empty() ? verdict.log : verdict.reason;
+    const std::string said = without_source(log);
+    const auto find_from = [&](std::size_t begin, const std::string& text) {
+        return find(text.starts_with(';') ? log : said, begin, text);
+    };
     std::size_t from = 0;
     std::vector<const std::string*> absent;
     const auto unexpected = [&](std::size_t to) -> const std::string* {
         for (const std::string* text : absent) {
-            if (const Match match = find(log, from, *text); match.end <= to && match.begin < to) {
+            if (const Match match = find_from(from, *text); match.end <= to && match.begin < to) {
                 return text;
             }
         }
@@ -135,7 +154,7 @@ std::string difference(const Expectation& expectation, const ProgramVerdict& ver
             absent.push_back(&text.text);
             continue;
         }
-        const Match match = find(log, from, text.text);
+        const Match match = find_from(from, text.text);
         if (match.begin == std::string::npos) {
             return fmt::format("the log does not say \"{}\" but ends in: {}", text.text,
                                verdict.reason);

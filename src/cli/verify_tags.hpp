@@ -6,7 +6,8 @@
 //     comment:test_expect_success        accepted (also without any tag)
 //     comment:test_expect_failure        rejected
 //     comment:test_expect_msg=TEXT       the log has TEXT, behind what the tag before matched;
-//                                        {{...}} in it is a POSIX extended regular expression
+//                                        {{...}} in it is a POSIX extended regular expression;
+//                                        in lines that quote the source only if it begins with ;
 //     comment:test_expect_not_msg=TEXT   and not TEXT between the two around it
 //     comment:test_log_level=N           N more bits of the log's level
 //     comment:test_auxiliary             part of another test: not loaded alone

@@ -93,27 +93,43 @@ TEST(Tags, of_failure_are_read_in_the_old_spelling) {
 TEST(Tags, are_put_in_order_by_a_number_in_the_text) {
     const Expectation expectation =
         expectation_of({"comment:test_expect_msg=10=R0 invalid", "comment:test_expect_failure",
-                        "comment:test_expect_msg=9=return *value"});
+                        "comment:test_expect_msg=9=; return *value"});
     ASSERT_EQ(expectation.texts.size(), 2u);
-    EXPECT_EQ(expectation.texts[0].text, "return *value");
+    EXPECT_EQ(expectation.texts[0].text, "; return *value");
     EXPECT_EQ(difference(expectation, rejected_with(kRejected)), "");
 }
 
 TEST(Tags, are_put_in_order_by_a_number_in_front) {
     const Expectation expectation =
         expectation_of({"comment:3:test_expect_msg=R0 invalid", "comment:1:test_expect_failure",
-                        "comment:2:test_expect_msg=return *value", "comment:4:test_log_level=2"});
+                        "comment:2:test_expect_msg=; return *value", "comment:4:test_log_level=2"});
     EXPECT_FALSE(expectation.accepted);
-    EXPECT_EQ(expectation.texts[0].text, "return *value");
+    EXPECT_EQ(expectation.texts[0].text, "; return *value");
     EXPECT_EQ(expectation.log_level, 2u);
 }
 
 TEST(Tags, want_their_texts_one_behind_the_other) {
     const Expectation expectation =
         expectation_of({"comment:1:test_expect_failure", "comment:2:test_expect_msg=R0 invalid",
-                        "comment:3:test_expect_msg=return *value"});
+                        "comment:3:test_expect_msg=; return *value"});
     EXPECT_THAT(difference(expectation, rejected_with(kRejected)),
-                HasSubstr("the log does not say \"return *value\""));
+                HasSubstr("the log does not say \"; return *value\""));
+}
+
+TEST(Tags, do_not_find_themselves_in_a_quotation_of_the_source) {
+    const std::string log =
+        "; TAG(\"comment:2:test_expect_msg=THIS IS NOWHERE\") int e(void) { @ x.bpf.c:6\n"
+        "0: (95) exit\n"
+        "R0 !read_ok\n";
+    const auto expecting = [](const std::string& tag) {
+        return expectation_of({"comment:1:test_expect_failure", "comment:2:test_expect_" + tag});
+    };
+    EXPECT_THAT(difference(expecting("msg=THIS IS NOWHERE"), rejected_with(log)),
+                HasSubstr("the log does not say \"THIS IS NOWHERE\""));
+    EXPECT_NE(difference(expecting("msg={{THIS.*NOWHERE}}"), rejected_with(log)), "");
+    EXPECT_EQ(difference(expecting("not_msg=THIS IS NOWHERE"), rejected_with(log)), "");
+    EXPECT_EQ(difference(expecting("msg=R0 !read_ok"), rejected_with(log)), "");
+    EXPECT_EQ(difference(expecting("msg=; TAG("), rejected_with(log)), "") << "asked for";
 }
 
 TEST(Tags, hold_regular_expressions_between_double_braces) {
@@ -129,7 +145,7 @@ TEST(Tags, hold_regular_expressions_between_double_braces) {
 TEST(Tags, forbid_texts_between_those_around_them) {
     const auto expecting = [](const std::string& absent) {
         return expectation_of(
-            {"comment:1:test_expect_failure", "comment:2:test_expect_msg=return *value",
+            {"comment:1:test_expect_failure", "comment:2:test_expect_msg=; return *value",
              "comment:3:test_expect_not_msg=" + absent, "comment:4:test_expect_msg=R0 invalid"});
     };
     EXPECT_EQ(difference(expecting("bpf_map_lookup_elem"), rejected_with(kRejected)), "");

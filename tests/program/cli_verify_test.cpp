@@ -117,6 +117,41 @@ TEST(Verify, ends_with_2_and_a_line_for_each_object_that_cannot_be_loaded) {
     EXPECT_THAT(outcome.out, HasSubstr("accepted  shortest"));
 }
 
+TEST(Verify, tells_in_json_of_objects_that_cannot_be_loaded_beside_programs_of_others) {
+    const TemporaryFolder folder;
+    const std::string text = folder.file("text.bpf.o");
+    std::ofstream(text) << "no object\n";
+    const Outcome outcome =
+        verify({"--json=-", "--prog", "shortest", text, object_path("verifier_structure")});
+    EXPECT_EQ(outcome.exit_status, 2);
+    const nlohmann::json document = nlohmann::json::parse(outcome.out, nullptr, false);
+    ASSERT_EQ(document["programs"].size(), 1u) << outcome.out;
+    EXPECT_EQ(document["programs"][0]["name"], "shortest");
+    ASSERT_EQ(document["objects_not_loaded"].size(), 1u);
+    EXPECT_EQ(document["objects_not_loaded"][0]["object"], text);
+    EXPECT_EQ(document["objects_not_loaded"][0]["reason"], text + ": not an ELF file");
+    EXPECT_EQ(document["programs_not_found"].size(), 0u);
+}
+
+TEST(Verify, writes_json_also_where_there_is_nothing_to_verify) {
+    const TemporaryFolder folder;
+    const auto document_of = [&](std::vector<std::string> words) {
+        const std::string file = folder.file("verdicts.json");
+        words.insert(words.begin(), "--json=" + file);
+        EXPECT_EQ(verify(words).exit_status, 2);
+        std::ifstream in(file);
+        return nlohmann::json::parse(in, nullptr, false);
+    };
+    const nlohmann::json no_object = document_of({"/nonexistent.bpf.o"});
+    EXPECT_EQ(no_object["programs"].size(), 0u);
+    ASSERT_EQ(no_object["objects_not_loaded"].size(), 1u);
+    EXPECT_EQ(no_object["objects_not_loaded"][0]["object"], "/nonexistent.bpf.o");
+    const nlohmann::json no_program =
+        document_of({"--prog", "nobody", object_path("verifier_structure")});
+    EXPECT_EQ(no_program["programs"].size(), 0u);
+    EXPECT_EQ(no_program["programs_not_found"], nlohmann::json::array({"nobody"}));
+}
+
 /// libbpf 1.1 follows the name of a type without asking where it is, and died of it.
 TEST(Verify, ends_with_2_and_a_line_for_a_damaged_object) {
     std::ifstream whole(object_path("verifier_structure"), std::ios::binary);
@@ -143,6 +178,33 @@ TEST(Verify, ends_with_2_where_a_map_cannot_be_made) {
     EXPECT_EQ(outcome.exit_status, 2);
     EXPECT_THAT(outcome.out, AllOf(HasSubstr("rejected "), HasSubstr("not loaded: "),
                                    HasSubstr("(user_ringbuf)")));
+}
+
+TEST(Verify, names_the_weak_kernel_function_that_is_not_there) {
+    const Outcome outcome = verify({object_path("fail_absent_kfuncs")});
+    EXPECT_EQ(outcome.exit_status, 1) << outcome.error;
+    EXPECT_THAT(outcome.out,
+                AllOf(HasSubstr("rejected  calls_first"), HasSubstr("rejected  calls_second"),
+                      HasSubstr("  calling kernel function bpf_taskwork_test_first_absent is not "
+                                "allowed\n"),
+                      HasSubstr("  calling kernel function bpf_taskwork_test_second_absent is not "
+                                "allowed\n"),
+                      HasSubstr("accepted  asks_first"), Not(HasSubstr("unknown"))));
+    EXPECT_EQ(outcome.error, "");
+}
+
+TEST(Verify, judges_the_programs_that_do_not_call_a_kernel_function_that_is_not_there) {
+    const std::string object = object_path("fail_absent_kfunc_of_one");
+    const Outcome outcome = verify({"--log", "1", object});
+    EXPECT_EQ(outcome.exit_status, 1) << outcome.error;
+    EXPECT_THAT(
+        outcome.out,
+        AllOf(HasSubstr("rejected  with_it"), HasSubstr("accepted  without_it"),
+              HasSubstr("(85) call bpf_taskwork_test_no_such_kfunc\n"),
+              HasSubstr("calling kernel function bpf_taskwork_test_no_such_kfunc is not allowed")));
+    EXPECT_EQ(outcome.error, "taskwork: " + object +
+                                 ": cannot be loaded as a whole: there is no kernel function "
+                                 "bpf_taskwork_test_no_such_kfunc\n");
 }
 
 TEST(Verify, names_a_program_that_no_object_has) {

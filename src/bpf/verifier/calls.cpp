@@ -53,7 +53,8 @@ bool has_walk(const MapInfo& map) {
 bool Walk::call(bool& ended) {
     const bpf_insn& at = insn();
     const auto kind = static_cast<CallKind>(at.src_reg);
-    const bool nowhere = kind != CallKind::subprogram && at.imm == kCallNowhere;
+    const bool nowhere = (kind == CallKind::kfunc && at.imm == kCallNowhere) ||
+                         (kind == CallKind::helper && is_poisoned(at.imm));
     const bool allowed_under_lock =
         kind == CallKind::subprogram ||
         (!nowhere &&
@@ -63,7 +64,7 @@ bool Walk::call(bool& ended) {
     }
     if (nowhere) {
         return kind == CallKind::helper
-                   ? refuse(EINVAL, "invalid func unknown#%d", kPoisonedCall)
+                   ? refuse(EINVAL, "invalid func %s", helper_name(at.imm).c_str())
                    : refuse(EINVAL, "calling kernel function <unknown> is not allowed");
     }
     switch (kind) {
