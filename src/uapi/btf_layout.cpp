@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <iterator>
 
 namespace taskwork::uapi {
 namespace {
@@ -38,6 +39,10 @@ std::string number(std::int64_t value) { return std::to_string(value); }
 std::string_view with_blank(std::string_view reason) { return reason.empty() ? "" : " "; }
 
 }  // namespace
+
+const char* kind_name(std::uint32_t kind) noexcept {
+    return kind < std::size(kKindNames) ? kKindNames[kind] : kKindNames[0];
+}
 
 void BtfLayout::set_sections(const std::byte* types, std::size_t types_size,
                              std::string_view strings) {
@@ -136,7 +141,7 @@ void BtfLayout::say_type(std::uint32_t id, const btf_type& type, std::string_vie
         return;
     }
     std::string text =
-        "[" + number(id) + "] " + kKindNames[btf_kind(&type)] + " " + shown(type.name_off);
+        "[" + number(id) + "] " + kind_name(btf_kind(&type)) + " " + shown(type.name_off);
     if (details) {
         text += " " + details_of(type);
     }

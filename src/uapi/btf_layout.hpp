@@ -75,6 +75,10 @@ private:
     std::vector<const btf_type*> types_;
 };
 
+/// "STRUCT": the kernel's name of a BTF_KIND_*.
+/// Context: any.
+const char* kind_name(std::uint32_t kind) noexcept;
+
 /// typedef, const, volatile, restrict, type tag.
 inline bool is_modifier(const btf_type& type) { return btf_is_mod(&type) || btf_is_typedef(&type); }
 

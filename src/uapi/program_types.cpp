@@ -5,13 +5,14 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
-#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "uapi/btf_layout.hpp"
 #include "uapi/user_memory.hpp"
 
 namespace taskwork::uapi {
@@ -72,16 +73,25 @@ std::string_view text_at(const btf* types, std::uint32_t offset) {
     return text == nullptr ? std::string_view{} : std::string_view(text);
 }
 
-const btf_type* plain(const btf* types, std::uint32_t id) {
+/// Without qualifiers and other names; void if there is no such type.
+const btf_type& plain(const btf* types, std::uint32_t id) {
     const btf_type* type = btf__type_by_id(types, id);
-    for (unsigned depth = 0;
-         type != nullptr && depth < 32 && (btf_is_mod(type) || btf_is_typedef(type)); ++depth) {
+    for (unsigned depth = 0; type != nullptr && depth < 32 && is_modifier(*type); ++depth) {
         type = btf__type_by_id(types, type->type);
     }
-    return type;
+    return type != nullptr ? *type : *btf__type_by_id(types, 0);
 }
 
-/// What declaration tags say of arguments.
+/// What declaration tags (arg:...) say of an argument.
+enum Tag : unsigned {
+    kContext = 1U << 0,
+    kTrusted = 1U << 1,
+    kUntrusted = 1U << 2,
+    kNonNull = 1U << 3,
+    kNullable = 1U << 4,
+    kUnknown = 1U << 5,
+};
+
 class ArgumentTags {
 public:
     /// One look at all types.
@@ -92,37 +102,49 @@ public:
                 continue;
             }
             const std::string_view text = text_at(types, type->name_off);
-            if (text == kContext || text == kNonNull) {
-                tags_.insert({type->type, btf_decl_tag(type)->component_idx, text == kContext});
+            if (text.starts_with(kPrefix)) {
+                tags_[{type->type, btf_decl_tag(type)->component_idx}] |=
+                    tag_of(text.substr(kPrefix.size()));
             }
         }
     }
-    [[nodiscard]] bool is_context(std::uint32_t function, std::int32_t argument) const {
-        return tags_.contains({function, argument, true});
-    }
-    [[nodiscard]] bool is_non_null(std::uint32_t function, std::int32_t argument) const {
-        return tags_.contains({function, argument, false});
+    /// Some Tags.
+    [[nodiscard]] unsigned of(std::uint32_t function, std::int32_t argument) const {
+        const auto found = tags_.find({function, argument});
+        return found == tags_.end() ? 0 : found->second;
     }
 
 private:
-    static constexpr std::string_view kContext = "arg:ctx";
-    static constexpr std::string_view kNonNull = "arg:nonnull";
-    std::set<std::tuple<std::uint32_t, std::int32_t, bool>> tags_;
+    static constexpr std::string_view kPrefix = "arg:";
+
+    static unsigned tag_of(std::string_view text) {
+        return text == "ctx"         ? kContext
+               : text == "trusted"   ? kTrusted
+               : text == "untrusted" ? kUntrusted
+               : text == "nonnull"   ? kNonNull
+               : text == "nullable"  ? kNullable
+                                     : kUnknown;
+    }
+
+    std::map<std::pair<std::uint32_t, std::int32_t>, unsigned> tags_;
 };
 
-bool is_context(const btf* types, std::uint32_t pointed_at, std::uint32_t program_type) {
-    if (program_type != BPF_PROG_TYPE_PERF_EVENT) {
-        return false;
+/// By the type alone, whatever names and qualifiers it has been given.
+bool is_context(const btf* types, const btf_type& pointed_at, std::uint32_t program_type) {
+    return program_type == BPF_PROG_TYPE_PERF_EVENT && btf_is_struct(&pointed_at) &&
+           text_at(types, pointed_at.name_off) == "bpf_perf_event_data";
+}
+
+/// The struct that a type is a view of: what stands behind ___ names the view.
+std::optional<bpf::verifier::Struct> kernel_struct(const btf* types, const btf_type& type) {
+    if (!btf_is_struct(&type)) {
+        return std::nullopt;
     }
-    const btf_type* type = btf__type_by_id(types, pointed_at);
-    while (type != nullptr && btf_is_mod(type)) {
-        type = btf__type_by_id(types, type->type);
-    }
-    if (type == nullptr) {
-        return false;
-    }
-    const std::string_view name = text_at(types, type->name_off);
-    return name == "bpf_perf_event_data" || name == "bpf_user_pt_regs_t";
+    const std::string_view name = text_at(types, type.name_off);
+    const std::string_view essence = name.substr(0, name.find("___"));
+    return essence == "task_struct" ? std::optional(bpf::verifier::Struct::task)
+           : essence == "mm_struct" ? std::optional(bpf::verifier::Struct::mm)
+                                    : std::nullopt;
 }
 
 class Description {
@@ -165,29 +187,63 @@ private:
 bpf::verifier::ArgumentInfo Description::argument(std::uint32_t function, int index,
                                                   std::uint32_t type_id) {
     using Kind = bpf::verifier::ArgumentInfo::Kind;
-    const btf_type* type = plain(types_, type_id);
-    if (type == nullptr) {
-        return {.kind = Kind::unsupported};
-    }
-    if (btf_is_int(type) || btf_is_any_enum(type)) {
-        return {.kind = Kind::scalar};
-    }
-    if (!btf_is_ptr(type)) {
-        return {.kind = Kind::unsupported};
-    }
+    const std::string place = "arg#" + std::to_string(index);
+    const auto unsupported = [](std::string why) {
+        return bpf::verifier::ArgumentInfo{.kind = Kind::unsupported, .why = std::move(why)};
+    };
     if (!tags_) {
         tags_.emplace(types_);
     }
-    if (tags_->is_context(function, index) || is_context(types_, type->type, attr_.prog_type)) {
-        return {.kind = Kind::context};
+    const unsigned tags = tags_->of(function, index);
+    if ((tags & kUnknown) != 0) {
+        return unsupported(place + " has unsupported set of tags");
     }
-    const std::int64_t size = type->type == 0 ? -1 : btf__resolve_size(types_, type->type);
+    const btf_type& type = plain(types_, type_id);
+    if (!btf_is_ptr(&type)) {
+        if (tags != 0) {
+            return unsupported(place + " has pointer tag, but is not a pointer type");
+        }
+        if (btf_is_int(&type) || btf_is_any_enum(&type)) {
+            return {.kind = Kind::scalar};
+        }
+        const btf_type* named = btf__type_by_id(types_, function);
+        return unsupported("Arg#" + std::to_string(index) + " type " + kind_name(btf_kind(&type)) +
+                           " in " + std::string(text_at(types_, named->name_off)) +
+                           "() is not supported yet.");
+    }
+    const btf_type& target = plain(types_, type.type);
+    const bool is_context_tagged = (tags & kContext) != 0;
+    if (is_context_tagged || is_context(types_, target, attr_.prog_type)) {
+        return (tags & ~kContext) == 0 ? bpf::verifier::ArgumentInfo{.kind = Kind::context}
+                                       : unsupported(place + " has invalid combination of tags");
+    }
+    const std::string reference = place + " reference type('" + kind_name(btf_kind(&target)) + " " +
+                                  std::string(text_at(types_, target.name_off)) + "') ";
+    if ((tags & kTrusted) != 0) {
+        if ((tags & kNonNull) != 0) {
+            return unsupported(place + " has invalid combination of tags");
+        }
+        const auto structure = kernel_struct(types_, target);
+        if (!structure) {
+            return unsupported(reference + "has no matches");
+        }
+        return {.kind = Kind::trusted_struct,
+                .non_null = (tags & kNullable) == 0,
+                .structure = *structure};
+    }
+    if ((tags & kUntrusted) != 0) {
+        return unsupported(place + " is untrusted: such arguments are not supported");
+    }
+    if ((tags & kNullable) != 0) {
+        return unsupported(place + " has invalid combination of tags");
+    }
+    const std::int64_t size = type.type == 0 ? -1 : btf__resolve_size(types_, type.type);
     if (size <= 0) {
-        return {.kind = Kind::unsupported};
+        return unsupported(reference + "size cannot be determined: " + std::to_string(-EINVAL));
     }
     return {.kind = Kind::memory,
             .size = static_cast<std::uint32_t>(size),
-            .non_null = tags_->is_non_null(function, index)};
+            .non_null = (tags & kNonNull) != 0};
 }
 
 bpf::verifier::FunctionInfo Description::describe(const bpf_func_info& record,
@@ -197,9 +253,8 @@ bpf::verifier::FunctionInfo Description::describe(const bpf_func_info& record,
     info.name = text_at(types_, function.name_off);
     info.is_global = btf_vlen(&function) == BTF_FUNC_GLOBAL && record.insn_off != 0;
     const btf_type* prototype = btf__type_by_id(types_, function.type);
-    const btf_type* result = plain(types_, prototype->type);
-    info.returns_scalar = prototype->type != 0 && result != nullptr &&
-                          (btf_is_int(result) || btf_is_any_enum(result));
+    const btf_type& result = plain(types_, prototype->type);
+    info.returns_scalar = btf_is_int(&result) || btf_is_any_enum(&result);
     if (info.is_global) {
         const btf_param* parameters = btf_params(prototype);
         const unsigned count = std::min<unsigned>(btf_vlen(prototype), kArgumentsMax);

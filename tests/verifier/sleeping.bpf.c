@@ -130,3 +130,92 @@ int queue_where_one_sleeps(void* context) {
     __u64 word = 0;
     return (int)bpf_map_push_elem(&queue, &word, 0);
 }
+
+#define WALKED_ONCE "6.18 walks a global function once, as if all who call it were the program"
+
+// ---- Global functions: verified as what may sleep where something that may sleep calls them
+// ------
+
+#define ACQUIRE_THE_PARENT                                                                         \
+    struct task_struct* parent = bpf_task_acquire(SELF->real_parent);                              \
+    if (parent) {                                                                                  \
+        bpf_task_release(parent);                                                                  \
+    }
+
+__noinline int acquires_the_parent(int number) {
+    UNKNOWN(number);
+    ACQUIRE_THE_PARENT return number;
+}
+
+__noinline int acquires_in_a_section(int number) {
+    UNKNOWN(number);
+    bpf_rcu_read_lock();
+    ACQUIRE_THE_PARENT
+    bpf_rcu_read_unlock();
+    return number;
+}
+
+__noinline int acquires_by_another(int number) { return acquires_the_parent(number) + 1; }
+
+__noinline int sleeping_global(int number) { return sleeps() + number; }
+
+static int acquiring_callback(struct bpf_map* map, void* key, void* value) {
+    acquires_the_parent(1);
+    return 0;
+}
+static int acquiring_callback_by_another(struct bpf_map* map, void* key, void* value) {
+    acquires_by_another(1);
+    return 0;
+}
+static int callback_with_a_section(struct bpf_map* map, void* key, void* value) {
+    acquires_in_a_section(1);
+    return 0;
+}
+static int callback_of_a_sleeping_global(struct bpf_map* map, void* key, void* value) {
+    sleeping_global(1);
+    return 0;
+}
+
+ACCEPTED
+SEC("?perf_event")
+int global_function_of_an_event(void* context) { return acquires_the_parent(1); }
+
+REJECTED("R1 must be a rcu pointer")
+SEC("?syscall")
+int global_function_of_a_syscall(void* context) { return acquires_the_parent(1); }
+
+REJECTED("R1 must be a rcu pointer")
+KERNEL_ACCEPTS(WALKED_ONCE)
+SEC("?perf_event")
+int global_function_of_a_callback(void* context) {
+    SLOT return taskwork_schedule_signal(SELF, &slot->work, &slots, acquiring_callback);
+}
+
+REJECTED("R1 must be a rcu pointer")
+KERNEL_ACCEPTS(WALKED_ONCE)
+SEC("?perf_event")
+int global_function_of_an_event_and_of_its_callback(void* context) {
+    SLOT return acquires_the_parent(1) +
+        (int)taskwork_schedule_signal(SELF, &slot->work, &slots, acquiring_callback);
+}
+
+REJECTED("R1 must be a rcu pointer")
+KERNEL_ACCEPTS(WALKED_ONCE)
+SEC("?perf_event")
+int global_function_of_a_global_function_of_a_callback(void* context) {
+    SLOT return taskwork_schedule_signal(SELF, &slot->work, &slots, acquiring_callback_by_another);
+}
+
+ACCEPTED
+SEC("?perf_event")
+int global_function_with_a_section_of_its_own(void* context) {
+    SLOT return acquires_in_a_section(1) +
+        (int)taskwork_schedule_signal(SELF, &slot->work, &slots, callback_with_a_section);
+}
+
+ACCEPTED
+KERNEL_REJECTS("helper call might sleep in a non-sleepable prog", WALKED_ONCE)
+SEC("?perf_event")
+int K111_global_function_of_a_callback_sleeps(void* context) {
+    SLOT return taskwork_schedule_signal(SELF, &slot->work, &slots, callback_of_a_sleeping_global);
+}

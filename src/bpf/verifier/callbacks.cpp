@@ -127,7 +127,7 @@ bool Walk::schedule_callback(const Call& call) {
     frame.registers[BPF_REG_10] = Register::pointer(Type::stack);
     entry.may_sleep = true;
     entry.entry = static_cast<std::uint32_t>(async_entries_.size());
-    return push(std::move(entry), function.begin);
+    return push(std::move(entry), function.begin, " for async cb");
 }
 
 }  // namespace taskwork::bpf::verifier

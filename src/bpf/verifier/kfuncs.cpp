@@ -46,8 +46,14 @@ bool Walk::call_kfunc(std::int32_t number) {
             return false;
         }
     }
-    if (!enter_or_leave(*prototype) ||
-        (prototype->kind == KfuncKind::schedule && !schedule_callback(call))) {
+    if (!enter_or_leave(*prototype)) {
+        return false;
+    }
+    if (prototype->kind == KfuncKind::schedule && !schedule_callback(call)) {
+        const std::string text =
+            text_of("kfunc %s#%d failed callback verification", prototype->name, number);
+        print(text);
+        verdict_.reason += "; " + text;
         return false;
     }
     apply_writes();

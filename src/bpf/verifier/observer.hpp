@@ -22,7 +22,8 @@ struct Covered {
 class Observer {
 public:
     virtual ~Observer() = default;
-    /// The walk of the program, or of a global function, begins at this instruction.
+    /// The walk of the program, or of a global function (perhaps twice: sleeping, not sleeping),
+    /// begins at this instruction.
     /// Context: task.
     virtual void begin(std::uint32_t insn) = 0;
     /// This instruction is walked next. The state is one of a checkpoint if it has a parent and no

@@ -12,13 +12,6 @@
 
 namespace taskwork::bpf::verifier {
 
-namespace {
-
-/// About four times what a million instructions need if all goes well.
-constexpr std::size_t kCheckpointBytesMax = std::size_t{1} << 30;
-
-}  // namespace
-
 /// Which id then is which now.
 struct Walk::Ids {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
@@ -106,7 +99,7 @@ void Walk::tell_covered(const Checkpoint& old, Matching matching) const {
 }
 
 bool Walk::add_checkpoint() {
-    if (checkpoint_bytes_ > kCheckpointBytesMax) {
+    if (checkpoint_bytes_ > input_.checkpoint_bytes_max) {
         return refuse(E2BIG, "too many states: %u", verdict_.statistics.states_total);
     }
     auto checkpoint = std::make_unique<Checkpoint>();

@@ -30,7 +30,6 @@ enum class Type : std::uint8_t {
 
 /// Of a pointer to a kernel_struct: where it came from decides who takes it.
 enum class Trust : std::uint8_t { walked, trusted, rcu, untrusted };
-enum class Struct : std::uint8_t { task, mm };
 
 struct Register {
     /// A scalar's number; the variable part of a pointer's offset.

@@ -4,6 +4,7 @@
 // worth comparing, which registers are read later. Of this folder only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,9 +20,10 @@ struct Function {
     const FunctionInfo* info = nullptr;
     std::uint32_t stack_bytes = 0;  ///< Deepest access found by the walk.
     bool is_async_callback = false;
-    bool is_called_global = false;  ///< To be verified by itself.
-    bool calls_programs = false;    ///< Has tail calls.
-    bool may_sleep = false;         ///< It, or what it calls, calls what may.
+    /// A global function, to be verified by itself: as one that must not sleep, as one that may.
+    std::array<bool, 2> is_called_global{};
+    bool calls_programs = false;  ///< Has tail calls.
+    bool may_sleep = false;       ///< It, or what it calls, calls what may.
     [[nodiscard]] bool is_global() const { return info != nullptr && info->is_global; }
     [[nodiscard]] const char* name() const { return info == nullptr ? "" : info->name.c_str(); }
 };

@@ -22,6 +22,7 @@
 
 #include <linux/bpf.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -48,12 +49,17 @@ struct MapInfo {
     const MapInfo* inner = nullptr;  ///< Maps of maps.
 };
 
-/// An argument of a global function, by its type in the BTF.
+/// The structs of the kernel that programs are given pointers to.
+enum class Struct : std::uint8_t { task, mm };
+
+/// An argument of a global function, by its type in the BTF and its tags.
 struct ArgumentInfo {
-    enum class Kind : std::uint8_t { scalar, context, memory, unsupported };
+    enum class Kind : std::uint8_t { scalar, context, memory, trusted_struct, unsupported };
     Kind kind = Kind::scalar;
-    std::uint32_t size = 0;  ///< memory: bytes behind the pointer, which may be null
-    bool non_null = false;   ///< memory: declared so (arg:nonnull)
+    std::uint32_t size = 0;  ///< memory: bytes behind the pointer
+    bool non_null = false;   ///< memory, trusted_struct: is never null
+    Struct structure = Struct::task;
+    std::string why;  ///< unsupported: what the log says
 };
 struct FunctionInfo {
     std::uint32_t insn = 0;
@@ -84,6 +90,9 @@ struct Input {
     Observer* observer = nullptr;  ///< Of tests (observer.hpp).
     /// Instructions that are walked at most: kInsnsProcessedMax, or for tests fewer.
     std::uint32_t insns_processed_max = 1'000'000;
+    /// Bytes of states that are kept, about: four times what a million instructions need if all
+    /// goes well, or for tests fewer.
+    std::size_t checkpoint_bytes_max = std::size_t{1} << 30;
 };
 
 struct Statistics {

@@ -194,15 +194,19 @@ bool Walk::walk_program() {
     if (!walk_entry(std::move(main), 0)) {
         return false;
     }
-    // A global function may call others.
-    std::vector<bool> walked(structure_.functions.size());
+    // A global function may call others. A callback of task work may sleep, whatever its program.
+    std::vector<std::array<bool, 2>> walked(structure_.functions.size());
     for (bool more = true; more;) {
         more = false;
         for (std::uint32_t number = 1; number < structure_.functions.size(); ++number) {
-            if (structure_.functions[number].is_called_global && !walked[number]) {
-                walked[number] = true;
+            for (const unsigned may_sleep : {0U, 1U}) {
+                if (!structure_.functions[number].is_called_global[may_sleep] ||
+                    walked[number][may_sleep]) {
+                    continue;
+                }
+                walked[number][may_sleep] = true;
                 more = true;
-                if (!walk_global(number)) {
+                if (!walk_global(number, may_sleep != 0)) {
                     return false;
                 }
             }
@@ -211,9 +215,9 @@ bool Walk::walk_program() {
     return true;
 }
 
-bool Walk::walk_global(std::uint32_t number) {
+bool Walk::walk_global(std::uint32_t number, bool may_sleep) {
     const Function& function = structure_.functions[number];
-    State state = entry_state(number, FrameKind::global, input_.sleepable);
+    State state = entry_state(number, FrameKind::global, may_sleep);
     for (unsigned i = 0; i < function.info->arguments.size() && i < 5; ++i) {
         const ArgumentInfo& argument = function.info->arguments[i];
         Register& reg_of = state.frame().registers[BPF_REG_1 + i];
@@ -230,9 +234,15 @@ bool Walk::walk_global(std::uint32_t number) {
         case ArgumentInfo::Kind::scalar:
             reg_of = Register::unknown();
             break;
-        case ArgumentInfo::Kind::unsupported:
-            insn_ = function.begin;
-            return refuse(EINVAL, "Arg#%u type in %s() is not supported yet.", i, function.name());
+        case ArgumentInfo::Kind::trusted_struct:
+            reg_of = Register::pointer(Type::kernel_struct);
+            reg_of.structure = argument.structure;
+            reg_of.trust = Trust::trusted;
+            reg_of.or_null = !argument.non_null;
+            reg_of.id = argument.non_null ? 0 : new_id();
+            break;
+        case ArgumentInfo::Kind::unsupported:  // and so it is not called
+            TW_ASSERT(false, "global functions are walked when a call of them was accepted");
         }
     }
     if ((input_.log_level & (kLogPath | kLogAll)) != 0) {
@@ -257,9 +267,9 @@ bool Walk::walk_entry(State state, std::uint32_t insn) {
     return walk_pending();
 }
 
-bool Walk::push(State state, std::uint32_t insn) {
+bool Walk::push(State state, std::uint32_t insn, const char* what) {
     if (pending_.size() >= kPendingMax) {
-        return refuse(E2BIG, "The sequence of %u jumps is too complex.", kPendingMax + 1);
+        return refuse(E2BIG, "The sequence of %u jumps is too complex%s.", kPendingMax + 1, what);
     }
     if (state.parent != nullptr) {
         ++state.parent->branches;

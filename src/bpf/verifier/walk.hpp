@@ -46,14 +46,14 @@ private:
 
     bool walk_program();
     bool walk_entry(State state, std::uint32_t insn);
-    bool walk_global(std::uint32_t function);
+    bool walk_global(std::uint32_t function, bool may_sleep);
     /// Walks on until nothing is pending.
     bool walk_pending();
     bool walk_path();
     bool step(bool& ended);
     bool wide_immediate(const bpf_insn& insn);
     bool exit(bool& ended);
-    bool push(State state, std::uint32_t insn);
+    bool push(State state, std::uint32_t insn, const char* what = "");
     void end_path();
     void print_state();
     void print_insn();
