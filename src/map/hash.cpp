@@ -17,7 +17,6 @@ namespace {
 
 /// The kernel refuses elements that its allocator could not hold in one piece.
 constexpr std::uint64_t kElementBytesMax = (std::uint64_t{4} << 20) - 48;
-constexpr std::uint32_t kEntriesMax = std::uint32_t{1} << 31;
 
 HashTable& table_of(const Map& map) noexcept { return HashTable::of(map); }
 
@@ -39,9 +38,8 @@ std::errc check_entries(const MapSpec& spec, std::string* why) {
         *why = "max_entries, key_size or value_size is 0";
         return std::errc::invalid_argument;
     }
-    if (std::uint64_t{spec.key_size} + spec.value_size >= kElementBytesMax ||
-        spec.max_entries > kEntriesMax) {
-        *why = "key and value, or max_entries, are too large";
+    if (std::uint64_t{spec.key_size} + spec.value_size >= kElementBytesMax) {
+        *why = "key and value are too large";
         return std::errc::argument_list_too_long;
     }
     return no_error;
@@ -116,7 +114,7 @@ std::errc hash_lookup_and_remove(Map& map, const void* key, void* out,
     if ((flags & ~std::uint64_t{BPF_F_LOCK}) != 0) {
         return std::errc::invalid_argument;
     }
-    return table_of(map).remove(key, out);
+    return table_of(map).remove(key, out, copy_value_out, (flags & BPF_F_LOCK) != 0);
 }
 
 std::uintptr_t hash_value_start(const Map& map, std::uintptr_t address) noexcept {
@@ -142,7 +140,12 @@ std::size_t slots_bytes(const Map& map) noexcept {
     return slot_bytes(map) * MapTable::get().processors.count();
 }
 
-std::errc per_cpu_hash_init(Map& map) { return HashTable::create(map, slots_bytes(map)); }
+/// Behind the slots writers are counted.
+std::errc create_with_slots(Map& map, std::uint32_t lists) {
+    return HashTable::create(map, slots_bytes(map) + sizeof(HashTable::Writers), lists,
+                             slots_bytes(map));
+}
+std::errc per_cpu_hash_init(Map& map) { return create_with_slots(map, 0); }
 
 void write_slots(const Map& map, void* place, const HashWrite& write, bool is_new) noexcept {
     const auto processor = *static_cast<const std::uint32_t*>(write.argument);
@@ -216,7 +219,7 @@ std::errc lru_hash_init(Map& map) {
 
 std::errc per_cpu_lru_hash_init(Map& map) {
     const std::uint32_t lists = make_lists(map);
-    return HashTable::create(map, slots_bytes(map), lists);
+    return create_with_slots(map, lists);
 }
 
 void* lru_hash_lookup(Map& map, const void* key) noexcept {

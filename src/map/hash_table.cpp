@@ -3,6 +3,8 @@
 
 #include <linux/bpf.h>
 
+#include "map/spin_lock.hpp"
+
 namespace taskwork::map {
 
 namespace {
@@ -81,20 +83,26 @@ std::errc HashTable::next_key(const void* key, void* next) const noexcept {
 
 long HashTable::for_each(ElementFunction function, void* argument) noexcept {
     long calls = 0;
-    for (std::uint64_t bucket = 0; bucket <= bucket_mask_; ++bucket) {
-        std::uint64_t link = heads_[bucket].load(std::memory_order_acquire);
-        while (Element* element = element_at(link)) {
-            link = element->next.load(std::memory_order_acquire);
-            if ((link & kDeleted) == 0) {
-                ++calls;
-                if (function(key_of(element), value_of(element), argument) != 0) {
-                    return calls;
-                }
-                link = link_behind(element);
-            }
-        }
+    for (std::uint64_t bucket = 0;
+         bucket < bucket_count() && for_each_in(bucket, function, argument, calls); ++bucket) {
     }
     return calls;
+}
+
+bool HashTable::for_each_in(std::uint64_t bucket, ElementFunction function, void* argument,
+                            long& calls) noexcept {
+    std::uint64_t link = heads_[bucket].load(std::memory_order_acquire);
+    while (Element* element = element_at(link)) {
+        link = element->next.load(std::memory_order_acquire);
+        if ((link & kDeleted) == 0) {
+            ++calls;
+            if (function(key_of(element), value_of(element), argument) != 0) {
+                return false;
+            }
+            link = link_behind(element);
+        }
+    }
+    return true;
 }
 
 Element* HashTable::element_of(std::uintptr_t address) const noexcept {
@@ -166,6 +174,9 @@ bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims
     element->hash.store(std::uint64_t{own_list()} << kListShift | hash, std::memory_order_relaxed);
     copy_bytes(key_of(element), write.key, map_->key_size);
     write.fill(*map_, value_of(element), write);
+    if (writers_at_ != 0) {
+        writers_of(element).store(0, std::memory_order_relaxed);  // one may have died
+    }
     claims.element = element;
     return true;
 }
@@ -212,9 +223,13 @@ std::errc HashTable::overwrite(Element* element, const void* value) noexcept {
     if (const std::errc error = lock_value(*map_, value_of(element)); error != no_error) {
         return error;
     }
-    copy_value_in(*map_, value_of(element), value);
+    // Somebody may have taken it out meanwhile, with its value as it was.
+    const bool there = (element->next.load(std::memory_order_acquire) & kDeleted) == 0;
+    if (there) {
+        copy_value_in(*map_, value_of(element), value);
+    }
     unlock_value(*map_, value_of(element));
-    return no_error;
+    return there ? no_error : std::errc::resource_unavailable_try_again;
 }
 
 std::errc HashTable::update(const HashWrite& write) noexcept {
@@ -243,10 +258,18 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
             return std::errc::no_such_file_or_directory;
         }
         if (present && (write.flags & BPF_F_LOCK) != 0) {
-            return overwrite(at.current, write.value);
+            const std::errc error = overwrite(at.current, write.value);
+            if (error == std::errc::resource_unavailable_try_again) {
+                continue;
+            }
+            return error;
         }
         if (present && write.overwrite != nullptr) {
+            if (!begin_writing(at.current)) {
+                continue;
+            }
             write.overwrite(*map_, value_of(at.current), write);
+            end_writing(at.current);
             if (list_count_ != 0) {
                 reference(*at.current);
             }
@@ -280,13 +303,20 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
 }
 
 std::errc HashTable::remove(const void* key, void* out,
-                            void (*copy)(const Map& map, const void* place,
-                                         void* out) noexcept) noexcept {
+                            void (*copy)(const Map& map, const void* place, void* out) noexcept,
+                            bool locked) noexcept {
     const std::uint32_t hash = hash_key(key, map_->key_size, seed_);
     for (;;) {
         Position at = seek(hash, key);
         if (at.current == nullptr) {
             return std::errc::no_such_file_or_directory;
+        }
+        // Before it is taken out: who has it may take his time, or we give up.
+        if (locked) {
+            if (const std::errc error = lock_value(*map_, value_of(at.current));
+                error != no_error) {
+                return error;
+            }
         }
         settle(at.current);
         releases_begun_.fetch_add(1, std::memory_order_acq_rel);
@@ -298,11 +328,15 @@ std::errc HashTable::remove(const void* key, void* out,
         const bool ours = (at.next & kDeleted) == 0;
         if (ours) {
             if (out != nullptr) {
+                await_writers(at.current);
                 copy(*map_, value_of(at.current), out);
             }
             release_ticket(at.current);
         }
         releases_ended_.fetch_add(1, std::memory_order_acq_rel);
+        if (locked) {
+            unlock_value(*map_, value_of(at.current));
+        }
         if (ours) {
             finish(at.current, hash, at.link);
             return no_error;
@@ -334,10 +368,54 @@ void HashTable::release_ticket(Element* element) noexcept {
     const std::uint64_t reference = element->ticket.load(std::memory_order_relaxed);
     const auto index = static_cast<std::uint32_t>(reference);
     sync::Word word = sync::Pool::load(tickets_.at(index));
-    if (word.state() == kTicketHeld && word.round() == reference >> 32 &&
-        sync::Pool::transition(tickets_.at(index), word,
-                               sync::Word::make(word.round(), 0, 0, sync::kStateFree))) {
+    const sync::Word released =
+        sync::Word::make(static_cast<std::uint32_t>(reference >> 32), 0, 0, sync::kStateFree);
+    if (word.state() == kTicketHeld && word.round() == released.round() &&
+        sync::Pool::transition(tickets_.at(index), word, released)) {
+        word = released;
+    }
+    // Whoever has released it may not have come to its hint; and once a deletion has ended nobody
+    // who finds the map full looks beyond the hints.
+    if (word == released) {
         tickets_.hint_free(index);
+    }
+}
+
+// Writing in place: a removal that copies the value takes all that was written before it, and
+// whoever comes later begins anew.
+
+HashTable::Writers& HashTable::writers_of(Element* element) const noexcept {
+    return *reinterpret_cast<Writers*>(value_of(element) + writers_at_);
+}
+
+bool HashTable::begin_writing(Element* element) noexcept {
+    // Acquire and release, as in await_writers: of the two counts there one is the later, and sees
+    // what was done before the other.
+    writers_of(element).fetch_add(1, std::memory_order_acq_rel);
+    if ((element->next.load(std::memory_order_acquire) & kDeleted) == 0) {
+        return true;
+    }
+    end_writing(element);
+    return false;
+}
+
+void HashTable::end_writing(Element* element) noexcept {
+    // Release: pairs with the acquire of await_writers, which then copies what was written.
+    writers_of(element).fetch_sub(1, std::memory_order_release);
+}
+
+void HashTable::await_writers(Element* element) noexcept {
+    if (writers_at_ == 0 || writers_of(element).fetch_add(0, std::memory_order_acq_rel) == 0) {
+        return;
+    }
+    // Some filters kill for any system call.
+    const bool may_yield = platform::this_process().quiet.load(std::memory_order_relaxed) == 0;
+    const std::uint64_t end_ns = platform::now_ns() + kSpinLockNs;
+    while (writers_of(element).load(std::memory_order_acquire) != 0 &&
+           platform::now_ns() < end_ns) {
+        if (may_yield) {
+            platform::yield();
+        }
     }
 }
 

@@ -25,7 +25,7 @@ std::size_t element_bytes(const Map& map, std::size_t value_bytes) noexcept {
     return sizeof(Element) + round_up_8(map.key_size) + round_up_8(value_bytes);
 }
 
-std::uint64_t bucket_count(const Map& map) noexcept {
+std::uint64_t buckets_of(const Map& map) noexcept {
     return std::bit_ceil(std::uint64_t{map.max_entries});
 }
 
@@ -38,13 +38,17 @@ std::uint32_t element_count(const Map& map, std::size_t value_bytes) noexcept {
 std::size_t HashTable::bytes(const Map& map, std::size_t value_bytes,
                              std::uint32_t lists) noexcept {
     return round_up_line(sizeof(HashTable)) + lists * sizeof(Hand) +
-           round_up_line(bucket_count(map) * sizeof(Link)) +
+           round_up_line(buckets_of(map) * sizeof(Link)) +
            round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket))) +
            round_up_line(
                sync::Pool::bytes(element_count(map, value_bytes), element_bytes(map, value_bytes)));
 }
 
-std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lists) {
+std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lists,
+                            std::size_t writers_at) {
+    if (buckets_of(map) > kBucketsMax) {
+        return std::errc::argument_list_too_long;
+    }
     const std::size_t bytes = HashTable::bytes(map, value_bytes, lists);
     std::errc why = std::errc::not_enough_memory;
     void* const memory = sync::Arena::allocate(bytes, kLine, &why);
@@ -52,18 +56,19 @@ std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lis
         return why;
     }
     map.impl_bytes = bytes;
-    map.impl = new (memory) HashTable(map, memory, value_bytes, lists);
+    map.impl = new (memory) HashTable(map, memory, value_bytes, lists, writers_at);
     return no_error;
 }
 
-HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists) noexcept
-    : map_(&map), list_count_(lists) {
+HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists,
+                     std::size_t writers_at) noexcept
+    : map_(&map), list_count_(lists), writers_at_(static_cast<std::uint32_t>(writers_at)) {
     auto* at = static_cast<std::byte*>(memory) + round_up_line(sizeof(HashTable));
     hands_ = reinterpret_cast<Hand*>(at);
     at += lists * sizeof(Hand);
     heads_ = reinterpret_cast<Link*>(at);
-    bucket_mask_ = static_cast<std::uint32_t>(bucket_count(map) - 1);
-    at += round_up_line(bucket_count(map) * sizeof(Link));
+    bucket_mask_ = static_cast<std::uint32_t>(buckets_of(map) - 1);
+    at += round_up_line(buckets_of(map) * sizeof(Link));
     // Tickets are never retired: nobody holds the bare address of one.
     tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
     at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));

@@ -267,5 +267,59 @@ TEST_F(SteppedPerCpuHash, is_as_before_or_as_after_a_death) {
             {{Kind::put, 1, 100}, {Kind::erase, 1}}, 53);
 }
 
+// An update that had found the element wrote into it when its value had been copied already, and
+// was in neither.
+TEST_F(PerCpu, an_update_in_place_is_in_the_map_or_with_whoever_took_the_element) {
+    constexpr std::uint64_t kTaken = 200;  // So many updates are to be met by a removal.
+    Map& map = make(per_cpu(BPF_MAP_TYPE_PERCPU_HASH));
+    std::atomic<std::uint64_t> last{0};
+    std::atomic<std::uint64_t> rounds{0};
+    std::atomic<bool> stop{false};
+    std::thread taker = task::task_thread([&] {
+        std::vector<std::uint64_t> out(processors());
+        const std::uint64_t key = 1;
+        while (!stop.load()) {
+            {
+                const Sections sections;
+                if (lookup_and_remove(map, &key, out.data(), 0) == no_error) {
+                    last.store(out[0]);
+                }
+            }
+            rounds.fetch_add(1);
+        }
+    });
+    std::uint64_t number = 0;
+    std::uint64_t lost = 0;
+    std::uint64_t met = 0;
+    const std::uint64_t end_ns = platform::now_ns() + 20'000'000'000U;
+    while (met < kTaken && platform::now_ns() < end_ns) {
+        const std::uint64_t key = 1;
+        ++number;
+        // The first makes it, mostly; the second is in place, mostly.
+        if (put_slot(map, key, number, 0) != no_error ||
+            put_slot(map, key, ++number, 0) != no_error) {
+            std::this_thread::yield();  // a grace period is due
+            continue;
+        }
+        bool is_there = false;
+        {
+            const Sections sections;
+            const void* value = lookup(map, &key);
+            is_there = value != nullptr && *static_cast<const std::uint64_t*>(value) == number;
+        }
+        if (!is_there) {
+            // The removal that met it has told what it took when two more have come to their end.
+            const std::uint64_t seen = rounds.load();
+            task::wait_until([&] { return rounds.load() >= seen + 2; });
+            ++met;
+            lost += last.load() != number ? 1 : 0;
+        }
+    }
+    stop.store(true);
+    taker.join();
+    EXPECT_GE(met, kTaken);
+    EXPECT_EQ(lost, 0U);
+}
+
 }  // namespace
 }  // namespace taskwork::map

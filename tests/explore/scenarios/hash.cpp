@@ -315,6 +315,15 @@ const Registered kDeathSweep{
          },
      .large = true}};
 
+const Registered kPasser{
+    {.name = "hash.passer_on_full",
+     .about = "full map: a deletion, then an insertion, beside one that passes the deleted element",
+     .lay_out = [](Setup& setup) {
+         lay_out(setup, {.map = kOne,
+                         .first = {{Do::update, kA, 1}},
+                         .threads = {{{Do::remove, kA}, {Do::update, kB, 2}}, {{Do::remove, kC}}}});
+     }}};
+
 }  // namespace
 
 }  // namespace explore
