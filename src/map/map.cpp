@@ -260,9 +260,10 @@ Result<Map*> create(const MapSpec& spec) {
     error = ops->init(*map);
     if (error != no_error) {
         table.maps.release(map);
-        return Error{error, describe(spec, ops->name) + ": no memory for " +
-                                std::to_string(spec.max_entries) + " entries of " +
-                                std::to_string(spec.key_size) + " + " +
+        const char* const what =
+            error == std::errc::argument_list_too_long ? ": no table for " : ": no memory for ";
+        return Error{error, describe(spec, ops->name) + what + std::to_string(spec.max_entries) +
+                                " entries of " + std::to_string(spec.key_size) + " + " +
                                 std::to_string(spec.value_size) + " bytes"};
     }
     // Release: whoever finds the map live finds it whole.

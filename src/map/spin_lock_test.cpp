@@ -101,6 +101,47 @@ protected:
         std::thread thread_;  ///< Last: it uses the others.
     };
 
+    static MapSpec locked_hash() {
+        MapSpec spec = MapTest::spec(BPF_MAP_TYPE_HASH, 4, sizeof(Value), 4);
+        spec.fields.spin_lock = offsetof(Value, lock);
+        return spec;
+    }
+
+    /// A thread that holds the lock of a map's value 0, sets its first field to 7 and, when the
+    /// thread that made this waits for the lock or is done(), does the rest.
+    class Interference {
+    public:
+        template <class Rest>
+        Interference(Map& map, Rest rest)
+            : thread_(task::task_thread([this, &map, rest, waiting = task::current()] {
+                  const Sections sections;
+                  const std::uint32_t key = 0;
+                  auto& value = *static_cast<Value*>(lookup(map, &key));
+                  EXPECT_EQ(lock_value(map, &value), no_error);
+                  value.first = 7;
+                  holds_.store(true, std::memory_order_release);
+                  task::wait_until([this, waiting] {
+                      return done_.load(std::memory_order_acquire) || locks().held(*waiting) != 0;
+                  });
+                  rest(value);
+                  unlock_value(map, &value);
+              })) {
+            task::wait_until([this] { return holds_.load(std::memory_order_acquire); });
+        }
+        ~Interference() {
+            done();
+            thread_.join();
+        }
+        Interference(const Interference&) = delete;
+        Interference& operator=(const Interference&) = delete;
+        void done() const { done_.store(true, std::memory_order_release); }
+
+    private:
+        std::atomic<bool> holds_{false};
+        mutable std::atomic<bool> done_{false};
+        std::thread thread_;  ///< Last: it uses the others.
+    };
+
     Map& map_;
 };
 
@@ -393,6 +434,52 @@ TEST_F(SpinLock, of_a_value_is_refused_to_the_copy_that_its_holder_makes) {
     EXPECT_EQ(update(map_, &key, &copy, BPF_F_LOCK), std::errc::device_or_resource_busy);
     unlock_value(map_, &value(key));
     EXPECT_EQ(lookup_copy(map_, &key, &copy, BPF_F_LOCK), no_error);
+
+    Map& hash = make(locked_hash());
+    ASSERT_EQ(update(hash, &key, &copy, 0), no_error);
+    ASSERT_EQ(lock_value(hash, lookup(hash, &key)), no_error);
+    EXPECT_EQ(lookup_and_remove(hash, &key, &copy, BPF_F_LOCK), std::errc::device_or_resource_busy);
+    ASSERT_NE(lookup(hash, &key), nullptr) << "refused, and gone all the same";
+    unlock_value(hash, lookup(hash, &key));
+    EXPECT_EQ(lookup_and_remove(hash, &key, &copy, BPF_F_LOCK), no_error);
+    EXPECT_EQ(lookup(hash, &key), nullptr);
+}
+
+TEST_F(SpinLock, is_waited_for_by_a_lookup_that_deletes) {
+    Map& hash = make(locked_hash());
+    const std::uint32_t key = 0;
+    Value taken{};
+    {
+        const Sections sections;
+        ASSERT_EQ(update(hash, &key, &taken, 0), no_error);
+    }
+    const Interference other(hash, [&hash, key](Value& held) {
+        held.second = 7;
+        EXPECT_NE(lookup(hash, &key), nullptr) << "is deleted before the lock is free";
+    });
+    const Sections sections;
+    EXPECT_EQ(lookup_and_remove(hash, &key, &taken, BPF_F_LOCK), no_error);
+    other.done();
+    EXPECT_EQ(taken.first, 7U);
+    EXPECT_EQ(taken.second, 7U);
+}
+
+TEST_F(SpinLock, of_an_element_that_is_deleted_meanwhile_loses_no_update) {
+    Map& hash = make(locked_hash());
+    const std::uint32_t key = 0;
+    const Value whole{5, 5, 0, 0};
+    {
+        const Sections sections;
+        ASSERT_EQ(update(hash, &key, &whole, 0), no_error);
+    }
+    const Interference other(hash,
+                             [&hash, key](Value&) { EXPECT_EQ(remove(hash, &key), no_error); });
+    const Sections sections;
+    EXPECT_EQ(update(hash, &key, &whole, BPF_F_LOCK), no_error);
+    other.done();
+    const auto* found = static_cast<const Value*>(lookup(hash, &key));
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->first, 5U);
 }
 
 TEST_F(SpinLock, keeps_copies_of_users_whole) {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The batch commands. A batch's token ("where to go on") is opaque to the caller, who gives it four
-// bytes for a hash map, whatever its key. It is the number of elements passed so far: elements that
-// come and go between two batches may be missed or seen twice, as in the kernel when a hash is
-// changed meanwhile, but every walk ends.
+// bytes for a hash map, whatever its key: as in the kernel it is the next bucket, and a batch is of
+// whole buckets. A key stays in its bucket, so a walk finds whatever is in the map from its
+// beginning to its end, whatever else comes and goes meanwhile. Elsewhere it is the last key.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
+#include "map/hash_table.hpp"
 #include "map/map_ops.hpp"
 #include "uapi/command.hpp"
 #include "uapi/map_access.hpp"
@@ -42,80 +44,157 @@ int check_flags(const map::Map& map, const union bpf_attr& attr, bool is_lookup)
     return locked && map.fields.spin_lock == map::kNoField ? -EINVAL : 0;
 }
 
-/// A walk over the elements that collects `wanted` of them behind the first `skip`.
-struct Collection {
-    const map::Map* map;
-    std::uint32_t skip;
-    std::uint32_t wanted;
-    std::uint32_t count = 0;
-    bool more = false;  ///< There was another element.
-    std::vector<std::byte> keys;
-    std::vector<std::byte> values;
-
-    Collection(const map::Map& of, std::uint32_t skipped, std::uint32_t wanted_count)
-        : map(&of), skip(skipped), wanted(wanted_count) {
-        // All room beforehand: the walk below must not throw. The caller's count may be anything.
-        const std::uint32_t room = std::min(wanted, of.max_entries);
-        wanted = room;
-        keys.resize(std::size_t{room} * of.key_size);
-        values.resize(std::size_t{room} * map::user_value_bytes(of));
+/// The elements of a batch of a hash, bucket by bucket.
+class Collection {
+public:
+    /// `takes`: out of the map.
+    Collection(map::Map& of, std::uint32_t wanted, std::uint64_t flags, bool takes)
+        : map_(of), wanted_(wanted), flags_(flags), takes_(takes) {
+        // The caller's count may be anything.
+        make_room(std::min(wanted, of.max_entries));
     }
 
+    /// The elements of one more bucket. Errors: no_space_on_device (they are too many for what is
+    /// left of the wanted), and then none is added; lock_value()'s, and then some may have been
+    /// taken out and added.
+    std::errc add(std::uint64_t bucket) {
+        for (;;) {
+            bucket_count_ = 0;
+            error_ = no_error;
+            long calls = 0;
+            table().for_each_in(bucket, visit, this, calls);
+            if (error_ != std::errc::value_too_large) {
+                break;
+            }
+            // The walk must not throw: what it found missing is made behind it.
+            make_room(std::min(std::uint64_t{room_} * 2, std::uint64_t{wanted_}));
+        }
+        if (error_ != no_error) {
+            return error_;
+        }
+        if (takes_) {
+            take();
+        }
+        count_ += bucket_count_;
+        return error_;
+    }
+
+    [[nodiscard]] std::uint32_t count() const { return count_; }
+    [[nodiscard]] map::HashTable& table() const { return map::HashTable::of(map_); }
+    [[nodiscard]] const std::vector<std::byte>& keys() const { return keys_; }
+    [[nodiscard]] const std::vector<std::byte>& values() const { return values_; }
+
+private:
     static long visit(const void* key, void* value, void* argument) noexcept {
-        auto& self = *static_cast<Collection*>(argument);
-        if (self.skip > 0) {
-            --self.skip;
-            return 0;
-        }
-        if (self.count == self.wanted) {
-            self.more = true;
-            return 1;
-        }
-        std::memcpy(self.key(self.count), key, self.map->key_size);
-        map::copy_to_users_value(*self.map, value, self.value(self.count));
-        ++self.count;
-        return 0;
+        return static_cast<Collection*>(argument)->put(key, value) == no_error ? 0 : 1;
     }
-
-    /// Deletes what was collected, with the values as they are at that moment. Elements that
-    /// somebody else has deleted meanwhile are left out.
-    void take_all(map::Map& from) {
-        std::uint32_t taken = 0;
-        for (std::uint32_t index = 0; index < count; ++index) {
-            if (map::lookup_and_remove(from, key(index), value(taken), 0) == no_error) {
-                std::memmove(key(taken), key(index), from.key_size);
-                ++taken;
+    std::errc put(const void* key, void* value) noexcept {
+        const std::uint32_t index = count_ + bucket_count_;
+        if (index == wanted_ || index == room_) {
+            error_ = index == wanted_ ? std::errc::no_space_on_device : std::errc::value_too_large;
+            return error_;
+        }
+        if (!takes_) {
+            const bool locked = (flags_ & BPF_F_LOCK) != 0;
+            error_ = locked ? map::lock_value(map_, value) : no_error;
+            if (error_ != no_error) {
+                return error_;
+            }
+            map::copy_to_users_value(map_, value, value_at(index));
+            if (locked) {
+                map::unlock_value(map_, value);
             }
         }
-        count = taken;
+        map::copy_bytes(key_at(index), key, map_.key_size);
+        ++bucket_count_;
+        return no_error;
+    }
+    /// Deletes what was found in the bucket, with the values as they are at that moment. Elements
+    /// that somebody else has deleted meanwhile are left out.
+    void take() {
+        const std::uint32_t found = std::exchange(bucket_count_, 0);
+        for (std::uint32_t i = 0; i < found; ++i) {
+            const std::uint32_t to = count_ + bucket_count_;
+            const std::errc error =
+                map::lookup_and_remove(map_, key_at(count_ + i), value_at(to), flags_);
+            if (error == no_error) {
+                std::memmove(key_at(to), key_at(count_ + i), map_.key_size);
+                ++bucket_count_;
+            } else if (error != std::errc::no_such_file_or_directory) {
+                error_ = error;
+                return;
+            }
+        }
+    }
+    void make_room(std::uint64_t elements) {
+        room_ = static_cast<std::uint32_t>(elements);
+        keys_.resize(elements * map_.key_size);
+        values_.resize(elements * map::user_value_bytes(map_));
+    }
+    std::byte* key_at(std::uint32_t index) {
+        return keys_.data() + std::size_t{index} * map_.key_size;
+    }
+    std::byte* value_at(std::uint32_t index) {
+        return values_.data() + std::size_t{index} * map::user_value_bytes(map_);
     }
 
-    [[nodiscard]] std::byte* key(std::uint32_t index) {
-        return keys.data() + std::size_t{index} * map->key_size;
-    }
-    [[nodiscard]] std::byte* value(std::uint32_t index) {
-        return values.data() + std::size_t{index} * map::user_value_bytes(*map);
-    }
+    map::Map& map_;
+    const std::uint32_t wanted_;
+    const std::uint64_t flags_;
+    const bool takes_;
+    std::uint32_t room_ = 0;
+    std::uint32_t count_ = 0;         ///< Of the buckets before;
+    std::uint32_t bucket_count_ = 0;  ///< and of this one.
+    std::errc error_ = no_error;
+    std::vector<std::byte> keys_;
+    std::vector<std::byte> values_;
 };
 
 long put_count(const Command& command, std::uint32_t count) {
     return command.put(offsetof(union bpf_attr, batch.count), count);
 }
 
-/// Results to the caller: keys, values, how many, where to go on.
-long deliver(const Command& command, const Collection& found, std::uint32_t token) {
+/// The first `count` keys and values, how many, and where to go on; `result` if all goes well.
+long deliver(const Command& command, const map::Map& map, std::uint32_t count,
+             const std::vector<std::byte>& keys, const std::vector<std::byte>& values,
+             const void* token, std::size_t token_bytes, long result) {
     const union bpf_attr& attr = command.attr;
-    const std::size_t key_bytes = std::size_t{found.count} * found.map->key_size;
-    const std::size_t value_bytes = std::size_t{found.count} * map::user_value_bytes(*found.map);
-    if (copy_to_user(attr.batch.keys, found.keys.data(), key_bytes) != no_error ||
-        copy_to_user(attr.batch.values, found.values.data(), value_bytes) != no_error ||
-        copy_to_user(attr.batch.out_batch, &token, sizeof token) != no_error) {
+    if (copy_to_user(attr.batch.keys, keys.data(), std::size_t{count} * map.key_size) != no_error ||
+        copy_to_user(attr.batch.values, values.data(),
+                     std::size_t{count} * map::user_value_bytes(map)) != no_error ||
+        copy_to_user(attr.batch.out_batch, token, token_bytes) != no_error) {
         return -EFAULT;
     }
-    return put_count(command, found.count);
+    const long error = put_count(command, count);
+    return error != 0 ? error : result;
 }
 
-/// The batch of a trie goes by its walk: the token is the last key, as the kernel's is.
+/// The batch of a hash.
+long bucket_batch(const Command& command, map::Map& map, bool and_delete) {
+    const union bpf_attr& attr = command.attr;
+    std::uint32_t bucket = 0;
+    if (attr.batch.in_batch != 0 &&
+        copy_from_user(&bucket, attr.batch.in_batch, sizeof bucket) != no_error) {
+        return -EFAULT;
+    }
+    Collection found(map, attr.batch.count, attr.batch.elem_flags, and_delete);
+    const std::uint64_t buckets = found.table().bucket_count();
+    if (bucket >= buckets) {
+        return -ENOENT;
+    }
+    std::errc error = no_error;
+    while (bucket < buckets && (error = found.add(bucket)) == no_error) {
+        ++bucket;
+    }
+    long result = error == no_error ? -ENOENT : negative_errno(error);
+    if (error == std::errc::no_space_on_device && found.count() != 0) {
+        result = 0;  // the next batch begins with it
+    }
+    return deliver(command, map, found.count(), found.keys(), found.values(), &bucket,
+                   sizeof bucket, result);
+}
+
+/// The batch of any other kind goes by its walk: the token is the last key, as the kernel's is.
 long walk_batch(const Command& command, const MapAccess& access) {
     const union bpf_attr& attr = command.attr;
     map::Map& map = access.map();
@@ -126,6 +205,8 @@ long walk_batch(const Command& command, const MapAccess& access) {
     }
     std::vector<std::byte> next(map.key_size);
     std::vector<std::byte> value(map::user_value_bytes(map));
+    std::vector<std::byte> keys;
+    std::vector<std::byte> values;
     bool first = attr.batch.in_batch == 0;
     std::uint32_t count = 0;
     long result = 0;
@@ -136,22 +217,20 @@ long walk_batch(const Command& command, const MapAccess& access) {
         }
         first = false;
         key = next;
-        if (map::lookup_copy(map, key.data(), value.data(), attr.batch.elem_flags) != no_error) {
+        const std::errc error =
+            map::lookup_copy(map, key.data(), value.data(), attr.batch.elem_flags);
+        if (error == std::errc::no_such_file_or_directory) {
             continue;  // deleted meanwhile
         }
-        if (copy_to_user(attr.batch.keys + std::uint64_t{count} * key.size(), key.data(),
-                         key.size()) != no_error ||
-            copy_to_user(attr.batch.values + std::uint64_t{count} * value.size(), value.data(),
-                         value.size()) != no_error) {
-            return -EFAULT;
+        if (error != no_error) {
+            return negative_errno(error);
         }
+        keys.insert(keys.end(), key.begin(), key.end());
+        values.insert(values.end(), value.begin(), value.end());
         ++count;
     }
-    if (count != 0 && copy_to_user(attr.batch.out_batch, key.data(), key.size()) != no_error) {
-        return -EFAULT;
-    }
-    const long error = put_count(command, count);
-    return error != 0 ? error : result;
+    return deliver(command, map, count, keys, values, key.data(), count == 0 ? 0 : key.size(),
+                   result);
 }
 
 long lookup_batch(const Command& command, bool and_delete) {
@@ -178,30 +257,7 @@ long lookup_batch(const Command& command, bool and_delete) {
     if (const long error = put_count(command, 0); error != 0) {
         return error;
     }
-    if (map.type == BPF_MAP_TYPE_LPM_TRIE || map.type == BPF_MAP_TYPE_ARRAY_OF_MAPS) {
-        return walk_batch(command, access);
-    }
-    std::uint32_t passed = 0;
-    if (attr.batch.in_batch != 0 &&
-        copy_from_user(&passed, attr.batch.in_batch, sizeof passed) != no_error) {
-        return -EFAULT;
-    }
-    // What was deleted with earlier batches is not there to be passed over.
-    Collection found(map, and_delete ? 0 : passed, attr.batch.count);
-    const long walked = map::for_each(map, Collection::visit, &found);
-    if (walked < 0) {
-        return walked;
-    }
-    const bool filled = found.count == attr.batch.count;
-    if (and_delete) {
-        found.take_all(map);
-    }
-    if (const long error = deliver(command, found, passed + found.count); error != 0) {
-        return error;
-    }
-    // The end is told with the last elements, or, by the array, when nothing is left.
-    const bool ended = is_hash(map) ? !found.more : !filled;
-    return ended ? -ENOENT : 0;
+    return is_hash(map) ? bucket_batch(command, map, and_delete) : walk_batch(command, access);
 }
 
 /// MAP_UPDATE_BATCH and MAP_DELETE_BATCH: element by element, until one fails.

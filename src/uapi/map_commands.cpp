@@ -137,8 +137,11 @@ long map_create(const Command& command) {
     spec.value_size = attr.value_size;
     spec.max_entries = attr.max_entries;
     spec.extra = attr.map_extra;
-    spec.flags =
-        attr.map_flags & ~(static_cast<std::uint32_t>(BPF_F_RDONLY | BPF_F_WRONLY) | kTokenFlag);
+    // The descriptor's, not the map's; a ring buffer takes none of them.
+    const auto of_descriptor = attr.map_type == BPF_MAP_TYPE_RINGBUF
+                                   ? std::uint32_t{0}
+                                   : std::uint32_t{BPF_F_RDONLY | BPF_F_WRONLY};
+    spec.flags = attr.map_flags & ~(of_descriptor | kTokenFlag);
 
     std::shared_ptr<BtfObject> btf;
     if (attr.btf_value_type_id != 0) {

@@ -10,9 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -22,6 +24,7 @@
 #include "tests/random.hpp"
 #include "tests/reference/kernel.hpp"
 #include "uapi/test_host.hpp"
+#include "uapi/test_types.hpp"
 
 namespace taskwork::test {
 
@@ -45,6 +48,7 @@ struct Shape {
     std::uint32_t flags = 0;
     std::uint64_t extra = 0;
     std::uint32_t keys = 0;  ///< How many scripts use; 0: twice as many as there are entries.
+    bool has_lock = false;   ///< Its values are { u64; bpf_spin_lock; u32; u64 }.
 };
 
 inline void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
@@ -182,6 +186,113 @@ inline Request on_entry(int command, std::uint32_t index, int fd = 0, std::uint6
     return request;
 }
 
+/// Descriptor or negative errno. Key and value have types where the shape needs them.
+inline long create_map(Bpf bpf, const Shape& shape) {
+    bpf_attr attr;
+    fill(attr, shape);
+    if (!shape.has_lock) {
+        return bpf(BPF_MAP_CREATE, attr);
+    }
+    uapi::TestTypes types;
+    const int value = types.structure("value", shape.value_size,
+                                      {{"before", types.u64, 0},
+                                       {"lock", types.spin_lock, 8},
+                                       {"between", types.u32, 12},
+                                       {"behind", types.u64, 16}});
+    bpf_attr load;
+    std::memset(&load, 0, sizeof load);
+    load.btf = reinterpret_cast<std::uintptr_t>(btf__raw_data(types.get(), &load.btf_size));
+    const long btf = bpf(BPF_BTF_LOAD, load);
+    if (btf < 0) {
+        return btf;
+    }
+    attr.btf_fd = static_cast<std::uint32_t>(btf);
+    attr.btf_key_type_id = static_cast<std::uint32_t>(types.u32);
+    attr.btf_value_type_id = static_cast<std::uint32_t>(value);
+    const long map = bpf(BPF_MAP_CREATE, attr);
+    if (bpf == our_bpf) {
+        close(static_cast<int>(btf));
+    } else {
+        raw_system_call(SYS_close, btf);
+    }
+    return map;
+}
+
+/// What is found by batches from the beginning to the end. How many batches that takes is each
+/// side's own, and so is the order.
+struct Walk {
+    long result = 0;          ///< Of the last batch.
+    long deleting = 0;        ///< Of the first deletion that failed.
+    std::uint32_t count = 0;  ///< Elements that came; what comes twice twice.
+    std::map<Bytes, Bytes> elements;
+    friend bool operator==(const Walk&, const Walk&) = default;
+};
+
+inline void PrintTo(const Walk& walk, std::ostream* out) {
+    *out << walk.result << ", deleting " << walk.deleting << ", " << walk.count
+         << " elements: " << testing::PrintToString(walk.elements);
+}
+
+/// `batch` again and again, each where the one before has ended; twice as large if a single bucket
+/// does not fit. `deletes`: what has come is deleted behind each of them.
+inline Walk walk_in_batches(Bpf bpf, int map, Request batch, std::size_t key_size,
+                            std::size_t value_size, bool deletes) {
+    constexpr std::uint32_t kCountMax = 1U << 20;
+    Walk all;
+    while (batch.count <= kCountMax) {
+        batch.key.assign(std::max<std::size_t>(batch.count * key_size, 1), 0);
+        batch.value.assign(std::max<std::size_t>(batch.count * value_size, 1), 0);
+        Bytes token;
+        const Answer answer = ask(bpf, map, batch, &token);
+        all.result = answer.result;
+        if (answer.result == -ENOSPC) {
+            EXPECT_EQ(answer.count, 0U);
+            batch.count *= 2;
+            batch.token = token;
+            continue;
+        }
+        if (answer.result != 0 && answer.result != -ENOENT) {
+            break;
+        }
+        all.count += answer.count;
+        for (std::uint32_t i = 0; i < answer.count; ++i) {
+            const auto key = answer.key.begin() + static_cast<std::ptrdiff_t>(i * key_size);
+            const auto value = answer.value.begin() + static_cast<std::ptrdiff_t>(i * value_size);
+            all.elements[Bytes(key, key + static_cast<std::ptrdiff_t>(key_size))] =
+                Bytes(value, value + static_cast<std::ptrdiff_t>(value_size));
+        }
+        if (deletes && answer.count != 0) {
+            Request deletion;
+            deletion.command = BPF_MAP_DELETE_BATCH;
+            deletion.key = answer.key;
+            deletion.count = answer.count;
+            const long result = ask(bpf, map, deletion).result;
+            all.deleting = all.deleting != 0 ? all.deleting : result;
+        }
+        if (answer.result == -ENOENT || batch.count == 0) {
+            break;
+        }
+        batch.token = token;
+    }
+    return all;
+}
+
+/// By GET_NEXT_KEY; one that comes twice twice, but no more than `most`.
+inline std::vector<Bytes> walk_keys(Bpf bpf, int map, std::size_t key_size, std::size_t most) {
+    std::vector<Bytes> keys;
+    Request walk;
+    walk.command = BPF_MAP_GET_NEXT_KEY;
+    walk.has_key = false;
+    walk.key.resize(key_size);
+    for (Answer answer; keys.size() < most && (answer = ask(bpf, map, walk)).result == 0;
+         walk.has_key = true) {
+        std::copy_n(answer.key.begin(), walk.key.size(), walk.key.begin());
+        keys.push_back(walk.key);
+    }
+    std::sort(keys.begin(), keys.end());
+    return keys;
+}
+
 class MapsOfBoth : public uapi::HostTest {
 protected:
     void SetUp() override {
@@ -204,11 +315,8 @@ protected:
     }
     void make(const Shape& shape, int& ours, int& kernel) {
         task::Worker::synchronize();
-        bpf_attr attr;
-        fill(attr, shape);
-        ours = static_cast<int>(our_bpf(BPF_MAP_CREATE, attr));
-        fill(attr, shape);
-        kernel = static_cast<int>(kernel_bpf(BPF_MAP_CREATE, attr));
+        ours = static_cast<int>(create_map(our_bpf, shape));
+        kernel = static_cast<int>(create_map(kernel_bpf, shape));
         ASSERT_GE(ours, 0) << uapi::last_diagnosis();
         ASSERT_GE(kernel, 0);
         ours_.push_back(ours);
