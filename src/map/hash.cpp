@@ -140,7 +140,12 @@ std::size_t slots_bytes(const Map& map) noexcept {
     return slot_bytes(map) * MapTable::get().processors.count();
 }
 
-std::errc per_cpu_hash_init(Map& map) { return HashTable::create(map, slots_bytes(map)); }
+/// Behind the slots writers are counted.
+std::errc create_with_slots(Map& map, std::uint32_t lists) {
+    return HashTable::create(map, slots_bytes(map) + sizeof(HashTable::Writers), lists,
+                             slots_bytes(map));
+}
+std::errc per_cpu_hash_init(Map& map) { return create_with_slots(map, 0); }
 
 void write_slots(const Map& map, void* place, const HashWrite& write, bool is_new) noexcept {
     const auto processor = *static_cast<const std::uint32_t*>(write.argument);
@@ -214,7 +219,7 @@ std::errc lru_hash_init(Map& map) {
 
 std::errc per_cpu_lru_hash_init(Map& map) {
     const std::uint32_t lists = make_lists(map);
-    return HashTable::create(map, slots_bytes(map), lists);
+    return create_with_slots(map, lists);
 }
 
 void* lru_hash_lookup(Map& map, const void* key) noexcept {

@@ -3,6 +3,8 @@
 
 #include <linux/bpf.h>
 
+#include "map/spin_lock.hpp"
+
 namespace taskwork::map {
 
 namespace {
@@ -172,6 +174,9 @@ bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims
     element->hash.store(std::uint64_t{own_list()} << kListShift | hash, std::memory_order_relaxed);
     copy_bytes(key_of(element), write.key, map_->key_size);
     write.fill(*map_, value_of(element), write);
+    if (writers_at_ != 0) {
+        writers_of(element).store(0, std::memory_order_relaxed);  // one may have died
+    }
     claims.element = element;
     return true;
 }
@@ -260,7 +265,11 @@ std::errc HashTable::update(std::uint32_t hash, const HashWrite& write, Claims& 
             return error;
         }
         if (present && write.overwrite != nullptr) {
+            if (!begin_writing(at.current)) {
+                continue;
+            }
             write.overwrite(*map_, value_of(at.current), write);
+            end_writing(at.current);
             if (list_count_ != 0) {
                 reference(*at.current);
             }
@@ -319,6 +328,7 @@ std::errc HashTable::remove(const void* key, void* out,
         const bool ours = (at.next & kDeleted) == 0;
         if (ours) {
             if (out != nullptr) {
+                await_writers(at.current);
                 copy(*map_, value_of(at.current), out);
             }
             release_ticket(at.current);
@@ -358,10 +368,54 @@ void HashTable::release_ticket(Element* element) noexcept {
     const std::uint64_t reference = element->ticket.load(std::memory_order_relaxed);
     const auto index = static_cast<std::uint32_t>(reference);
     sync::Word word = sync::Pool::load(tickets_.at(index));
-    if (word.state() == kTicketHeld && word.round() == reference >> 32 &&
-        sync::Pool::transition(tickets_.at(index), word,
-                               sync::Word::make(word.round(), 0, 0, sync::kStateFree))) {
+    const sync::Word released =
+        sync::Word::make(static_cast<std::uint32_t>(reference >> 32), 0, 0, sync::kStateFree);
+    if (word.state() == kTicketHeld && word.round() == released.round() &&
+        sync::Pool::transition(tickets_.at(index), word, released)) {
+        word = released;
+    }
+    // Whoever has released it may not have come to its hint; and once a deletion has ended nobody
+    // who finds the map full looks beyond the hints.
+    if (word == released) {
         tickets_.hint_free(index);
+    }
+}
+
+// Writing in place: a removal that copies the value takes all that was written before it, and
+// whoever comes later begins anew.
+
+HashTable::Writers& HashTable::writers_of(Element* element) const noexcept {
+    return *reinterpret_cast<Writers*>(value_of(element) + writers_at_);
+}
+
+bool HashTable::begin_writing(Element* element) noexcept {
+    // Acquire and release, as in await_writers: of the two counts there one is the later, and sees
+    // what was done before the other.
+    writers_of(element).fetch_add(1, std::memory_order_acq_rel);
+    if ((element->next.load(std::memory_order_acquire) & kDeleted) == 0) {
+        return true;
+    }
+    end_writing(element);
+    return false;
+}
+
+void HashTable::end_writing(Element* element) noexcept {
+    // Release: pairs with the acquire of await_writers, which then copies what was written.
+    writers_of(element).fetch_sub(1, std::memory_order_release);
+}
+
+void HashTable::await_writers(Element* element) noexcept {
+    if (writers_at_ == 0 || writers_of(element).fetch_add(0, std::memory_order_acq_rel) == 0) {
+        return;
+    }
+    // Some filters kill for any system call.
+    const bool may_yield = platform::this_process().quiet.load(std::memory_order_relaxed) == 0;
+    const std::uint64_t end_ns = platform::now_ns() + kSpinLockNs;
+    while (writers_of(element).load(std::memory_order_acquire) != 0 &&
+           platform::now_ns() < end_ns) {
+        if (may_yield) {
+            platform::yield();
+        }
     }
 }
 

@@ -114,20 +114,27 @@ struct HashWrite {
     const void* argument = nullptr;
     /// Makes the value of a new element, all of it: the memory holds what its last user left.
     void (*fill)(const Map& map, void* place, const HashWrite& write) noexcept;
-    /// Writes into the element that is there; nullptr: a new one replaces it.
+    /// Writes into the element that is there, of a table with `writers_at`; nullptr: a new one
+    /// replaces it.
     void (*overwrite)(const Map& map, void* place, const HashWrite& write) noexcept = nullptr;
     bool* inserted = nullptr;  ///< Set to true if the key was not there.
 };
 
 class HashTable {
 public:
+    /// Who writes into the value of a live element right now.
+    using Writers = platform::Atomic<std::uint64_t>;
+
     /// Makes map.impl a table for elements whose values take `value_bytes`; `lists`: of the LRU
-    /// kinds, how many. Errors: not_enough_memory; argument_list_too_long (more than kBucketsMax).
+    /// kinds, how many; `writers_at`: where in a value there is room for Writers, if it is written
+    /// in place (0: never). Errors: not_enough_memory; argument_list_too_long (above kBucketsMax).
     /// Context: task. Host only.
-    static std::errc create(Map& map, std::size_t value_bytes, std::uint32_t lists = 0);
+    static std::errc create(Map& map, std::size_t value_bytes, std::uint32_t lists = 0,
+                            std::size_t writers_at = 0);
     /// Lays the table out in zeroed memory and has the worker adopt the elements.
     /// Context: task. Host only.
-    HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists = 0) noexcept;
+    HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists = 0,
+              std::size_t writers_at = 0) noexcept;
     /// Arena bytes that it takes.
     /// Context: any.
     static std::size_t bytes(const Map& map, std::size_t value_bytes,
@@ -150,8 +157,10 @@ public:
     }
     /// Flags are looked at as far as they concern elements: BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK.
     std::errc update(const HashWrite& write) noexcept;
-    /// `out`: where `copy` puts the value on the way (nullptr: nowhere). `locked`: it is taken out
-    /// under its bpf_spin_lock; errors of lock_value() then, and nothing has happened.
+    /// `out`: where `copy` puts the value on the way (nullptr: nowhere; else context task).
+    /// Waits for writers in place as long as for a spin lock: one that was killed never ends.
+    /// `locked`: under its bpf_spin_lock; if lock_value() fails, so does this, and nothing has
+    /// happened.
     std::errc remove(const void* key, void* out,
                      void (*copy)(const Map& map, const void* place,
                                   void* out) noexcept = copy_value_out,
@@ -163,8 +172,7 @@ public:
     [[nodiscard]] std::uint64_t bucket_count() const noexcept {
         return std::uint64_t{bucket_mask_} + 1;
     }
-    /// for_each() of one bucket (< bucket_count()); adds to `calls`, and says whether the function
-    /// has let it come to the end.
+    /// for_each() of one bucket (< bucket_count()); adds to `calls`. False: the function ended it.
     /// Context: any.
     bool for_each_in(std::uint64_t bucket, ElementFunction function, void* argument,
                      long& calls) noexcept;
@@ -225,6 +233,12 @@ private:
     /// Errors: lock_value()'s; resource_unavailable_try_again (it is not in the map any more).
     std::errc overwrite(Element* element, const void* value) noexcept;
 
+    Writers& writers_of(Element* element) const noexcept;
+    /// False: it is deleted.
+    bool begin_writing(Element* element) noexcept;
+    void end_writing(Element* element) noexcept;
+    void await_writers(Element* element) noexcept;
+
     void settle(Element* element) noexcept;
     /// `link`: where it was found, if known.
     void finish(Element* element, std::uint32_t hash, Link* link = nullptr) noexcept;
@@ -243,6 +257,7 @@ private:
     Map* map_;
     Hand* hands_;  ///< Of each list.
     std::uint32_t list_count_;
+    std::uint32_t writers_at_;
     Link* heads_;
     std::uint32_t bucket_mask_;
     std::uint64_t seed_;

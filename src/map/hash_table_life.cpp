@@ -44,7 +44,8 @@ std::size_t HashTable::bytes(const Map& map, std::size_t value_bytes,
                sync::Pool::bytes(element_count(map, value_bytes), element_bytes(map, value_bytes)));
 }
 
-std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lists) {
+std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lists,
+                            std::size_t writers_at) {
     if (buckets_of(map) > kBucketsMax) {
         return std::errc::argument_list_too_long;
     }
@@ -55,12 +56,13 @@ std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lis
         return why;
     }
     map.impl_bytes = bytes;
-    map.impl = new (memory) HashTable(map, memory, value_bytes, lists);
+    map.impl = new (memory) HashTable(map, memory, value_bytes, lists, writers_at);
     return no_error;
 }
 
-HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists) noexcept
-    : map_(&map), list_count_(lists) {
+HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint32_t lists,
+                     std::size_t writers_at) noexcept
+    : map_(&map), list_count_(lists), writers_at_(static_cast<std::uint32_t>(writers_at)) {
     auto* at = static_cast<std::byte*>(memory) + round_up_line(sizeof(HashTable));
     hands_ = reinterpret_cast<Hand*>(at);
     at += lists * sizeof(Hand);
