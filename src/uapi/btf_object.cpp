@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "uapi/btf_object.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string_view>
@@ -37,23 +39,61 @@ const map::SpecialField* special_field(std::string_view name) {
     return nullptr;
 }
 
+/// A special field that the kernel has, and we have not.
+struct AbsentField {
+    std::string_view type;
+    std::uint32_t bytes;
+    std::uint32_t align;
+};
+constexpr AbsentField kAbsentFields[] = {
+    {"bpf_list_head", 16, 8},
+    {"bpf_rb_root", 16, 8},
+    {"bpf_refcount", 4, 4},
+};
+
+/// Of a pointer that the kernel takes for a special field by the tag of what it points to: the name
+/// of the field. Else empty.
+std::string_view pointer_field(const btf* types, const btf_type* type) {
+    if (btf_is_volatile(type)) {
+        type = btf__type_by_id(types, type->type);
+    }
+    const btf_type* tag =
+        type != nullptr && btf_is_ptr(type) ? btf__type_by_id(types, type->type) : nullptr;
+    const char* text = tag != nullptr && btf_is_type_tag(tag)
+                           ? btf__name_by_offset(types, tag->name_off)
+                           : nullptr;
+    const std::string_view name = text == nullptr ? "" : text;
+    for (const std::string_view kind : {"kptr", "percpu_kptr", "uptr"}) {
+        if (name == kind) {
+            return kind;
+        }
+    }
+    return name == "kptr_untrusted" ? "kptr" : "";
+}
+
 /// Walks a value's type in search of special fields (kernel/bpf/btf.c, btf_parse_fields).
 class FieldSearch {
 public:
     explicit FieldSearch(const btf* types) : types_(types) {}
 
-    map::SpecialFields run(std::uint32_t type_id) {
-        const btf_type* type = btf__type_by_id(types_, type_id);
+    void run(std::uint32_t type_id) {
+        // The value's own type may have other names; what its members' types are named may not.
+        const int resolved = btf__resolve_type(types_, type_id);
+        const btf_type* type =
+            resolved < 0 ? nullptr : btf__type_by_id(types_, static_cast<std::uint32_t>(resolved));
         if (type == nullptr) {
-            return {};
+            return;
         }
         if (btf_is_struct(type)) {
             visit_struct(type, 0, 0);
         } else if (btf_is_datasec(type)) {
             visit_section(type);
         }
+    }
+    [[nodiscard]] map::SpecialFields fields() const {
         return repeated_ || both_locks() ? map::SpecialFields{} : fields_;
     }
+    [[nodiscard]] std::string_view absent_field() const { return absent_; }
 
     /// Of a struct that has `direct` bpf_spin_locks among its members; as BtfObject::check_locks().
     int check_locks(const btf_type* type, std::uint32_t direct) {
@@ -116,13 +156,20 @@ private:
             count *= btf_array(type)->nelems;
             type = btf__type_by_id(types_, btf_array(type)->type);
         }
-        if (type == nullptr || !btf_is_struct(type) || count == 0) {
+        if (type == nullptr || count == 0) {
+            return;
+        }
+        if (!btf_is_struct(type)) {
+            found_absent(pointer_field(types_, type), offset % 8 == 0);
             return;
         }
         const char* name = btf__name_by_offset(types_, type->name_off);
         const std::string_view kind = name == nullptr ? "" : name;
         if (const map::SpecialField* const special = special_field(kind)) {
             found(*special, type->size, offset, count);
+        } else if (const auto* absent = std::ranges::find(kAbsentFields, kind, &AbsentField::type);
+                   absent != std::end(kAbsentFields)) {
+            found_absent(absent->type, type->size == absent->bytes && offset % absent->align == 0);
         } else {
             // An array of structs repeats whatever they hold.
             for (std::uint64_t element = 0; element < count && element < 2; ++element) {
@@ -146,9 +193,16 @@ private:
         field = static_cast<std::int32_t>(offset);
     }
 
+    void found_absent(std::string_view name, bool fits) {
+        if (fits && absent_.empty()) {
+            absent_ = name;
+        }
+    }
+
     const btf* types_;
     map::SpecialFields fields_;
-    unsigned visited_ = 0;  ///< In all searches.
+    std::string_view absent_;  ///< The first of them.
+    unsigned visited_ = 0;     ///< In all searches.
     bool repeated_ = false;
     bool locks_only_ = false;
 };
@@ -250,7 +304,15 @@ int BtfObject::check_locks() const {
 }
 
 map::SpecialFields BtfObject::special_fields(std::uint32_t value_type_id) const {
-    return FieldSearch(types_).run(value_type_id);
+    FieldSearch search(types_);
+    search.run(value_type_id);
+    return search.fields();
+}
+
+std::string_view BtfObject::absent_field(std::uint32_t value_type_id) const {
+    FieldSearch search(types_);
+    search.run(value_type_id);
+    return search.absent_field();
 }
 
 }  // namespace taskwork::uapi

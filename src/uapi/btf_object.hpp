@@ -61,6 +61,10 @@ public:
     /// (an array of them counts) or there are locks of both kinds, as in the kernel; misaligned
     /// ones are plain data. Context: task.
     [[nodiscard]] map::SpecialFields special_fields(std::uint32_t value_type_id) const;
+    /// The name of a special field of a value that the kernel has and we have not: "kptr",
+    /// "percpu_kptr", "uptr", "bpf_list_head", "bpf_rb_root", "bpf_refcount". Empty: none. Context:
+    /// task.
+    [[nodiscard]] std::string_view absent_field(std::uint32_t value_type_id) const;
 
 private:
     BtfObject(std::vector<std::byte> raw, btf* types, std::uint32_t id) noexcept;

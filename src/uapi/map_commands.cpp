@@ -112,6 +112,27 @@ long lookup(const Command& command, bool and_delete) {
     return copy_to_user(attr.value, value.data(), value.size()) == no_error ? 0 : -EFAULT;
 }
 
+/// A map that this thread was refused for what its values hold. Libraries ask again at once without
+/// types, and would get a map in which programs take for plain data what is none.
+struct Refusal {
+    union bpf_attr attr{};
+    const char* field = nullptr;  ///< nullptr: nothing was refused.
+};
+thread_local Refusal latest_refusal;
+
+bool is_same_but_for_types(const union bpf_attr& attr, const union bpf_attr& refused) {
+    return attr.btf_value_type_id == 0 && attr.map_type == refused.map_type &&
+           attr.key_size == refused.key_size && attr.value_size == refused.value_size &&
+           attr.max_entries == refused.max_entries && attr.map_flags == refused.map_flags &&
+           std::memcmp(attr.map_name, refused.map_name, sizeof attr.map_name) == 0;
+}
+
+long refuse_field(const union bpf_attr& attr, const char* field) {
+    latest_refusal = {attr, field};
+    return refuse(-EOPNOTSUPP, std::string("map '") + attr.map_name + "': values with a " + field +
+                                   " are not supported");
+}
+
 }  // namespace
 
 long map_create(const Command& command) {
@@ -119,6 +140,7 @@ long map_create(const Command& command) {
     if (!command.ends_at(TW_ATTR_END(map_extra))) {
         return -EINVAL;
     }
+    const Refusal refusal = std::exchange(latest_refusal, {});
     if (attr.btf_vmlinux_value_type_id != 0 || attr.map_ifindex != 0 ||
         (attr.btf_key_type_id != 0 && attr.btf_value_type_id == 0)) {
         return -EINVAL;
@@ -129,6 +151,9 @@ long map_create(const Command& command) {
     const std::optional<Access> access = access_of(attr.map_flags);
     if (!access || !is_object_name(attr.map_name)) {
         return -EINVAL;
+    }
+    if (refusal.field != nullptr && is_same_but_for_types(attr, refusal.attr)) {
+        return refuse_field(attr, refusal.field);
     }
     map::MapSpec spec;
     std::memcpy(spec.name, attr.map_name, sizeof spec.name);
@@ -162,6 +187,10 @@ long map_create(const Command& command) {
         if (map::has_any(spec.fields) &&
             (attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) {
             return -EACCES;
+        }
+        if (const std::string_view field = btf->absent_field(attr.btf_value_type_id);
+            !field.empty()) {
+            return refuse_field(attr, field.data());
         }
         // Special fields, which this kind does not hold, are refused before.
         const btf_type* key = btf__type_by_id(btf->types(), attr.btf_key_type_id);

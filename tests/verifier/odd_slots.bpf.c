@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Slots that are none: K81, two in one value; K82, one that is not aligned.
+// Slots that are none, K81, two in one value, K80, in a map that has none; and one in a value whose
+// type has another name.
 #include "verifier.bpf.h"
 
 struct two {
@@ -40,4 +41,31 @@ int K80_value_of_a_processor(void* context) {
     }
     return taskwork_schedule_signal((struct task_struct*)bpf_get_current_task_btf(), slot,
                                     &counters, later);
+}
+
+typedef const struct {
+    __u64 word;
+    struct bpf_task_work work;
+} named_t;
+typedef named_t renamed_t;
+HASH_OF(renamed, 1, renamed_t);
+
+ACCEPTED
+SEC("?perf_event")
+int K80_value_by_another_name(void* context) {
+    __u32 key = 0;
+    renamed_t* value = bpf_map_lookup_elem(&renamed, &key);
+    if (!value) {
+        return 0;
+    }
+    return taskwork_schedule_signal((struct task_struct*)bpf_get_current_task_btf(),
+                                    (struct bpf_task_work*)&value->work, &renamed, later);
+}
+
+REJECTED("bpf_task_work cannot be accessed directly by load/store")
+SEC("?perf_event")
+int K110_slot_of_a_value_by_another_name(void* context) {
+    __u32 key = 0;
+    renamed_t* value = bpf_map_lookup_elem(&renamed, &key);
+    return value ? *(volatile int*)&value->work : 0;
 }
