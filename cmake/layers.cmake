@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# taskwork_layer(<name> DEPENDS <layer>... [FOLDERS <folder>...] [CHECK_CONTEXTS])
+# taskwork_layer(<name> DEPENDS <layer>... [FOLDERS <folder>...] [EXCLUDE <regex>] [CHECK_CONTEXTS])
 #
 # Declares the folder it is called from as a layer, one target taskwork_<name>; FOLDERS are folders
-# inside it whose sources belong to it too. CHECK_CONTEXTS: clang diagnoses calls that leave their
+# inside it whose sources belong to it too; EXCLUDE: sources that do not. CHECK_CONTEXTS: clang diagnoses calls that leave their
 # context (src/base/context.hpp); tests and benchmarks are task context and not checked. The names of
 # files say what they are, so that adding one needs no CMake:
 #
@@ -48,7 +48,7 @@ function(taskwork_bench target source)
 endfunction()
 
 function(taskwork_layer name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "CHECK_CONTEXTS" "" "DEPENDS;FOLDERS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "CHECK_CONTEXTS" "EXCLUDE" "DEPENDS;FOLDERS")
     list(TRANSFORM arg_DEPENDS PREPEND taskwork_)
     set(sources)
     foreach(folder IN ITEMS . ${arg_FOLDERS})
@@ -56,6 +56,9 @@ function(taskwork_layer name)
         file(GLOB found CONFIGURE_DEPENDS "${folder}/*.cpp" "${folder}/*.S")
         list(APPEND sources ${found})
     endforeach()
+    if(arg_EXCLUDE)
+        list(FILTER sources EXCLUDE REGEX "${arg_EXCLUDE}")
+    endif()
     set(tests ${sources})
     list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
     set(benches ${sources})

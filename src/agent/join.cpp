@@ -21,6 +21,7 @@
 #include "agent/signals.hpp"
 #include "agent/threads.hpp"
 #include "bpf/jit/code_region.hpp"
+#include "bpf/jit/debugger.hpp"
 #include "bpf/program.hpp"
 #include "bpf/user_memory.hpp"
 #include "defer/task_work.hpp"
@@ -338,6 +339,7 @@ void leave_domain() noexcept {
     }
     task::close_left_process(*process);
     bpf::jit::CodeRegion::unmap();
+    bpf::jit::hide_from_debugger();
     sync::Arena::destroy();
 }
 

@@ -17,7 +17,7 @@
 #include "bpf/helpers.hpp"
 #include "bpf/instruction.hpp"
 #include "bpf/isa.hpp"
-#include "bpf/jit/perf_map.hpp"
+#include "bpf/jit/names.hpp"
 #include "bpf/jit/translate.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/program.hpp"

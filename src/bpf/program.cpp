@@ -5,6 +5,7 @@
 
 #include "bpf/interpreter.hpp"
 #include "bpf/jit/code_region.hpp"
+#include "bpf/jit/debugger.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/task_view.hpp"
 #include "bpf/trace.hpp"
@@ -104,6 +105,7 @@ std::errc ProgramTable::create() noexcept {
     auto* table = new (memory) ProgramTable;
     table->programs.init(pool, kProgramsMax, sizeof(Program), 0);
     table->next_id.store(1, std::memory_order_relaxed);
+    table->debug_objects.store(nullptr, std::memory_order_relaxed);
     table->trace = TraceRing::create();
     if (table->trace == nullptr) {
         return std::errc::not_enough_memory;
@@ -118,7 +120,11 @@ ProgramTable& ProgramTable::get() noexcept {
     return *sync::Arena::root<ProgramTable>(sync::Root::programs);
 }
 
-void join() noexcept { defer::set_callback_runner(defer::kCallbackBpf, run_callback); }
+void join() noexcept {
+    assume_task();
+    defer::set_callback_runner(defer::kCallbackBpf, run_callback);
+    jit::show_debugger(ProgramTable::get().debug_objects.load(std::memory_order_acquire));
+}
 
 void get_program(Program& program) noexcept {
     program.references.fetch_add(1, std::memory_order_relaxed);

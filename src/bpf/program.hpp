@@ -93,6 +93,9 @@ enum class ScheduleResult : std::uint8_t {
 const char* describe(ScheduleResult result) noexcept;
 
 struct TraceRing;
+namespace jit {
+struct DebugObject;
+}
 
 class ProgramTable {
 public:
@@ -106,10 +109,12 @@ public:
 
     sync::Pool programs;
     platform::Atomic<std::uint32_t> next_id;
-    TraceRing* trace;  ///< Text of bpf_trace_printk().
+    TraceRing* trace;                                   ///< Text of bpf_trace_printk().
+    platform::Atomic<jit::DebugObject*> debug_objects;  ///< The first; of programs, for gdb.
 };
 
-/// In every process, host included: registers the callback runner with the defer layer.
+/// In every process, host included: registers the callback runner with the defer layer, and shows
+/// gdb what programs there are, if that is asked for.
 /// Context: task; async-signal-safe.
 void join() noexcept;
 

@@ -23,6 +23,7 @@
 #include "agent/launch.hpp"
 #include "base/raw_system_call.hpp"
 #include "bpf/jit/code_region.hpp"
+#include "bpf/jit/switches.hpp"
 #include "cli/options.hpp"
 #include "event/event.hpp"
 #include "event/perf.hpp"
@@ -164,11 +165,29 @@ Finding check_executable_memfd() {
                         std::strerror(error), setting("/proc/sys/vm/memfd_noexec")),
             "sysctl vm.memfd_noexec=0; allow executable mappings (SELinux, seccomp)"};
     }
-    if (!bpf::jit::CodeRegion::is_wanted()) {
-        return {Verdict::missing, "can be mapped, but TASKWORK_JIT=off: programs are interpreted",
-                "unset TASKWORK_JIT"};
+    if (const char* reason = bpf::jit::CodeRegion::why_unwanted(); reason != nullptr) {
+        return {Verdict::missing,
+                fmt::format("can be mapped, but {}: programs are interpreted", reason),
+                bpf::jit::is_on(bpf::jit::Switch::jit) ? "" : "unset TASKWORK_JIT"};
+    }
+    // It stands behind the arena, in the same file.
+    constexpr rlim_t file_bytes = sync::kArenaSizeDefault + bpf::jit::CodeRegion::kBytes;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < file_bytes) {
+        return {Verdict::missing,
+                fmt::format("can be mapped, but files may have {} MiB only, and the arena with "
+                            "code has {}: programs are interpreted",
+                            limit.rlim_cur >> 20, file_bytes >> 20),
+                "raise the limit of files' sizes (ulimit -f unlimited)"};
     }
     return {Verdict::works, "can be mapped; programs run as native code"};
+}
+
+Finding check_environment() {
+    if (const Result<void> checked = bpf::jit::check_switches(); !checked) {
+        return {Verdict::fatal, checked.error().text};
+    }
+    return {Verdict::works, "each switch in it has a word that it knows"};
 }
 
 Finding check_arena() {
@@ -281,6 +300,7 @@ int doctor() {
         {"perf events", check_perf},
         {"cpu cycles", check_cycles},
         {"executable memfd", check_executable_memfd},
+        {"environment", check_environment},
         {"arena address", check_arena},
         {"membarrier", check_membarrier},
         {"process_vm_readv", check_user_memory},

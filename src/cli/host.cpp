@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "bpf/jit/perf_map.hpp"
+#include "bpf/jit/switches.hpp"
 #include "event/event.hpp"
 #include "sync/arena.hpp"
 #include "task/worker.hpp"
@@ -83,6 +84,9 @@ void on_process_died(task::Process& process) noexcept { tell(LifeEvent::Kind::di
 }  // namespace
 
 Result<void> Host::start() {
+    if (Result<void> checked = bpf::jit::check_switches(); !checked) {
+        return checked;
+    }
     life().descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (life().descriptor < 0) {
         return Error{last_errc(), "domain: no descriptor for the worker's messages"};

@@ -7,14 +7,10 @@
 
 #include <vector>
 
-#include "base/sanitizers.hpp"
 #include "bpf/jit/code_region.hpp"
 #include "bpf/test_program.hpp"
 
 namespace taskwork::bpf::test {
-
-/// ThreadSanitizer does not see what native code does: there everything is interpreted.
-inline constexpr bool kHasNative = !kThreadSanitizer;
 
 /// One function behind the other; function(R, n) and call_function(n) in them name the n-th.
 inline std::vector<Piece> linked(std::vector<std::vector<Piece>> functions) {
@@ -84,8 +80,8 @@ private:
 class NativeTest : public ::testing::Test {
 protected:
     void SetUp() override {
-        if (!kHasNative) {
-            GTEST_SKIP() << "no native code under ThreadSanitizer";
+        if (const char* reason = jit::CodeRegion::why_unwanted(); reason != nullptr) {
+            GTEST_SKIP() << reason;
         }
         ASSERT_TRUE(jit::CodeRegion::usable());
     }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "bpf/jit/processor.hpp"
 #include "tests/program/cli_command.hpp"
 
 namespace taskwork::test {
@@ -34,7 +35,22 @@ Outcome show_maps(json& report, const std::function<void()>& prepare = {}) {
     return outcome;
 }
 
-TEST(Native, code_is_mapped_executable_in_a_member_apart_from_what_it_may_write) {
+struct Native : testing::Test {
+    void SetUp() override {
+        if (!bpf::jit::kProcessor.has_translator) {
+            GTEST_SKIP() << "no translator for this processor";
+        }
+    }
+};
+
+/// The limit of the size of files lets the arena be, and nothing behind it.
+void limit_files() {
+    const rlim_t arena = rlim_t{1} << 30;
+    const rlimit limit{arena + (rlim_t{1} << 20), arena + (rlim_t{1} << 20)};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+TEST_F(Native, code_is_mapped_executable_in_a_member_apart_from_what_it_may_write) {
     json report;
     const Outcome outcome = show_maps(report);
     EXPECT_THAT(outcome.out, ContainsRegex(kExecutable));
@@ -42,26 +58,21 @@ TEST(Native, code_is_mapped_executable_in_a_member_apart_from_what_it_may_write)
     EXPECT_THAT(outcome.out, Not(ContainsRegex("rwx")));
 }
 
-TEST(Native, code_is_not_made_where_the_environment_says_so) {
+TEST_F(Native, code_is_not_made_where_the_environment_says_so) {
     json report;
     const Outcome outcome = show_maps(report, [] { ::setenv("TASKWORK_JIT", "off", 1); });
     EXPECT_THAT(outcome.out, Not(ContainsRegex(kExecutable)));
     EXPECT_THAT(outcome.out, ContainsRegex(kWritable));
 }
 
-TEST(Native, code_that_has_no_place_is_done_without) {
-    // The limit of the size of files lets the arena be, and nothing behind it.
+TEST_F(Native, code_that_has_no_place_is_done_without) {
     json report;
-    const Outcome outcome = show_maps(report, [] {
-        const rlim_t arena = rlim_t{1} << 30;
-        const rlimit limit{arena + (rlim_t{1} << 20), arena + (rlim_t{1} << 20)};
-        ::setrlimit(RLIMIT_FSIZE, &limit);
-    });
+    const Outcome outcome = show_maps(report, limit_files);
     EXPECT_THAT(outcome.out, Not(ContainsRegex(kExecutable)));
     EXPECT_THAT(outcome.out, ContainsRegex(kWritable));
 }
 
-TEST(Native, code_has_names_for_perf_if_it_is_asked_for) {
+TEST_F(Native, code_has_names_for_perf_if_it_is_asked_for) {
     // The host writes them when it hears of the process; which shows them itself, then.
     const char* const show =
         "until [ -s /tmp/perf-$$.map ]; do :; done; "
@@ -83,10 +94,24 @@ TEST(Native, code_has_names_for_perf_if_it_is_asked_for) {
     EXPECT_EQ(remove_map(host), 0) << "the host's own";
 }
 
-TEST(Native, doctor_says_whether_programs_run_in_it) {
+TEST_F(Native, doctor_says_whether_programs_run_in_it_and_why_not) {
     EXPECT_THAT(taskwork({"doctor"}).out, HasSubstr("programs run as native code"));
     EXPECT_THAT(taskwork({"doctor"}, [] { ::setenv("TASKWORK_JIT", "off", 1); }).out,
                 HasSubstr("TASKWORK_JIT=off: programs are interpreted"));
+    EXPECT_THAT(taskwork({"doctor"}, limit_files).out,
+                HasSubstr("files may have 1025 MiB only, and the arena with code has 1056: "
+                          "programs are interpreted"));
+}
+
+TEST_F(Native, code_s_switches_refuse_words_that_they_do_not_know) {
+    const std::string line = "TASKWORK_JIT=of: must be on (1) or off (0)";
+    const auto misspell = [] { ::setenv("TASKWORK_JIT", "of", 1); };
+    const Outcome outcome = taskwork({"run", object_path("hash_resume"), "--", "true"}, misspell);
+    EXPECT_EQ(outcome.exit_status, 125);
+    EXPECT_EQ(outcome.error, "taskwork: " + line + "\n");
+    const Outcome doctor = taskwork({"doctor"}, misspell);
+    EXPECT_EQ(doctor.exit_status, 1);
+    EXPECT_THAT(doctor.out, HasSubstr("NO  environment       " + line));
 }
 
 }  // namespace

@@ -7,12 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <mutex>
 
 #include "base/errc.hpp"
 #include "base/sanitizers.hpp"
+#include "bpf/jit/code_segment.hpp"
+#include "bpf/jit/processor.hpp"
+#include "bpf/jit/switches.hpp"
 #include "bpf/jit/unwind.hpp"
 #include "sync/free_ranges.hpp"
 
@@ -43,6 +44,13 @@ off_t file_offset(std::uintptr_t address) noexcept {
     return static_cast<off_t>(sync::Arena::header().size + (address - CodeRegion::kBase));
 }
 
+/// The executable mapping is there, of the one kind or the other.
+TW_TASK_ONLY void begin_to_use() noexcept {
+    ::madvise(reinterpret_cast<void*>(CodeRegion::kBase), CodeRegion::kBytes, MADV_DONTDUMP);
+    is_mapped = true;
+    register_frames();
+}
+
 TW_TASK_ONLY std::errc map_executable(int fd) noexcept {
     void* const base = reinterpret_cast<void*>(CodeRegion::kBase);
     void* const mapped = ::mmap(base, CodeRegion::kBytes, PROT_READ | PROT_EXEC,
@@ -55,22 +63,33 @@ TW_TASK_ONLY std::errc map_executable(int fd) noexcept {
         ::munmap(mapped, CodeRegion::kBytes);
         return std::errc::file_exists;
     }
-    ::madvise(base, CodeRegion::kBytes, MADV_DONTDUMP);
-    is_mapped = true;
-    register_frames();
+    begin_to_use();
     return no_error;
+}
+
+void begin_book(std::uintptr_t base, std::size_t bytes) {
+    Book& space = book();
+    const std::scoped_lock guard(space.lock);
+    space.free.clear();
+    space.free.give(base, bytes);
 }
 
 }  // namespace
 
-bool CodeRegion::is_wanted() noexcept {
-    const char* setting = std::getenv("TASKWORK_JIT");
-    return !kThreadSanitizer && (setting == nullptr || std::strcmp(setting, "off") != 0);
+const char* CodeRegion::why_unwanted() noexcept {
+    if (!kProcessor.has_translator) {
+        return "there is no translator for this processor";
+    }
+    if (kThreadSanitizer) {
+        return "this build is one of ThreadSanitizer";
+    }
+    return is_on(Switch::jit) ? nullptr : "TASKWORK_JIT=off";
 }
 
 std::errc CodeRegion::create() noexcept {
     unmap();
-    if (!is_wanted()) {
+    CodeSegment::forget();
+    if (why_unwanted() != nullptr) {
         return std::errc::operation_canceled;
     }
     const int fd = sync::Arena::descriptor();
@@ -83,6 +102,11 @@ std::errc CodeRegion::create() noexcept {
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < end) {
         return std::errc::file_too_large;
     }
+    if (is_on(Switch::perf_map) && CodeSegment::create(fd) == no_error) {
+        begin_to_use();
+        begin_book(kBase + CodeSegment::kHeadBytes, kBytes - CodeSegment::kHeadBytes);
+        return no_error;
+    }
     if (::ftruncate(fd, static_cast<off_t>(end)) != 0) {
         return last_errc();
     }
@@ -91,23 +115,27 @@ std::errc CodeRegion::create() noexcept {
         static_cast<void>(::ftruncate(fd, file_offset(kBase)));
         return error;
     }
-    Book& space = book();
-    const std::scoped_lock guard(space.lock);
-    space.free.clear();
-    space.free.give(kBase, kBytes);
+    begin_book(kBase, kBytes);
     return no_error;
 }
 
 std::errc CodeRegion::map(int arena_fd) noexcept {
     unmap();
     struct stat status{};
-    if (!is_wanted()) {
+    if (why_unwanted() != nullptr) {
         return std::errc::operation_canceled;
     }
-    if (::fstat(arena_fd, &status) != 0 || status.st_size < file_offset(kBase + kBytes)) {
-        return std::errc::no_such_device_or_address;
+    if (::fstat(arena_fd, &status) != 0) {
+        return last_errc();
     }
-    return map_executable(arena_fd);
+    if (status.st_size >= file_offset(kBase + kBytes)) {
+        return map_executable(arena_fd);
+    }
+    const std::errc error = CodeSegment::map(arena_fd);
+    if (error == no_error) {
+        begin_to_use();
+    }
+    return error;
 }
 
 void CodeRegion::unmap() noexcept {
@@ -131,8 +159,11 @@ const std::byte* CodeRegion::place(const void* code, std::size_t size) noexcept 
         return nullptr;
     }
     // Without memory this is an error, where a store to a mapping would be a signal.
-    if (::pwrite(sync::Arena::descriptor(), code, size, file_offset(*at)) !=
-        static_cast<ssize_t>(size)) {
+    const bool written = CodeSegment::exists()
+                             ? CodeSegment::write(*at, code, size)
+                             : ::pwrite(sync::Arena::descriptor(), code, size, file_offset(*at)) ==
+                                   static_cast<ssize_t>(size);
+    if (!written) {
         space.free.give(*at, bytes);
         return nullptr;
     }
@@ -144,8 +175,12 @@ void CodeRegion::release(const std::byte* code, std::size_t size) noexcept {
     Book& space = book();
     const std::scoped_lock guard(space.lock);
     const auto at = reinterpret_cast<std::uintptr_t>(code);
-    ::fallocate(sync::Arena::descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                file_offset(at), static_cast<off_t>(bytes));
+    if (CodeSegment::exists()) {
+        CodeSegment::give_back(at, bytes);
+    } else {
+        ::fallocate(sync::Arena::descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    file_offset(at), static_cast<off_t>(bytes));
+    }
     space.free.give(at, bytes);
 }
 

@@ -4,6 +4,8 @@
 // It is the end of the arena's memfd, behind the arena itself, mapped executable and nowhere
 // writable: the host writes it through the descriptor. So no stray store of a member changes code.
 //
+// Where perf is to find names it is a segment (code_segment.hpp), so mapped and so written.
+//
 // Memory comes with what is written, and goes with what is given back. A process that may not map
 // executable memory interprets; so does the whole domain if its host may not.
 #pragma once
@@ -27,8 +29,7 @@ public:
     /// Adds it to the domain of this host, and maps it. Errors: permission_denied,
     /// operation_not_permitted (executable memory is forbidden), file_too_large (RLIMIT_FSIZE),
     /// not_enough_memory, not_supported (the arena is private), operation_canceled
-    /// (TASKWORK_JIT=off, or the build is one of ThreadSanitizer, which does not see what native
-    /// code does). Context: task.
+    /// (why_unwanted()). Context: task.
     TW_TASK_ONLY static std::errc create() noexcept;
     /// Maps it in a member, from the arena's descriptor. Errors: as create();
     /// no_such_device_or_address (the domain has none).
@@ -38,9 +39,10 @@ public:
     /// Context: task.
     TW_TASK_ONLY static void unmap() noexcept;
 
-    /// Whether this build and the environment let programs be native code.
+    /// Why this build or the environment lets no program be native code, in some words; nullptr:
+    /// they do. (ThreadSanitizer does not see what native code does.)
     /// Context: task.
-    TW_TASK_ONLY static bool is_wanted() noexcept;
+    TW_TASK_ONLY static const char* why_unwanted() noexcept;
     /// Whether this process can run what is in it.
     /// Context: any.
     static bool usable() noexcept;

@@ -3,13 +3,14 @@
 // Native: what translated code and the C++ around it agree on. Translated code is a function for
 // each function of the program, called with
 //
-//     R1-R5    the first five arguments of the System V ABI (rdi, rsi, rdx, rcx, r8)
-//     state    the sixth (r9): the NativeState of this execution
-//     frame    r12: the upper end of the caller's BPF frame; the function's own is above it
+//     R1-R5    the first five arguments, as C++ passes them on the processor
+//     state    the sixth: the NativeState of this execution
+//     frame    in a register of the translator's choice that calls keep: the upper end of the
+//              caller's BPF frame; the function's own is above it
 //
-// and returns R0 in rax. A helper is called the same way and is an ordinary C++ function. Native
-// frames are linked by rbp, so that a walk by frame pointers gets through. Nothing in the code is
-// an address of one process: helpers are found through the state.
+// and returns R0 as C++ does. A helper is called the same way and is an ordinary C++ function.
+// Native frames are linked as C++'s are, so that a walk by frame pointers gets through. Nothing in
+// the code is an address of one process: helpers are found through the state.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +29,7 @@ struct NativeState;
 using NativeHelper = std::uint64_t (*)(std::uint64_t r1, std::uint64_t r2, std::uint64_t r3,
                                        std::uint64_t r4, std::uint64_t r5, NativeState* state);
 
-/// One execution. The offsets are known to the translators and to enter_x86_64.S.
+/// One execution. The offsets are known to the translators and to their enter_*.S.
 struct NativeState {
     const NativeHelper* helpers =
         nullptr;  ///< By number; one that does not exist must not be called.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // translate: BPF instructions to machine code, in one pass, one native function for each function
-// of the program. The translator of a processor is one file (x86_64.cpp); the encoding is asmjit's.
+// of the program. The encoding is asmjit's. The build chooses the translator by the processor:
+//
+//     x86_64*.cpp, enter_x86_64.S    translate(), kProcessor, and the way into native code and out
+//     none.cpp                       where there is none: programs are interpreted
 #pragma once
 
 #include <linux/bpf.h>
@@ -47,7 +50,7 @@ struct Image {
 };
 
 /// Errors: not_enough_memory, not_supported (an instruction that this processor's translator does
-/// not know).
+/// not know, or there is no translator).
 /// Context: task.
 TW_TASK_ONLY Result<Image> translate(const Source& source);
 

@@ -4,7 +4,8 @@
 // request (TASKWORK_UNWIND=1), not by default: from then on every frame that libgcc looks up, of
 // any exception of the application, costs a lock, which a forked child may find taken.
 //
-// Native frames are linked by rbp in any case, which is what profilers and debuggers follow.
+// Native frames are linked in any case, for who walks by frame pointers, as perf. gdb:
+// debugger.hpp.
 #pragma once
 
 #include "base/context.hpp"

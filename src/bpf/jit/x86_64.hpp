@@ -4,11 +4,12 @@
 // interpreter.
 //
 //     R0 rax   R1 rdi   R2 rsi   R3 rdx   R4 rcx   R5 r8   R6 rbx   R7 r13   R8 r14   R9 r15
-//     R10 r12
+//     R10 r12: R1-R5 are the first five arguments of the System V ABI, R6-R9 and the frame what
+//     calls keep
 //
-// r9, r10 and r11 are for single instructions. A native frame, from rbp down: the state, where
-// anything in the function needs it; the loops that may_goto has left; the callee-saved registers
-// that the function uses.
+// r9, the sixth argument, is the state in a call; it, r10 and r11 are for single instructions. A
+// native frame, from rbp down: the state, where anything in the function needs it; the loops that
+// may_goto has left; the callee-saved registers that the function uses.
 #pragma once
 
 #include <asmjit/x86.h>

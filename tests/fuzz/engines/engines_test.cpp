@@ -3,7 +3,7 @@
 // The engines agree, as far as some hundreds of programs tell; for millions: `make prove-engines`.
 #include <gtest/gtest.h>
 
-#include "base/sanitizers.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "tests/fuzz/engines/engines.hpp"
 #include "tests/fuzz/soundness/seeds.hpp"
 
@@ -11,8 +11,8 @@ namespace taskwork::fuzz {
 namespace {
 
 TEST(TheEngines, agree_on_random_programs_that_the_verifier_accepts) {
-    if (kThreadSanitizer) {
-        GTEST_SKIP() << "no native code under ThreadSanitizer";
+    if (const char* reason = bpf::jit::CodeRegion::why_unwanted(); reason != nullptr) {
+        GTEST_SKIP() << reason;
     }
     Engines engines;
     for (std::uint64_t seed = 1; seed <= 1500; ++seed) {

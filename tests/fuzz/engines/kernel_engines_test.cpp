@@ -4,7 +4,7 @@
 // `make prove-engines`.
 #include <gtest/gtest.h>
 
-#include "base/sanitizers.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "tests/fuzz/engines/beside_kernel.hpp"
 #include "tests/fuzz/soundness/seeds.hpp"
 
@@ -12,8 +12,8 @@ namespace taskwork::fuzz {
 namespace {
 
 TEST(TheKernel, does_what_our_engines_do_with_programs_that_both_verifiers_accept) {
-    if (kThreadSanitizer) {
-        GTEST_SKIP() << "no native code under ThreadSanitizer";
+    if (const char* reason = bpf::jit::CodeRegion::why_unwanted(); reason != nullptr) {
+        GTEST_SKIP() << reason;
     }
     if (const std::string reason = KernelSide::unavailable_because(); !reason.empty()) {
         GTEST_SKIP() << "not here: " << reason;
