@@ -204,8 +204,9 @@ bool Follower::points_into(const Register& reg, Word word) const {
                std::any_of(activation().arguments.begin(), activation().arguments.end(), from);
     case Type::function:
         return word >> 56 == bpf::kFunctionTag >> 56;
-    default:  // kernel structs
-        return true;
+    default:  // kernel structs, of no address that we know
+        return word != 0 ||
+               (reg.trust != verifier::Trust::trusted && reg.trust != verifier::Trust::rcu);
     }
 }
 
