@@ -51,24 +51,27 @@ constexpr AbsentField kAbsentFields[] = {
     {"bpf_refcount", 4, 4},
 };
 
-/// Of a pointer that the kernel takes for a special field by the tag of what it points to: the name
-/// of the field. Else empty.
+constexpr std::string_view kUnknownTag = "?";
+
+/// Of a pointer with a tag on what it points to, by which the kernel takes it for a special field:
+/// the name of the field; kUnknownTag for others. Empty: no tag.
 std::string_view pointer_field(const btf* types, const btf_type* type) {
     if (btf_is_volatile(type)) {
         type = btf__type_by_id(types, type->type);
     }
     const btf_type* tag =
         type != nullptr && btf_is_ptr(type) ? btf__type_by_id(types, type->type) : nullptr;
-    const char* text = tag != nullptr && btf_is_type_tag(tag)
-                           ? btf__name_by_offset(types, tag->name_off)
-                           : nullptr;
+    if (tag == nullptr || !btf_is_type_tag(tag)) {
+        return "";
+    }
+    const char* text = btf__name_by_offset(types, tag->name_off);
     const std::string_view name = text == nullptr ? "" : text;
     for (const std::string_view kind : {"kptr", "percpu_kptr", "uptr"}) {
         if (name == kind) {
             return kind;
         }
     }
-    return name == "kptr_untrusted" ? "kptr" : "";
+    return name == "kptr_untrusted" ? "kptr" : kUnknownTag;
 }
 
 /// Walks a value's type in search of special fields (kernel/bpf/btf.c, btf_parse_fields).
@@ -91,7 +94,7 @@ public:
         }
     }
     [[nodiscard]] map::SpecialFields fields() const {
-        return repeated_ || both_locks() ? map::SpecialFields{} : fields_;
+        return repeated_ || both_locks() || unknown_tag_ ? map::SpecialFields{} : fields_;
     }
     [[nodiscard]] std::string_view absent_field() const { return absent_; }
 
@@ -160,7 +163,12 @@ private:
             return;
         }
         if (!btf_is_struct(type)) {
-            found_absent(pointer_field(types_, type), offset % 8 == 0);
+            const std::string_view field = pointer_field(types_, type);
+            if (field == kUnknownTag) {
+                unknown_tag_ = true;
+            } else {
+                found_absent(field, offset % 8 == 0);
+            }
             return;
         }
         const char* name = btf__name_by_offset(types_, type->name_off);
@@ -204,6 +212,7 @@ private:
     std::string_view absent_;  ///< The first of them.
     unsigned visited_ = 0;     ///< In all searches.
     bool repeated_ = false;
+    bool unknown_tag_ = false;  ///< Of a pointer.
     bool locks_only_ = false;
 };
 

@@ -58,8 +58,8 @@ public:
     /// Context: task.
     [[nodiscard]] int check_locks() const;
     /// The special fields of a value, nested structs included. None at all if one kind occurs twice
-    /// (an array of them counts) or there are locks of both kinds, as in the kernel; misaligned
-    /// ones are plain data. Context: task.
+    /// (an array of them counts), there are locks of both kinds, or a pointer has a type tag that
+    /// is not one of kptrs, as in the kernel; misaligned ones are plain data. Context: task.
     [[nodiscard]] map::SpecialFields special_fields(std::uint32_t value_type_id) const;
     /// The name of a special field of a value that the kernel has and we have not: "kptr",
     /// "percpu_kptr", "uptr", "bpf_list_head", "bpf_rb_root", "bpf_refcount". Empty: none. Context:

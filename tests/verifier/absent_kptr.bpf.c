@@ -12,8 +12,9 @@ struct element {
 ARRAY_OF(elements, 1, struct element);
 
 #define ABSENT                                                                                     \
-    REJECTED("map 'elements': values with a kptr are not supported") KERNEL_ACCEPTS("it has "      \
-                                                                                    "kptrs")
+    REJECTED("map 'elements': values with a kptr are not supported")                               \
+    KERNEL_ACCEPTS("it has "                                                                       \
+                   "kptrs")
 #define WITHOUT_ACCESS(phrase)                                                                     \
     REJECTED("map 'elements': values with a kptr are not supported")                               \
     KERNEL_SAYS(phrase, "it has kptrs")

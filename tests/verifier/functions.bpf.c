@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions: static ones are followed with the caller's state, global ones are proven once, by
-// their types alone.
+// Functions: static ones are followed with the caller's state, global ones are proven by
+// themselves, by their types alone.
 #include "verifier.bpf.h"
 
 ARRAY_OF(array, 1, struct words);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Slots that are none, K81, two in one value, K80, in a map that has none; and one in a value whose
-// type has another name.
+// Slots that are none, K81, two in one value, K80, in a map that has none, beside a pointer with a
+// tag; and one in a value whose type has another name.
 #include "verifier.bpf.h"
 
 struct two {
@@ -68,4 +68,22 @@ int K110_slot_of_a_value_by_another_name(void* context) {
     __u32 key = 0;
     renamed_t* value = bpf_map_lookup_elem(&renamed, &key);
     return value ? *(volatile int*)&value->work : 0;
+}
+
+struct beside_a_tag {
+    struct bpf_task_work work;
+    int __attribute__((btf_type_tag("user"))) * pointer;
+};
+ARRAY_OF(tagged, 1, struct beside_a_tag);
+
+REJECTED("map 'tagged' has no valid bpf_task_work")
+SEC("?perf_event")
+int K81_slot_beside_a_tagged_pointer(void* context) {
+    __u32 key = 0;
+    struct beside_a_tag* value = bpf_map_lookup_elem(&tagged, &key);
+    if (!value) {
+        return 0;
+    }
+    return taskwork_schedule_signal((struct task_struct*)bpf_get_current_task_btf(), &value->work,
+                                    &tagged, later);
 }
