@@ -491,6 +491,14 @@ namespace {
     return result;
 }
 
+/// Where native code finds that nothing is left of the budget.
+[[maybe_unused]] std::uint64_t end_too_long(std::uint64_t, std::uint64_t, std::uint64_t,
+                                            std::uint64_t, std::uint64_t,
+                                            jit::NativeState* state) noexcept {
+    state->machine->fault(FaultKind::too_long);
+    state->machine->leave_native(__builtin_return_address(0));
+}
+
 }  // namespace
 
 Machine::Machine(Execution& e, Level l) noexcept
@@ -501,7 +509,8 @@ Machine::Machine(Execution& e, Level l) noexcept
       frames_(reinterpret_cast<std::uintptr_t>(e.task->bpf_stack[static_cast<unsigned>(l)])),
       writable_context_(e.context_writable ? e.context_size : 0) {
     static_assert(kFrameBytes * kFramesMax <= task::kBpfStackBytes);
-    native_.budget = kInsnsMax[static_cast<unsigned>(l)];
+    native_.budget =
+        e.budget != 0 ? e.budget : static_cast<std::int64_t>(kInsnsMax[static_cast<unsigned>(l)]);
     native_.may_goto_reserve = native_.budget / kMayGotoReserve;
     // The checking build has neither native code nor, in tests/isa, a table of helpers for it.
     if constexpr (!kIsChecking) {
@@ -510,7 +519,6 @@ Machine::Machine(Execution& e, Level l) noexcept
         }
         native_.helpers = native_helpers();
         native_.kfuncs = native_kfuncs();
-        native_.frame = frames_;
         native_.readable_start = sync::detail::arena_base;
         // As far as it is memory; a load of 8 bytes may begin at the last place.
         native_.readable_size =
@@ -522,6 +530,7 @@ Machine::Machine(Execution& e, Level l) noexcept
         native_.frames_end = frames_ + std::uint64_t{kFrameBytes} * kFramesMax;
         native_.program = &program;
         native_.interpret = interpret_called_natively;
+        native_.end_too_long = end_too_long;
     }
 }
 
@@ -563,6 +572,7 @@ std::uint64_t Machine::run(std::uint32_t entry, std::uint64_t r1, std::uint64_t 
         open_locks();
     }
     execution.faulted = faulted();
+    execution.budget = native_.budget;
     if (faulted()) {
         program->last_fault_insn.store(fault_insn_, std::memory_order_relaxed);
         program->last_fault_kind.store(static_cast<std::uint64_t>(fault_),
@@ -578,9 +588,9 @@ std::uint64_t Machine::execute(std::uint32_t entry, std::uint64_t r1, std::uint6
     if (!is_native_ || program->native.code == nullptr) {
         return interpret(entry, r1, r2, r3, r4);
     }
-    const jit::Function function = program->native.function(entry);
-    charge(1 + function.insns / jit::kInsnsPerUnit);
-    return faulted() ? 0 : jit::taskwork_enter_native(r1, r2, r3, r4, function.address, &native_);
+    // Whoever calls back may be interpreted, in a frame that native code has not noted.
+    native_.frame = frames_ + std::uint64_t{kFrameBytes} * depth_;
+    return jit::taskwork_enter_native(r1, r2, r3, r4, program->native.function(entry), &native_);
 }
 
 void Machine::leave_native(const void* returns_to) noexcept {
@@ -596,8 +606,12 @@ std::uint64_t Machine::call(std::uint32_t entry, std::uint64_t r1, std::uint64_t
         return fault(FaultKind::too_deep);
     }
     const unsigned depth = depth_++;
+    Program* const caller = program;
     const std::uint64_t result = execute(entry, r1, r2, r3, r4);
     depth_ = depth;
+    // Native code notes which program runs, but not for the interpreter.
+    go_to(*caller);
+    insns_ = caller->insns;
     // Helpers are not called under a lock, so it is this function that has taken it.
     return lock_count_ == 0 ? result : fault(FaultKind::lock_leaked);
 }
@@ -614,10 +628,11 @@ Program* Machine::called_program(std::uint64_t array, std::uint64_t index) noexc
     }
     auto* const next =
         static_cast<Program*>(map::program_at(*map, static_cast<std::uint32_t>(index)));
-    if (next == nullptr || tail_calls_ == kTailCallsMax || depth_ + next->frames > kFramesMax) {
+    if (next == nullptr || native_.tail_calls == kTailCallsMax ||
+        depth_ + next->frames > kFramesMax) {
         return nullptr;
     }
-    ++tail_calls_;
+    ++native_.tail_calls;
     return next;
 }
 

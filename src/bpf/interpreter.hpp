@@ -20,7 +20,10 @@
 // An execution that comes to one of its limits ends with a fault: records that it holds are
 // discarded and its locks opened, the fault is counted in the program, R0 is 0.
 //
-// A program is bounded: kInsnsMax instructions an execution, callbacks included.
+// A program is bounded: kInsnsMax instructions an execution, callbacks and the programs of tail
+// calls included. In native code that is of time, not of instructions (jit/native_code.hpp): up to
+// kInsnsPerUnit times as many, and what the verifier has walked to its end (Verdict::insns_max)
+// counts as nothing.
 #pragma once
 
 #include <cstddef>
@@ -224,7 +227,6 @@ private:
     std::size_t writable_context_;  ///< Bytes of the context that may be written: all or none.
     jit::NativeState native_;       ///< Its budget is the interpreter's too.
     unsigned depth_ = 0;            ///< Frame in use.
-    unsigned tail_calls_ = 0;
     FaultKind fault_ = FaultKind::none;
     std::uint32_t fault_insn_ = 0;  ///< Index + 1; 0: not known yet.
     unsigned record_count_ = 0;

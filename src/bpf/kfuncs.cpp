@@ -239,7 +239,7 @@ constexpr Kfunc kTable[] = {
 
 static_assert(std::size(kTable) == kKfuncs);
 
-/// In native code what goes round by an iterator costs by the length of the loop as well.
+/// In native code, where the interpreter counts the instruction of the call alone.
 constexpr std::uint64_t kKfuncCost = 4;
 
 template <std::size_t... number>

@@ -143,6 +143,7 @@ private:
     unsigned frames_ = kFramesMax;
     std::uint32_t context_bytes_ = 0;
     std::vector<KnownCall> known_calls_;
+    bool is_walked_ = false;  ///< All that it does, not once for any number of rounds.
     const bool gpl_;
 };
 
@@ -329,6 +330,7 @@ Loader::Check Loader::check_values() {
         insns_[index] = as_probe(insns_[index]);
     }
     known_calls_ = std::move(verdict->known_calls);
+    is_walked_ = verdict->insns_max <= verifier::kInsnsProcessedMax;
     return {};
 }
 
@@ -584,6 +586,7 @@ Result<Program*> Loader::place() {
         source.function_starts = starts;
         source.known_calls = &known_calls_;
         source.program = &program;
+        source.counts = !is_walked_;
         program.native = jit::make_native(source);
         std::map<std::uint32_t, std::string> names;
         for (const verifier::FunctionInfo& function : spec_.functions) {

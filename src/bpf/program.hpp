@@ -178,6 +178,8 @@ struct Execution {
     std::uint64_t cookie = 0;  ///< bpf_get_attach_cookie.
     bool interpret = false;    ///< Even if there is native code: to hold the engines side by side.
     bool faulted = false;      ///< Out: ended by a counted fault; the result is 0.
+    /// In: of tests, in place of kInsnsMax of the level; 0: that. Out: what is left of it.
+    std::int64_t budget = 0;
 };
 
 /// Runs a main program: opens a sleepable section, counts, interprets. Returns R0.

@@ -108,6 +108,17 @@ TEST_F(NativeMachine, calls_back_from_loops_and_walks_of_maps) {
     EXPECT_EQ(run(program), expected);
 }
 
+/// A regression: each round made a frame, and the return led into one of them.
+TEST_F(NativeMachine, goes_round_from_the_first_instruction_of_a_function) {
+    Program& program =
+        native(linked({{load(BPF_DW, R6, R1, 0), alu(BPF_AND, R6, 15), add(R6, 20), copy(R1, R6),
+                        call_function(1), alu(BPF_ADD, R0, R6), leave()},
+                       {add(R1, -3), jump_if(BPF_JSGT, R1, 0, -2), store(BPF_DW, R10, -8, R1),
+                        load(BPF_DW, R0, R10, -8), leave()}}));
+    EXPECT_EQ(run(program), 20u - 1u);
+    EXPECT_EQ(run(program, true), 20u - 1u);
+}
+
 TEST_F(NativeMachine, runs_the_callback_of_a_task_work_on_top_of_a_program_too) {
     map::Map& map = task_work_map(32, 8);
     // Schedules, and the callback notes its ids.
@@ -153,8 +164,8 @@ TEST_F(NativeMachine, ends_by_a_fault_of_a_helper_whatever_is_on_the_stack) {
           call(BPF_FUNC_loop), alu(BPF_ADD, R0, R6), set(R0, 0), leave()},
          {set(R0, 0), leave()}}));
     const auto before = static_cast<unsigned>(task::current_level(*task::current()));
-    // The call in the middle is the one that went too far; the one that asked for it ends with it.
-    expect_fault(program, FaultKind::too_long, 13);
+    // One of the innermost callbacks is what went too far; those that asked for it end with it.
+    expect_fault(program, FaultKind::too_long, 17);
     EXPECT_EQ(static_cast<unsigned>(task::current_level(*task::current())), before);
     Program& other = native({set(R0, 9), leave()});
     EXPECT_EQ(run(other), 9u);
@@ -171,7 +182,7 @@ TEST_F(NativeMachine, gives_back_the_records_that_a_fault_leaves) {
                  set(R0, 0), leave()},
                 {set(R0, 0), leave()}}));
     for (int i = 0; i < 3; ++i) {
-        expect_fault(program, FaultKind::too_long, 25);
+        expect_fault(program, FaultKind::too_long, 28);
     }
     unsigned records = 0;
     const auto count = [](void* argument, void*, std::size_t) -> long {

@@ -126,6 +126,65 @@ TEST_F(NativeTailCalls, of_a_function_return_to_its_caller_whose_program_goes_on
     other.native.code = code;
 }
 
+TEST_F(NativeTailCalls, into_an_interpreted_program_and_on_into_another_keep_their_frames) {
+    // The last of three walks over numbers from a function, with a callback: three frames.
+    const auto walk = [this](int callback, const Code& then) {
+        return joined({domain.wide_map(R1, *numbers_), function(R2, callback), set(R3, 0),
+                       set(R4, 0), call(BPF_FUNC_for_each_map_elem)},
+                      then);
+    };
+    Program& third = program(
+        {{store_imm(BPF_DW, R10, -8, 1000), call_function(1), load(BPF_DW, R7, R10, -8),
+          alu(BPF_ADD, R0, R7), leave()},
+         joined({store_imm(BPF_DW, R10, -8, 300)}, walk(2, {load(BPF_DW, R0, R10, -8), leave()})),
+         {store_imm(BPF_DW, R10, -8, 1), set(R0, 0), leave()}});
+    put(2, third);
+    Program& second = program({with_call(2, {set(R0, 7), leave()})});
+    put(1, second);
+    Program& first = program({with_call(1, {set(R0, 8), leave()})});
+    EXPECT_EQ(run(first), 1300u);
+    EXPECT_EQ(run(first, true), 1300u);
+    const std::byte* const code = std::exchange(second.native.code, nullptr);
+    EXPECT_EQ(run(first), 1300u);
+    second.native.code = code;
+}
+
+TEST_F(NativeTailCalls, of_what_a_callback_calls_return_to_the_interpreter_of_its_program) {
+    Program& last = program({{set(R0, 40), leave()}});
+    put(3, last);
+    // Interpreted itself, its callback native; what that calls leads to an interpreted one.
+    Program& caller = program({{store(BPF_DW, R10, -8, R1), domain.wide_map(R1, *numbers_),
+                                function(R2, 1), copy(R3, R10), add(R3, -8), set(R4, 0),
+                                call(BPF_FUNC_for_each_map_elem), add(R0, 1000), leave()},
+                               {load(BPF_DW, R1, R4, 0), call_function(2), set(R0, 0), leave()},
+                               with_call(3, {set(R0, 7), leave()})});
+    put(2, caller);
+    Program& between = program({with_call(2, {set(R0, 7), leave()})});
+    put(1, between);
+    Program& first = program({with_call(1, {set(R0, 8), leave()})});
+    EXPECT_EQ(run(first), 1004u);
+    const std::byte* const code = std::exchange(between.native.code, nullptr);
+    const std::byte* const other = std::exchange(last.native.code, nullptr);
+    EXPECT_EQ(run(first), 1004u);
+    between.native.code = code;
+    last.native.code = other;
+}
+
+TEST_F(NativeTailCalls, are_counted_together_in_both_engines) {
+    // Calls itself, interpreted, as often as it may; native code has called it.
+    Program& itself = program({with_count(0, with_call(0, {set(R0, 7), leave()}))});
+    put(0, itself);
+    Program& first = program({with_call(0, {set(R0, 8), leave()})});
+    for (const bool interpret : {true, false}) {
+        EXPECT_EQ(run(first, interpret), 7u);
+        EXPECT_EQ(take_number(0), 33u);
+    }
+    const std::byte* const code = std::exchange(itself.native.code, nullptr);
+    EXPECT_EQ(run(first), 7u);
+    EXPECT_EQ(take_number(0), 33u);
+    itself.native.code = code;
+}
+
 TEST_F(NativeTailCalls, of_a_function_do_nothing_where_frames_find_no_room) {
     Program& itself =
         program({{call_function(1), leave()}, with_count(0, with_call(0, {set(R0, 7), leave()}))});

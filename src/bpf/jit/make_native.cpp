@@ -32,7 +32,6 @@ NativeCode make_native(const Source& source) {
               std::copy(image->functions.begin(), image->functions.end(), table));
     native.code = code;
     native.bytes = static_cast<std::uint32_t>(image->code.size());
-    native.insn_count = source.insn_count;
     native.function_count = static_cast<std::uint32_t>(image->functions.size());
     native.call_count = static_cast<std::uint32_t>(image->calls.size());
     native.functions = table;

@@ -43,8 +43,8 @@ struct NativeState {
     std::uint64_t readable_start = 0;
     std::uint64_t readable_size = 0;
     std::uint64_t stop = 0;  ///< Stack pointer that leave_native() goes back to.
-    /// What is left to the execution, in instructions of the interpreter, about: calls, and rounds
-    /// of loops that the verifier did not walk, take from it. Below 0: the next call ends it.
+    /// What is left to the execution, in instructions of the interpreter, about (kInsnsPerUnit).
+    /// Not above 0: the next helper, function or jump backwards that takes from it ends it.
     std::int64_t budget = INT64_MAX;
     std::int64_t may_goto_reserve = 0;  ///< may_goto leaves its loop when less is left.
     Machine* machine = nullptr;         ///< For helpers.
@@ -54,10 +54,11 @@ struct NativeState {
     std::uint64_t pid_tgid = 0;
     std::int32_t processor = -1;  ///< -1: not known yet; the helper finds out.
 
-    std::uint32_t tail_calls = 0;      ///< Made so far.
+    std::uint32_t tail_calls = 0;      ///< Made so far, interpreted ones too.
     std::uint64_t frames_end = 0;      ///< Of all BPF frames of the execution.
     Program** program = nullptr;       ///< The one that runs is noted there.
     NativeHelper interpret = nullptr;  ///< Runs it, where it has no native code. R1: the context.
+    NativeHelper end_too_long = nullptr;  ///< Ends the execution.
 };
 
 inline constexpr std::int32_t kStateHelpers = 0;
@@ -76,6 +77,7 @@ inline constexpr std::int32_t kStateTailCalls = 100;
 inline constexpr std::int32_t kStateFramesEnd = 104;
 inline constexpr std::int32_t kStateProgram = 112;
 inline constexpr std::int32_t kStateInterpret = 120;
+inline constexpr std::int32_t kStateEndTooLong = 128;
 static_assert(offsetof(NativeState, helpers) == kStateHelpers);
 static_assert(offsetof(NativeState, kfuncs) == kStateKfuncs);
 static_assert(offsetof(NativeState, helper_count) == kStateHelperCount);
@@ -92,6 +94,7 @@ static_assert(offsetof(NativeState, tail_calls) == kStateTailCalls);
 static_assert(offsetof(NativeState, frames_end) == kStateFramesEnd);
 static_assert(offsetof(NativeState, program) == kStateProgram);
 static_assert(offsetof(NativeState, interpret) == kStateInterpret);
+static_assert(offsetof(NativeState, end_too_long) == kStateEndTooLong);
 
 extern "C" {
 

@@ -17,19 +17,22 @@ struct Place {
     std::uint32_t offset;
 };
 
-struct Function {
-    const void* address;
-    std::uint32_t insns;  ///< Of BPF.
-};
-
 /// An execution's budget bounds its time, and native code is about so many times as fast as the
-/// interpreter, in whose instructions it is counted.
+/// interpreter, in whose instructions it is counted. A translation that counts (Source::counts)
+/// takes from it, and ends the execution when nothing is left,
+///
+///     where a function begins     1 and a part for each of its instructions
+///     at each jump backwards      1 and a part for each instruction that it goes back over
+///
+/// and so at least a part for each instruction that is run: between two jumps backwards it is one
+/// forward, of no more than what the function has or was jumped back over.
 inline constexpr std::uint32_t kInsnsPerUnit = 16;
+/// On top, for each call of a helper that takes nothing itself (jit::bare_adapter).
+inline constexpr std::uint32_t kBareCallCost = 4;
 
 struct NativeCode {
     const std::byte* code = nullptr;  ///< In the code region; nullptr: the program is interpreted.
     std::uint32_t bytes = 0;
-    std::uint32_t insn_count = 0;  ///< Of the program.
     std::uint32_t function_count = 0;
     std::uint32_t call_count = 0;
     /// In the arena, as Image has them; the calls stand behind the functions.
@@ -38,15 +41,14 @@ struct NativeCode {
 
     /// The function that begins at this instruction. Precondition: one does.
     /// Context: any.
-    [[nodiscard]] Function function(std::uint32_t insn) const noexcept {
+    [[nodiscard]] const void* function(std::uint32_t insn) const noexcept {
         std::uint32_t low = 0;
         std::uint32_t high = function_count;
         while (high - low > 1) {
             const std::uint32_t middle = low + (high - low) / 2;
             (functions[middle].insn <= insn ? low : high) = middle;
         }
-        const std::uint32_t end = high == function_count ? insn_count : functions[high].insn;
-        return {code + functions[low].offset, end - functions[low].insn};
+        return code + functions[low].offset;
     }
     /// The instruction of the call that returns to this address, + 1; 0: none does.
     /// Context: any.

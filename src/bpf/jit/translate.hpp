@@ -38,6 +38,8 @@ struct Source {
     const std::vector<KnownCall>* known_calls = nullptr;
     /// The program that this becomes, which calls of others lead away from; nullptr: there is none.
     Program* program = nullptr;
+    /// Whether functions and loops take from the execution's budget: nobody has walked all of it.
+    bool counts = false;
     /// Whether instructions may be used that not every processor of this kind has (but this one).
     bool extensions = true;
 };

@@ -3,6 +3,8 @@
 // Functions, jumps and calls.
 #include "bpf/jit/x86_64.hpp"
 
+#include "bpf/helpers.hpp"
+
 namespace taskwork::bpf::jit {
 
 Result<Image> Translator::translate() {
@@ -71,7 +73,8 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
     bool needs_state = false;
     bool counts = false;
     bool loops = false;
-    end_ = end;
+    begin_ = begin;
+    again_ = out_.newLabel();
     uses_frame_ = false;
     saved_count_ = 0;
     std::array<bool, MAX_BPF_REG + 1> used{};
@@ -85,7 +88,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
             used[std::min<unsigned>(insn.src_reg, MAX_BPF_REG)] = true;
         }
         const bool is_may_goto = insn.code == (BPF_JMP | kOpConditionalPseudo);
-        needs_state |= is_checked(i) || is_may_goto;
+        needs_state |= is_checked(i) || is_may_goto || is_counted(i);
         counts |= is_may_goto;
         i += insn.code == kLoadImmediate64 ? 1 : 0;
     }
@@ -97,6 +100,9 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
     }
     out_.push(x86::rbp);
     out_.mov(x86::rbp, x86::rsp);
+    if (source_.counts) {
+        charge(begin, end, begin);
+    }
     std::int32_t depth = 0;
     state_at_ = loops_at_ = 0;
     if (needs_state) {
@@ -124,6 +130,7 @@ void Translator::function(std::uint32_t begin, std::uint32_t end) {
     if (uses_frame_) {
         out_.add(kFrame, kFrameBytes);
     }
+    out_.bind(again_);
     for (std::uint32_t i = begin; i < end; ++i) {
         if (i != begin && label_at(i).isValid()) {
             out_.bind(label_at(i));
@@ -209,6 +216,12 @@ std::optional<x86::CondCode> Translator::condition(unsigned operation) {
 }
 
 bool Translator::jump(const bpf_insn& insn, std::uint32_t index, bool wide) {
+    if (is_counted(index)) {
+        // Whether it is taken or not.
+        out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
+        charge(static_cast<std::uint32_t>(std::int64_t{index} + 1 + distance(insn)), index + 1,
+               index);
+    }
     switch (BPF_OP(insn.code)) {
     case BPF_CALL:
         return wide && call(insn, index);
@@ -216,19 +229,17 @@ bool Translator::jump(const bpf_insn& insn, std::uint32_t index, bool wide) {
         leave();
         return wide;
     case BPF_JA:
-        out_.jmp(label_at(std::int64_t{index} + 1 + distance(insn)));
+        out_.jmp(target_of(index));
         return true;
     case kOpConditionalPseudo: {
         // may_goto: leaves the loop when no more rounds are left, or no more time for any.
-        Label& target = label_at(std::int64_t{index} + 1 + insn.off);
-        const x86::Mem budget = x86::ptr(kStateRegister, kStateBudget, 8);
+        Label& target = target_of(index);
         out_.cmp(x86::ptr(x86::rbp, loops_at_, 8), 0);
         out_.je(target);
         out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
-        out_.mov(x86::r11, budget);
+        out_.mov(x86::r11, x86::ptr(kStateRegister, kStateBudget, 8));
         out_.cmp(x86::r11, x86::ptr(kStateRegister, kStateMayGotoReserve, 8));
         out_.jl(target);
-        out_.sub(budget, cost_of_round(index));
         out_.sub(x86::ptr(x86::rbp, loops_at_, 8), 1);
         return wide;
     }
@@ -249,23 +260,34 @@ bool Translator::jump(const bpf_insn& insn, std::uint32_t index, bool wide) {
     } else {
         immediate ? out_.cmp(dst, asmjit::Imm(insn.imm)) : out_.cmp(dst, src);
     }
-    out_.j(*when, label_at(std::int64_t{index} + 1 + insn.off));
+    out_.j(*when, target_of(index));
     return true;
 }
 
-std::int32_t Translator::cost_of_round(std::uint32_t index) const {
-    std::int64_t shortest = 0;
-    for (std::uint32_t i = index; i < end_; ++i) {
-        if (source_.insns[i].code == kLoadImmediate64) {
+bool Translator::is_counted(std::uint32_t index) const {
+    const bpf_insn& insn = source_.insns[index];
+    return source_.counts && is_jump(insn) && distance(insn) < 0;
+}
+
+std::int32_t Translator::cost_of(std::uint32_t begin, std::uint32_t end) const {
+    std::uint32_t bare = 0;
+    for (std::uint32_t i = begin; i < end; ++i) {
+        const bpf_insn& insn = source_.insns[i];
+        if (insn.code == kLoadImmediate64) {
             ++i;
-        } else if (is_jump(source_.insns[i])) {
-            const std::int64_t target = std::int64_t{i} + 1 + distance(source_.insns[i]);
-            if (target <= index && (shortest == 0 || i + 1 - target < shortest)) {
-                shortest = i + 1 - target;
-            }
+        } else if (is_call(insn) && insn.src_reg == static_cast<unsigned>(CallKind::helper) &&
+                   helper(insn.imm).needs == Helper::Needs::nothing) {
+            ++bare;
         }
     }
-    return static_cast<std::int32_t>(1 + shortest / std::int64_t{kInsnsPerUnit});
+    return static_cast<std::int32_t>(1 + (end - begin) / kInsnsPerUnit + bare * kBareCallCost);
+}
+
+void Translator::charge(std::uint32_t begin, std::uint32_t end, std::uint32_t index) {
+    const End none{out_.newLabel(), index};
+    out_.sub(x86::ptr(kStateRegister, kStateBudget, 8), cost_of(begin, end));
+    out_.jle(none.from);
+    ends_.push_back(none);
 }
 
 bool Translator::call(const bpf_insn& insn, std::uint32_t index) {
@@ -316,9 +338,6 @@ void Translator::call_helper(const bpf_insn& insn, std::uint32_t index) {
     out_.mov(x86::ptr(kStateRegister, kStateFrame), kFrame);
     out_.mov(x86::r11,
              x86::ptr(kStateRegister, helper || insn.imm < 0 ? kStateHelpers : kStateKfuncs));
-    if (const std::int32_t cost = helper ? 0 : cost_of_round(index); cost > 1) {
-        out_.sub(x86::ptr(kStateRegister, kStateBudget, 8), cost);  // An iterator, perhaps.
-    }
     out_.call(x86::ptr(x86::r11, 8 * number));
     calls_.push_back({index, static_cast<std::uint32_t>(out_.offset())});
 }

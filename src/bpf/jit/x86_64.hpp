@@ -89,10 +89,18 @@ private:
                 (source_.checked_loads[index / 64] >> (index % 64) & 1) != 0);
     }
 
+    /// Whether it is a jump backwards that takes from the budget.
+    bool is_counted(std::uint32_t index) const;
+
     /// A label before every instruction that something leads to.
     void find_labels();
     void want_label(std::int64_t index);
     Label& label_at(std::int64_t index) { return labels_[static_cast<std::size_t>(index)]; }
+    /// Where a jump leads; at the first instruction of a function, a call leads to what is before.
+    Label& target_of(std::uint32_t index) {
+        const std::int64_t target = std::int64_t{index} + 1 + distance(source_.insns[index]);
+        return target == begin_ ? again_ : label_at(target);
+    }
 
     // False, here and below: the instruction has no translation.
 
@@ -103,9 +111,10 @@ private:
     static std::optional<x86::CondCode> condition(unsigned operation);
     bool jump(const bpf_insn& insn, std::uint32_t index, bool wide);
     bool call(const bpf_insn& insn, std::uint32_t index);
-    /// What a round of the loop around this instruction takes from the budget; 1 outside of loops.
-    /// Scans the rest of the function.
-    [[nodiscard]] std::int32_t cost_of_round(std::uint32_t index) const;
+    /// What these instructions take from the budget (kInsnsPerUnit).
+    [[nodiscard]] std::int32_t cost_of(std::uint32_t begin, std::uint32_t end) const;
+    /// Takes it, and ends the execution if nothing is left. The state is in its register.
+    void charge(std::uint32_t begin, std::uint32_t end, std::uint32_t index);
 
     void call_helper(const bpf_insn& insn, std::uint32_t index);
 
@@ -153,6 +162,11 @@ private:
         Label back;
         std::optional<std::uint32_t> call;
     };
+    /// The end of an execution, at an instruction.
+    struct End {
+        Label from;
+        std::uint32_t insn;
+    };
     struct Saved {
         unsigned reg;
         std::int32_t at;  ///< From rbp.
@@ -170,8 +184,10 @@ private:
     bool calls_programs_ = false;
 
     // The function at hand.
-    std::uint32_t end_ = 0;
+    std::uint32_t begin_ = 0;
+    Label again_;  ///< Its first instruction, in its frame.
     std::vector<Aside> asides_;
+    std::vector<End> ends_;
     bool uses_frame_ = false;
     bool leaves_frame_ = false;
     std::int32_t state_at_ = 0;

@@ -124,6 +124,14 @@ void Translator::write_asides() {
         out_.jmp(aside.back);
     }
     asides_.clear();
+    for (const End& end : ends_) {
+        out_.bind(end.from);
+        // Nobody comes back here, wherever the stack is.
+        out_.and_(x86::rsp, asmjit::Imm(-16));
+        out_.call(state_word(kStateEndTooLong));
+        calls_.push_back({end.insn, static_cast<std::uint32_t>(out_.offset())});
+    }
+    ends_.clear();
 }
 
 /// R1 rounds, R3 the callback's second argument.
@@ -136,13 +144,8 @@ void Translator::loop(const bpf_insn& insn, std::uint32_t index, std::uint32_t c
     const x86::Mem rounds = x86::dword_ptr(x86::rbp, loop_at_);
     const x86::Mem round = x86::dword_ptr(x86::rbp, loop_at_ + 4);
     const x86::Mem argument = x86::ptr(x86::rbp, loop_at_ + 8, 8);
-    std::uint32_t end = callback + 1;
-    while (end < source_.insn_count && !starts_function(end)) {
-        ++end;
-    }
-    const auto cost = static_cast<std::int32_t>(1 + (end - callback) / kInsnsPerUnit);
 
-    // Loops around it need not have been walked: no rounds are not for nothing.
+    // No rounds are not for nothing; each takes what its function does.
     out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
     out_.sub(state_word(kStateBudget), static_cast<std::int32_t>(kHelperCost));
     out_.jle(too_long);
@@ -156,10 +159,9 @@ void Translator::loop(const bpf_insn& insn, std::uint32_t index, std::uint32_t c
     out_.cmp(x86::edi, rounds);
     out_.jae(ended);
     out_.mov(kStateRegister, x86::ptr(x86::rbp, state_at_));
-    out_.sub(state_word(kStateBudget), cost);
-    out_.jle(too_long);
     out_.mov(x86::rsi, argument);
     out_.call(label_at(callback));
+    own_program_again();
     out_.add(round, asmjit::Imm(1));
     out_.test(x86::rax, x86::rax);
     out_.jz(next);

@@ -388,4 +388,18 @@ bool Structure::check_stack(const Input& input, std::uint32_t& insn, std::string
     return true;
 }
 
+std::uint64_t Structure::insns_max(std::uint32_t processed) const {
+    if (std::any_of(round.begin(), round.end(), [](Round each) { return each != Round::none; })) {
+        return Verdict::kNotWalked;
+    }
+    // Each instruction may be a call of a global function, each of which is in a chain but once.
+    std::uint64_t most = processed;
+    for (std::size_t i = 1; i < functions.size(); ++i) {
+        if (functions[i].is_global()) {
+            most = most > UINT32_MAX ? Verdict::kNotWalked - 1 : most * (processed + 1ULL);
+        }
+    }
+    return most;
+}
+
 }  // namespace taskwork::bpf::verifier

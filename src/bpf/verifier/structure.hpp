@@ -51,6 +51,10 @@ struct Structure {
     /// `frames`: the most of a chain.
     bool check_stack(const Input& input, std::uint32_t& insn, std::string& reason,
                      unsigned& frames) const;
+    /// Verdict::insns_max, after a walk of `processed` instructions. No path comes to the same
+    /// state twice, so none is longer than the walk; but a global function is walked once for all
+    /// calls.
+    [[nodiscard]] std::uint64_t insns_max(std::uint32_t processed) const;
 
 private:
     void find_functions(const Input& input);

@@ -109,6 +109,10 @@ struct Verdict {
     std::string reason;      ///< Why, in one line.
     Statistics statistics;
     unsigned frames = 0;  ///< In use at a time, at most, if it was accepted.
+    /// Accepted: instructions that an execution runs at most; kNotWalked: there are loops that may
+    /// go round oftener than they were walked.
+    std::uint64_t insns_max = 0;
+    static constexpr std::uint64_t kNotWalked = UINT64_MAX;
     /// Accepted: loads by pointers to kernel structs that may be null, ascending. They must give 0
     /// where there is nothing to be read.
     std::vector<std::uint32_t> probes;

@@ -163,6 +163,7 @@ Verdict Walk::run() {
             verdict_.probes.push_back(i);
         }
     }
+    verdict_.insns_max = structure_.insns_max(verdict_.statistics.insns_processed);
     verdict_.statistics.time_us =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                        std::chrono::steady_clock::now() - start)

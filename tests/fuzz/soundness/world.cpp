@@ -90,7 +90,7 @@ Result<bpf::Program*> World::load(const bpf::LoadSpec& spec, std::string& log,
     }
 }
 
-World::Run World::run(bpf::Program& program, bool interpret) {
+World::Run World::run(bpf::Program& program, bool interpret, std::int64_t budget) {
     bpf::Execution execution;
     execution.task = task::current();
     execution.program = &program;
@@ -98,9 +98,10 @@ World::Run World::run(bpf::Program& program, bool interpret) {
     execution.context_size = context_bytes(program);
     execution.context_writable = program.type == BPF_PROG_TYPE_SYSCALL;
     execution.interpret = interpret;
+    execution.budget = budget;
     const std::uint64_t result = bpf::run(execution);
-    return {result,
-            execution.faulted ? program.last_fault_kind.load(std::memory_order_relaxed) : 0};
+    return {result, execution.faulted ? program.last_fault_kind.load(std::memory_order_relaxed) : 0,
+            execution.budget};
 }
 
 std::uint64_t seed_of(std::span<const std::uint8_t> bytes) {

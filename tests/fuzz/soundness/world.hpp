@@ -43,11 +43,13 @@ public:
     Result<bpf::Program*>
     load(const bpf::LoadSpec& spec, std::string& log, const std::function<void()>& before = [] {});
     /// Runs it once in this thread, on the context; in native code, or in the interpreter.
+    /// `budget`: Execution::budget.
     struct Run {
         std::uint64_t result;
         std::uint64_t fault;  ///< FaultKind
+        std::int64_t left;    ///< Of the budget.
     };
-    Run run(bpf::Program& program, bool interpret);
+    Run run(bpf::Program& program, bool interpret, std::int64_t budget = 0);
     /// Of the context that programs of its type have.
     static std::size_t context_bytes(const bpf::Program& program) {
         return program.type == BPF_PROG_TYPE_SYSCALL ? kSyscallBytes : kPerfEventBytes;
