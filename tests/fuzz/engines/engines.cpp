@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/fuzz/engines/engines.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "bpf/interpreter.hpp"
 #include "bpf/verifier/log.hpp"
@@ -49,34 +51,37 @@ void Engines::fill_memory() {
     world_.fill(World::stack(), kStackBytes);
 }
 
-std::vector<std::uint64_t> Engines::take_memory() {
-    std::vector<std::uint64_t> memory;
+void Engines::take_memory(std::vector<std::uint64_t>& words) {
     for (map::Map* map : {world_.values, world_.direct}) {
         for (std::uint32_t key = 0; key < map->max_entries; ++key) {
-            append(memory, map::lookup(*map, &key), map->value_size);
+            append(words, map::lookup(*map, &key), map->value_size);
         }
     }
     for (std::uint32_t key = 0; key < World::kHashKeys; ++key) {
         const void* value = map::lookup(*world_.hash, &key);
-        memory.push_back(value != nullptr ? 1 : 0);
+        words.push_back(value != nullptr ? 1 : 0);
+        words.resize(words.size() + world_.hash->value_size / sizeof(std::uint64_t));
         if (value != nullptr) {
-            append(memory, value, world_.hash->value_size);
+            std::memcpy(&words.back() + 1 - world_.hash->value_size / sizeof(std::uint64_t), value,
+                        world_.hash->value_size);
         }
     }
+    append(words, world_.context.data(), kContextFilled);
+    append(words, World::stack(), kStackBytes);
     const auto take = [](void* argument, void* data, std::size_t size) -> long {
         auto& to = *static_cast<std::vector<std::uint64_t>*>(argument);
         to.push_back(size);
         append(to, data, size);
         return 0;
     };
-    map::ring_consume(*world_.ring, take, &memory);
-    append(memory, world_.context.data(), kContextFilled);
-    append(memory, World::stack(), kStackBytes);
-    return memory;
+    // As many as there are; each takes more of the ring than here.
+    const std::size_t end = words.size() + world_.ring->max_entries / sizeof(std::uint64_t);
+    map::ring_consume(*world_.ring, take, &words);
+    words.resize(end);
 }
 
 Engines::Outcome Engines::run(bpf::Program& program, std::uint64_t seed, Engine engine,
-                              unsigned lower) {
+                              std::int64_t budget, unsigned lower) {
     world_.random.start(seed);
     const task::Section section(task::current());
     const task::ReadSection reads(*task::current(), sync::Flavour::sleepable);
@@ -84,56 +89,93 @@ Engines::Outcome Engines::run(bpf::Program& program, std::uint64_t seed, Engine 
     // Keys that callbacks are given may lie on the stack.
     auto* const below = static_cast<char*>(__builtin_alloca(16 * (1 + lower)));
     asm volatile("" : : "r"(below) : "memory");
-    const World::Run ran = world_.run(program, engine == Engine::interpreter);
-    Outcome outcome{ran.result, ran.fault, {}};
-    outcome.memory = take_memory();
+    const World::Run ran = world_.run(program, engine == Engine::interpreter, budget);
+    Outcome outcome{.too_long = ran.fault == static_cast<std::uint64_t>(bpf::FaultKind::too_long),
+                    .used = budget - ran.left,
+                    .words = {ran.result, ran.fault}};
+    take_memory(outcome.words);
     return outcome;
 }
 
+void Engines::note_ratio(const Outcome& interpreted, const Outcome& native) {
+    if (native.used <= 0 || interpreted.used < kCountedMin) {
+        return;
+    }
+    const double ratio = static_cast<double>(interpreted.used) / static_cast<double>(native.used);
+    counts.ratio_max = std::max(counts.ratio_max, ratio);
+    counts.ratio_min = counts.ratio_min == 0 ? ratio : std::min(counts.ratio_min, ratio);
+}
+
 std::string Engines::compare(bpf::Program& program, std::uint64_t seed) {
-    const Outcome expected = run(program, seed, Engine::interpreter);
-    const Outcome native = run(program, seed, Engine::native);
+    /// Of both engines in turn, before something is called a difference: where nothing has varied,
+    /// and where something has.
+    constexpr unsigned kRunsSame = 4;
+    constexpr unsigned kRunsVarying = 32;
+
+    Outcome expected = run(program, seed, Engine::interpreter, kBudget);
+    Outcome native = run(program, seed, Engine::native, kBudget);
     ++counts.executions;
-    const auto too_long = static_cast<std::uint64_t>(bpf::FaultKind::too_long);
-    if (expected.fault == too_long || native.fault == too_long) {
+    std::int64_t interpreted_budget = kBudget;
+    std::int64_t native_budget = kBudget;
+    if (expected.too_long && native.too_long) {
         ++counts.cut_off;
         return {};
     }
-    const auto same = [&expected](const Outcome& outcome) {
-        return outcome.result == expected.result && outcome.fault == expected.fault &&
-               outcome.memory == expected.memory;
-    };
-    if (same(native)) {
+    if (expected.too_long) {
+        ++counts.cut_interpreter;
+        interpreted_budget = kBudgetInterpreted;
+        expected = run(program, seed, Engine::interpreter, interpreted_budget);
+    } else if (native.too_long) {
+        ++counts.cut_native;
+        native_budget = kBudgetNative;
+        native = run(program, seed, Engine::native, native_budget);
+    }
+    note_ratio(expected, native);
+    bool varies = asks_what_varies(program);
+    // Words that native code has not left as any run of the interpreter has.
+    std::vector<std::size_t> differ;
+    for (std::size_t i = 0; i < expected.words.size(); ++i) {
+        if (expected.words[i] != native.words[i]) {
+            differ.push_back(i);
+        }
+    }
+    if (differ.empty()) {
         ++counts.compared;
         return {};
     }
-    bool repeatable = !asks_what_varies(program);
-    for (unsigned i = 0; i < 3 && repeatable; ++i) {
-        repeatable = same(run(program, seed, Engine::interpreter, 1 + i));
+    const Outcome first = native;
+    for (unsigned i = 1; i < (varies ? kRunsVarying : kRunsSame) && !differ.empty(); ++i) {
+        const Outcome again =
+            run(program, seed, Engine::interpreter, interpreted_budget, i % kRunsSame);
+        varies = varies || again.words != expected.words;
+        native = run(program, seed, Engine::native, native_budget, i % kRunsSame);
+        if (varies) {
+            std::erase_if(differ, [&](std::size_t word) {
+                return again.words[word] != expected.words[word] ||
+                       native.words[word] == expected.words[word];
+            });
+        }
     }
-    if (!repeatable) {
+    if (differ.empty()) {
         ++counts.unrepeatable;
         return {};
     }
-    std::string text =
-        bpf::verifier::text_of("result %llx, natively %llx; fault %llu, natively %llu",
-                               static_cast<unsigned long long>(expected.result),
-                               static_cast<unsigned long long>(native.result),
-                               static_cast<unsigned long long>(expected.fault),
-                               static_cast<unsigned long long>(native.fault));
-    for (std::size_t i = 0; i < expected.memory.size() && i < native.memory.size(); ++i) {
-        if (expected.memory[i] != native.memory[i]) {
-            text += bpf::verifier::text_of("; word %zu of the memory %llx, natively %llx", i,
-                                           static_cast<unsigned long long>(expected.memory[i]),
-                                           static_cast<unsigned long long>(native.memory[i]));
-        }
+    std::string text;
+    for (const std::size_t word : differ) {
+        text += bpf::verifier::text_of(
+            "%s%s %llx, natively %llx", text.empty() ? "" : "; ",
+            word == 0   ? "result"
+            : word == 1 ? "fault"
+                        : ("word " + std::to_string(word - 2) + " of the memory").c_str(),
+            static_cast<unsigned long long>(expected.words[word]),
+            static_cast<unsigned long long>(first.words[word]));
     }
     return text;
 }
 
 std::string Engines::judge(std::span<const std::uint8_t> bytes) {
     Choices choices(bytes);
-    const Generated generated = generate(choices, world_.fds);
+    const Generated generated = generate(choices, world_.fds, Audience::engines);
     const std::uint64_t seed = seed_of(bytes);
     ++counts.programs;
     std::string log;

@@ -2,10 +2,15 @@
 //
 // Engines: bytes in, verdict out. Makes a program of them (tests/fuzz/soundness/generator.hpp), and
 // if the verifier accepts it runs it in the interpreter and in native code on the same memory,
-// drawn at random: result, values of maps, ring records, context and stack must be the same.
+// drawn at random: result, registers, values of maps, ring records, context and stack must be the
+// same.
 //
 // What further runs in the interpreter do not repeat (the time, random numbers, addresses of
-// elements) says nothing, and is counted.
+// elements) says nothing, word by word: only where no run in the interpreter comes to what native
+// code does, again and again, is there a difference.
+//
+// The limit of an execution ends it where each engine has counted to it. If it ends one alone, that
+// one runs again with a higher limit, to the end that the other came to.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +26,12 @@ class Engines {
 public:
     /// Memories that each accepted program is run on.
     static constexpr unsigned kMemories = 8;
+    /// Instructions of an execution. For the engine that alone was ended by that: what native code
+    /// does not count is no more than the verifier walks, with what helpers count, or some 16 times
+    /// as much; and what it counts without running it is no more than the rest of a function.
+    static constexpr std::int64_t kBudget = 100'000;
+    static constexpr std::int64_t kBudgetInterpreted = 32'000'000;
+    static constexpr std::int64_t kBudgetNative = 2 * kBudget;
 
     /// One input. Empty, or how the engines differ and the program.
     std::string judge(std::span<const std::uint8_t> bytes);
@@ -30,26 +41,35 @@ public:
         std::uint64_t accepted = 0;
         std::uint64_t executions = 0;  ///< In native code.
         std::uint64_t compared = 0;
-        std::uint64_t unrepeatable = 0;
-        std::uint64_t cut_off =
-            0;  ///< By the limit of one of the engines, which count differently.
+        std::uint64_t unrepeatable = 0;     ///< Compared, but for words that vary.
+        std::uint64_t cut_off = 0;          ///< By the limit, in both engines.
+        std::uint64_t cut_interpreter = 0;  ///< In the interpreter alone, and compared.
+        std::uint64_t cut_native = 0;
+        /// Of executions of at least kCountedMin instructions in the interpreter that native code
+        /// counts: these to what that counts.
+        double ratio_min = 0;
+        double ratio_max = 0;
     };
+    static constexpr std::int64_t kCountedMin = 10'000;
     Counts counts;
 
 private:
     enum class Engine : std::uint8_t { interpreter, native };
-    /// All that an execution leaves.
+    /// All that an execution leaves: the result, the fault, the memory, each in the same place each
+    /// time.
     struct Outcome {
-        std::uint64_t result = 0;
-        std::uint64_t fault = 0;  ///< FaultKind
-        std::vector<std::uint64_t> memory;
+        bool too_long = false;
+        std::int64_t used = 0;  ///< Of the budget.
+        std::vector<std::uint64_t> words;
     };
 
     void fill_memory();
-    std::vector<std::uint64_t> take_memory();
+    void take_memory(std::vector<std::uint64_t>& words);
     /// `lower`: of so much more of the stack.
-    Outcome run(bpf::Program& program, std::uint64_t seed, Engine engine, unsigned lower = 0);
+    Outcome run(bpf::Program& program, std::uint64_t seed, Engine engine, std::int64_t budget,
+                unsigned lower = 0);
     std::string compare(bpf::Program& program, std::uint64_t seed);
+    void note_ratio(const Outcome& interpreted, const Outcome& native);
 
     World world_;
 };

@@ -97,8 +97,12 @@ void Body::end() {
             emit(set(R0, 0));
         }
     }
-    if (is_for_kernel() && signature_.kind == Signature::Kind::main) {
-        leave_state();
+    if (signature_.kind == Signature::Kind::main) {
+        if (is_for_kernel()) {
+            leave_state();
+        } else if (plan_.audience == Audience::engines) {
+            leave_registers();
+        }
     }
     emit(leave());
 }

@@ -69,6 +69,7 @@ private:
     void fill_frame();
     void fill_record(Register record, unsigned size);
     void leave_state();
+    void leave_registers();
     void statements(unsigned most);
     void statement();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Of the generator: what is different in programs that the kernel runs, too.
+// Of the generator: what is different in programs of which engines are compared: ours, and the
+// kernel's.
 #include <algorithm>
 
 #include "tests/fuzz/soundness/body.hpp"
@@ -58,6 +59,15 @@ void Body::leave_state() {
             emit(load(BPF_DW, R2, R10, -8 * static_cast<int>(slot + 1)));
             emit(store(BPF_DW, R1, at, R2));
         }
+    }
+}
+
+/// R0 is the result; the others no longer are anything.
+void Body::leave_registers() {
+    int at = -kFrameUsed;
+    for (const Register reg : {R6, R7, R8, R9}) {
+        at -= 8;
+        emit(store(BPF_DW, R10, at, reg));
     }
 }
 

@@ -60,8 +60,8 @@ FunctionInfo info_of(const Signature& signature, std::uint32_t insn, std::size_t
 Generated generate(Choices& choices, const MapFds& maps, Audience audience) {
     Generated result;
     const unsigned kind = choices.byte();
-    result.type = kind % 4 == 3 && audience == Audience::ours ? BPF_PROG_TYPE_PERF_EVENT
-                                                              : BPF_PROG_TYPE_SYSCALL;
+    result.type = kind % 4 == 3 && audience != Audience::kernel ? BPF_PROG_TYPE_PERF_EVENT
+                                                                : BPF_PROG_TYPE_SYSCALL;
     const unsigned changes = kind / 4 % 8 == 7 ? 1 + kind / 32 % 3 : 0;
 
     Plan plan{.maps = maps, .type = result.type, .audience = audience, .functions = {Signature{}}};

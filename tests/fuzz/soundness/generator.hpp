@@ -35,6 +35,9 @@ struct Generated {
 /// Who runs the programs.
 enum class Audience : std::uint8_t {
     ours,
+    /// Our engines, of which all is compared that is left in memory: in main's frame lies at the
+    /// end what was in registers.
+    engines,
     /// And the kernel, which must come to the same: only of the type that it runs on demand, with
     /// helpers whose results repeat; frames are filled before they are used, and what is in
     /// registers and in the stack at the end is left in the context.
