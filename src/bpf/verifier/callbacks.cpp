@@ -51,6 +51,8 @@ bool Walk::call_back(std::int32_t id, const Call& call, bool& ended) {
         registers[BPF_REG_10].frame = static_cast<std::uint8_t>(inside.frames.size());
         inside.frames.push_back(std::move(callee));
         inside.written[inside.depth()] = 0;
+        shown_ = kAllRegisters;
+        shown_slots_ = kAllSlots;
         if (!push(std::move(inside), function.begin)) {
             return false;
         }
@@ -95,6 +97,7 @@ bool Walk::return_from_callback(bool& ended) {
         return false;
     }
     state_.history.back().callback = true;
+    print_return();
     insn_ = state_.frame().call_site;
     state_.frames.pop_back();
     // Numbers that change with each call and do not matter are given up, or the walk would not end.
@@ -126,6 +129,8 @@ bool Walk::schedule_callback(const Call& call) {
     frame.registers[BPF_REG_3].id = new_id();
     frame.registers[BPF_REG_10] = Register::pointer(Type::stack);
     entry.may_sleep = true;
+    shown_ = kAllRegisters;
+    shown_slots_ = kAllSlots;
     entry.entry = static_cast<std::uint32_t>(async_entries_.size());
     return push(std::move(entry), function.begin, " for async cb");
 }

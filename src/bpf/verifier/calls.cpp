@@ -127,6 +127,7 @@ bool Walk::call_function(std::uint32_t number) {
     callee.registers[BPF_REG_10].frame = static_cast<std::uint8_t>(state_.frames.size());
     forget_arguments();
     state_.frames.push_back(std::move(callee));
+    print_call();
     state_.written[state_.depth()] = 0;
     insn_ = function.begin;
     return true;

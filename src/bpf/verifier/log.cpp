@@ -3,6 +3,7 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
 
 #include "bpf/helpers.hpp"
 #include "bpf/instruction.hpp"
@@ -73,8 +74,9 @@ void add(std::string& list, const std::string& item) {
     list += item;
 }
 
+/// Decimal where the kernel has it so.
 std::string of_signed(std::int64_t number) {
-    return number >= INT16_MIN && number <= UINT16_MAX
+    return number >= INT16_MIN && number <= INT16_MAX
                ? std::to_string(number)
                : text_of("0x%" PRIx64, static_cast<std::uint64_t>(number));
 }
@@ -82,34 +84,62 @@ std::string of_unsigned(std::uint64_t number) {
     return number <= UINT16_MAX ? std::to_string(number) : text_of("0x%" PRIx64, number);
 }
 
+/// The limits that say something, least ones and largest ones in turn; of those of a kind that are
+/// the same number the first names it: "smin=smin32=0".
 void add_ranges(std::string& list, const Scalar& v) {
-    if (v.s64.min != INT64_MIN) {
-        add(list, "smin=" + of_signed(v.s64.min));
-    }
-    if (v.s64.max != INT64_MAX) {
-        add(list, "smax=" + of_signed(v.s64.max));
-    }
-    if (v.u64.min != 0) {
-        add(list, "umin=" + of_unsigned(v.u64.min));
-    }
-    if (v.u64.max != UINT64_MAX) {
-        add(list, "umax=" + of_unsigned(v.u64.max));
-    }
-    if (v.s32.min != INT32_MIN && v.s32.min != v.s64.min) {
-        add(list, "smin32=" + of_signed(v.s32.min));
-    }
-    if (v.s32.max != INT32_MAX && v.s32.max != v.s64.max) {
-        add(list, "smax32=" + of_signed(v.s32.max));
-    }
-    if (v.u32.min != 0 && v.u32.min != v.u64.min) {
-        add(list, "umin32=" + of_unsigned(v.u32.min));
-    }
-    if (v.u32.max != UINT32_MAX && v.u32.max != v.u64.max) {
-        add(list, "umax32=" + of_unsigned(v.u32.max));
+    // Beyond the decimal ones the 32-bit limits are shown as the words that they are.
+    const auto word = [](std::int32_t number) {
+        return number >= INT16_MIN && number <= INT16_MAX
+                   ? static_cast<std::uint64_t>(std::int64_t{number})
+                   : std::uint64_t{static_cast<std::uint32_t>(number)};
+    };
+    struct Limit {
+        const char* name;
+        std::uint64_t number;
+        bool is_said;
+        [[nodiscard]] bool is_signed() const { return name[0] == 's'; }
+        [[nodiscard]] bool is_negative() const {
+            return is_signed() && static_cast<std::int64_t>(number) < 0;
+        }
+    };
+    Limit limits[] = {
+        {"smin", static_cast<std::uint64_t>(v.s64.min), v.s64.min == INT64_MIN},
+        {"smax", static_cast<std::uint64_t>(v.s64.max), v.s64.max == INT64_MAX},
+        {"umin", v.u64.min, v.u64.min == 0},
+        {"umax", v.u64.max, v.u64.max == UINT64_MAX},
+        {"smin32", word(v.s32.min), v.s32.min == INT32_MIN},
+        {"smax32", word(v.s32.max), v.s32.max == INT32_MAX},
+        {"umin32", v.u32.min, v.u32.min == 0},
+        {"umax32", v.u32.max, v.u32.max == UINT32_MAX},
+    };
+    constexpr unsigned count = std::size(limits);
+    for (unsigned i = 0; i < count; ++i) {
+        const Limit& first = limits[i];
+        if (first.is_said) {
+            continue;
+        }
+        std::string names = std::string(first.name) + "=";
+        for (unsigned j = i + 2; j < count; j += 2) {
+            Limit& other = limits[j];
+            if (!other.is_said && other.number == first.number &&
+                other.is_negative() == first.is_negative()) {
+                other.is_said = true;
+                names += std::string(other.name) + "=";
+            }
+        }
+        add(list, names + (first.is_signed() ? of_signed(static_cast<std::int64_t>(first.number))
+                                             : of_unsigned(first.number)));
     }
     if (!v.bits.is_unknown()) {
         add(list, "var_off=" + describe(v.bits));
     }
+}
+
+/// Whether it matters which other registers are the same: of a value that was checked only where
+/// it has a lock.
+bool shows_id(const Register& reg) {
+    return reg.id != 0 && (reg.type != Type::map_value || reg.or_null || reg.map == nullptr ||
+                           map::lock_of(reg.map->fields) != map::kNoField);
 }
 
 std::string width_name(unsigned code, bool is_signed = false) {
@@ -228,18 +258,24 @@ const char* operator_of(unsigned code) {
     return names[BPF_OP(code) >> 4];
 }
 
-std::string describe(const Register& reg) {
+std::string describe(const Register& reg, unsigned frame) {
     const std::string precise = reg.precise ? "P" : "";
     if (reg.type == Type::scalar && reg.value.is_constant()) {
         return precise + of_signed(static_cast<std::int64_t>(reg.value.bits.value));
     }
-    if (reg.type == Type::stack && reg.value.is_constant()) {
-        return text_of("fp%s%d", reg.frame == 0 ? "" : text_of("[%d]", reg.frame).c_str(),
-                       reg.offset);
+    std::string name = type_name(reg);
+    if (reg.type == Type::stack) {
+        name += reg.frame == frame ? "" : text_of("[%d]", reg.frame);
+        if (reg.value.is_constant()) {
+            return name + of_signed(reg.offset);
+        }
     }
     std::string list;
-    if (reg.id != 0) {
+    if (shows_id(reg)) {
         add(list, "id=" + std::to_string(reg.id));
+        if (reg.is_scalar() && reg.delta != 0) {
+            list += text_of("%+d", reg.delta);
+        }
     }
     if (reg.reference != 0) {
         add(list, "ref_obj_id=" + std::to_string(reg.reference));
@@ -248,65 +284,108 @@ std::string describe(const Register& reg) {
         add(list, "map=" + reg.map->name +
                       text_of(",ks=%u,vs=%u", reg.map->key_size, reg.map->value_size));
     }
-    if (reg.type == Type::memory || reg.type == Type::record) {
-        add(list, "sz=" + std::to_string(reg.size));
-    }
     if (reg.is_pointer() && reg.offset != 0) {
-        add(list, "off=" + std::to_string(reg.offset));
+        add(list, "off=" + of_signed(reg.offset));
+    }
+    if (reg.type == Type::memory || reg.type == Type::record) {
+        add(list, "sz=" + of_unsigned(reg.size));
     }
     if (reg.is_scalar() || !reg.value.is_constant()) {
         add_ranges(list, reg.value);
     }
-    std::string name = type_name(reg);
     if (reg.type == Type::kernel_struct) {
         name += name_of(reg.structure);
     }
     return precise + name + "(" + list + ")";
 }
 
-std::string describe(const State& state, std::uint32_t registers, std::uint64_t slots) {
-    std::string text;
-    const Frame& frame = state.frame();
-    if (state.depth() != 0) {
-        text += text_of(" frame%d:", state.depth());
+namespace {
+
+/// " fp-8=0000????"; empty if nothing was written there.
+std::string describe_slot(const Slot& slot, unsigned index, unsigned frame) {
+    static constexpr char letters[] = {'?', 'm', '0', 'r', 'f', 'i'};
+    const int offset = -8 * static_cast<int>(index + 1);
+    if (slot.bytes[0] == Byte::iterator) {
+        return text_of(" fp%d=iter_num(ref_id=%u,state=%s,depth=%u)", offset, slot.spilled.id,
+                       slot.drained ? "drained" : "active", slot.depth);
     }
+    // From the highest byte on; a register that was spilled comes last.
+    const unsigned spilled = slot.is_spilled() ? slot.spilled_bytes() : 0;
+    std::string bytes;
+    bool any = spilled != 0;
+    for (unsigned b = 8; b-- > spilled;) {
+        bytes += letters[static_cast<unsigned>(slot.bytes[b])];
+        any = any || slot.bytes[b] != Byte::unwritten;
+    }
+    if (!any) {
+        return {};
+    }
+    return text_of(" fp%d=%s", offset, bytes.c_str()) +
+           (spilled != 0 ? describe(slot.spilled, frame) : "");
+}
+
+}  // namespace
+
+std::string describe_frame(const State& state, unsigned number, std::uint32_t registers,
+                           std::uint64_t slots) {
+    const Frame& frame = state.frames[number];
+    std::string text = number != 0 ? text_of(" frame%u:", number) : "";
     for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
         if (frame.registers[i].type != Type::none && (registers >> i & 1) != 0) {
-            text += " R" + std::to_string(i) + "=" + describe(frame.registers[i]);
+            text += " R" + std::to_string(i) + "=" + describe(frame.registers[i], number);
         }
     }
     for (unsigned i = 0; i < frame.stack.size(); ++i) {
-        const Slot& slot = frame.stack[i];
-        const int offset = -8 * static_cast<int>(i + 1);
-        if ((slots >> i & 1) == 0) {
-            continue;
-        }
-        if (slot.is_spilled() && slot.spilled_bytes() == 8) {
-            text += text_of(" fp%d=", offset) + describe(slot.spilled);
-            continue;
-        }
-        if (slot.bytes[0] == Byte::iterator) {
-            text += text_of(" fp%d=iter_num(ref_id=%u,state=%s,depth=%u)", offset, slot.spilled.id,
-                            slot.drained ? "drained" : "active", slot.depth);
-            continue;
-        }
-        std::string bytes;
-        bool any = false;
-        for (unsigned b = 8; b-- > 0;) {
-            static constexpr char letters[] = {'?', 'm', '0', 'r', 'f', 'i'};
-            bytes += letters[static_cast<unsigned>(slot.bytes[b])];
-            any = any || slot.bytes[b] != Byte::unwritten;
-        }
-        if (any) {
-            text += text_of(" fp%d=%s", offset, bytes.c_str());
+        if ((slots >> i & 1) != 0) {
+            text += describe_slot(frame.stack[i], i, number);
         }
     }
+    const char* separator = " refs=";
     for (const Held& held : state.held) {
         if (held.kind == HeldKind::reference) {
-            text += " refs=" + std::to_string(held.id);
+            text += separator + std::to_string(held.id);
+            separator = ",";
         }
     }
-    return text;
+    return text + (frame.kind == FrameKind::callback         ? " cb"
+                   : frame.kind == FrameKind::async_callback ? " async_cb"
+                                                             : "");
+}
+
+std::string describe(const State& state, std::uint32_t registers, std::uint64_t slots) {
+    return describe_frame(state, state.depth(), registers, slots);
+}
+
+std::uint32_t registers_of(const bpf_insn& insn) {
+    constexpr std::uint32_t results = 0x3f;  // R0-R5
+    const std::uint32_t dst = 1U << insn.dst_reg;
+    const std::uint32_t src = 1U << insn.src_reg;
+    const std::uint32_t operand = BPF_SRC(insn.code) == BPF_X ? src : 0;
+    const unsigned operation = BPF_OP(insn.code);
+    switch (BPF_CLASS(insn.code)) {
+    case BPF_ALU:
+    case BPF_ALU64:
+        return operation == BPF_END || operation == BPF_NEG ? dst : dst | operand;
+    case BPF_LD:
+    case BPF_ST:
+        return dst;
+    case BPF_LDX:
+        return dst | src;
+    case BPF_STX:
+        return dst | src | (BPF_MODE(insn.code) == kModeAtomic && insn.imm == BPF_CMPXCHG ? 1 : 0);
+    default:
+        break;
+    }
+    switch (operation) {
+    case BPF_CALL:
+        return results;
+    case BPF_EXIT:
+    case BPF_JA:
+    case kOpConditionalPseudo:
+        return 0;
+    default:
+        return dst | operand;
+    }
 }
 
 std::string describe(const std::vector<bpf_insn>& insns, std::uint32_t index) {

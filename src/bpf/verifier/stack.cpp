@@ -132,6 +132,7 @@ bool Walk::load_stack(const Register& reg_of, unsigned number, std::int32_t offs
         return true;
     }
     const unsigned index = slot_of(range.min);
+    shown_slots_ |= std::uint64_t{1} << index;
     Slot& slot = state_.slot(reg_of.frame, index);
     if (slot.is_spilled()) {
         const unsigned spilled = slot.spilled_bytes();
@@ -171,6 +172,7 @@ bool Walk::load_stack(const Register& reg_of, unsigned number, std::int32_t offs
 void Walk::scribble(unsigned frame, std::int32_t at, std::uint32_t bytes) {
     for (std::uint32_t i = 0; i < bytes; ++i) {
         const std::int32_t address = at + static_cast<std::int32_t>(i);
+        shown_slots_ |= std::uint64_t{1} << slot_of(address);
         Slot& slot = state_.slot(frame, slot_of(address));
         break_up(slot);
         slot.bytes[byte_of(address)] = Byte::misc;
@@ -196,6 +198,7 @@ bool Walk::store_stack(const Register& reg_of, unsigned number, std::int32_t off
     }
     const unsigned index = slot_of(range.min);
     const unsigned first = byte_of(range.min);
+    shown_slots_ |= std::uint64_t{1} << index;
     Slot& slot = state_.slot(reg_of.frame, index);
     if (first == 0 && bytes == 8) {
         state_.written[reg_of.frame] |= std::uint64_t{1} << index;

@@ -15,6 +15,7 @@
 //   kfuncs.cpp      kfuncs, special fields (struct bpf_task_work, locks) among them
 //   callbacks.cpp   callbacks, called in place or later, and returns
 //   loops.cpp       iterators, may_goto, and loops that are walked until they bring nothing new
+//   walk_text.cpp   what it writes into the log; log.cpp: instructions, registers, states
 //   prune.cpp       states seen before; precise.cpp: which numbers matter
 //   log.*           the text
 //   observer.hpp    what tests are told of the walk

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The walk itself: entries, paths, the instructions that are neither arithmetic, branch, access nor
-// call, and the text.
+// The walk itself: entries, paths, and the instructions that are neither arithmetic, branch, access
+// nor call.
 #include "bpf/verifier/walk.hpp"
 
 #include <algorithm>
@@ -12,129 +12,7 @@
 
 namespace taskwork::bpf::verifier {
 
-namespace {
-
-constexpr std::uint32_t kLogPath = 1;
-constexpr std::uint32_t kLogAll = 2;
-constexpr std::uint32_t kLogStatistics = 4;
-/// Of text kept: more than any caller's buffer is.
-constexpr std::size_t kLogBytesMax = std::size_t{64} << 20;
-
-}  // namespace
-
 Verdict verify(const Input& input, std::string& log) { return Walk(input, log).run(); }
-
-// ---- Text ---------------------------------------------------------------------------------------
-
-void Walk::print(const std::string& text) {
-    if (insn_text_ != 0) {
-        log_ += '\n';
-        insn_text_ = 0;
-    }
-    log_ += text;
-    log_ += '\n';
-}
-
-void Walk::note(const char* format, ...) {
-    std::va_list arguments;
-    va_start(arguments, format);
-    const std::string text = text_of(format, arguments);
-    va_end(arguments);
-    print(text);
-    notes_ += text + "; ";
-}
-
-bool Walk::refuse(int error, const char* format, ...) {
-    std::va_list arguments;
-    va_start(arguments, format);
-    const std::string text = text_of(format, arguments);
-    va_end(arguments);
-    print(text);
-    verdict_.error = error;
-    verdict_.insn = insn_;
-    verdict_.reason = notes_ + text;
-    return false;
-}
-
-void Walk::print_line() {
-    const auto after =
-        std::upper_bound(input_.lines.begin(), input_.lines.end(), insn_,
-                         [](std::uint32_t at, const LineInfo& line) { return at < line.insn; });
-    if (after == input_.lines.begin()) {
-        return;
-    }
-    const LineInfo* line = &*(after - 1);
-    if (line != last_line_) {
-        last_line_ = line;
-        print("; " + std::string(line->text) + " @ " + std::string(line->file) + ":" +
-              std::to_string(line->line));
-    }
-}
-
-void Walk::print_insn() {
-    if ((input_.log_level & (kLogPath | kLogAll)) == 0) {
-        return;
-    }
-    if (log_.size() > kLogBytesMax) {
-        log_.erase(0, kLogBytesMax / 2);
-    }
-    if (print_whole_state_) {
-        print(std::to_string(insn_) + ":" + describe(state_));
-        print_whole_state_ = false;
-    }
-    print_line();
-    insn_text_ = log_.size() + 1;
-    log_ += std::to_string(insn_) + ": " + describe(input_.insns, insn_);
-    printed_ = state_.frame().registers;
-}
-
-/// What the instruction has changed, behind its text.
-void Walk::print_state() {
-    if (insn_text_ == 0) {
-        return;
-    }
-    std::uint32_t changed = 0;
-    for (unsigned i = 0; i < MAX_BPF_REG; ++i) {
-        const Register& now = reg(i);
-        const Register& before = printed_[i];
-        if (now.type != before.type || now.value != before.value || now.offset != before.offset ||
-            now.id != before.id || now.or_null != before.or_null) {
-            changed |= 1U << i;
-        }
-    }
-    const Step& step = state_.history.empty() ? Step{} : state_.history.back();
-    const std::uint64_t slots =
-        step.slot != Step::kNoSlot && step.slot_frame == state_.depth() ? 1ULL << step.slot : 0;
-    if (changed != 0 || slots != 0) {
-        const std::size_t length = log_.size() - (insn_text_ - 1) + 1;
-        const std::size_t column = (std::max<std::size_t>(length + 4, 40) + 7) / 8 * 8;
-        log_.append(column - length - 1, ' ');
-        log_ += ";" + describe(state_, changed, slots);
-    }
-    log_ += '\n';
-    insn_text_ = 0;
-}
-
-void Walk::statistics() {
-    const Statistics& s = verdict_.statistics;
-    if (insn_text_ != 0) {
-        log_ += '\n';
-        insn_text_ = 0;
-    }
-    if ((input_.log_level & kLogStatistics) != 0) {
-        print(text_of("verification time %llu usec", static_cast<unsigned long long>(s.time_us)));
-        std::string depths;
-        for (const Function& function : structure_.functions) {
-            depths += (depths.empty() ? "" : "+") + std::to_string(function.stack_bytes);
-        }
-        print("stack depth " + depths);
-    }
-    print(
-        text_of("processed %u insns (limit %u) max_states_per_insn %u total_states %u peak_states "
-                "%u mark_read %u",
-                s.insns_processed, kInsnsProcessedMax, s.states_per_insn_max, s.states_total,
-                s.states_peak, 0U));
-}
 
 // ---- Entries and paths --------------------------------------------------------------------------
 
@@ -146,7 +24,8 @@ Verdict Walk::run() {
     std::string reason;
     if (!structure_.analyse(input_, insn_, reason)) {
         refuse(EINVAL, "%s", reason.c_str());
-    } else if (walk_program() && !structure_.check_stack(input_, insn_, reason, verdict_.frames)) {
+    } else if (print_functions();
+               walk_program() && !structure_.check_stack(input_, insn_, reason, verdict_.frames)) {
         refuse(EACCES, "%s", reason.c_str());
     }
     if (verdict_.error == 0 && (input_.log_level & kLogAll) == 0) {
@@ -249,7 +128,14 @@ bool Walk::walk_global(std::uint32_t number, bool may_sleep) {
     if ((input_.log_level & (kLogPath | kLogAll)) != 0) {
         print(text_of("Validating %s() func#%u...", function.name(), number));
     }
-    return walk_entry(std::move(state), function.begin);
+    if (!walk_entry(std::move(state), function.begin)) {
+        return false;
+    }
+    if ((input_.log_level & (kLogPath | kLogAll)) != 0) {
+        print(text_of("Func#%u ('%s') is safe for any args that match its prototype", number,
+                      function.name()));
+    }
+    return true;
 }
 
 bool Walk::walk_entry(State state, std::uint32_t insn) {
@@ -260,7 +146,8 @@ bool Walk::walk_entry(State state, std::uint32_t insn) {
     checkpoints_.clear();
     checkpoint_bytes_ = 0;
     pending_.clear();
-    print_whole_state_ = true;
+    shown_ = kAllRegisters;
+    shown_slots_ = kAllSlots;
     if (input_.observer != nullptr) {
         input_.observer->begin(insn);
     }
@@ -305,13 +192,17 @@ bool Walk::walk_pending() {
         }
         if ((input_.log_level & kLogAll) == 0 && log_.size() > next.log_length) {
             log_.resize(next.log_length);
-            insn_text_ = 0;
+            insn_text_ = log_.empty() || log_.back() == '\n' ? 0 : next.log_length;
             last_line_ = nullptr;
         }
         pending_.pop_back();
-        if (!first && (input_.log_level & (kLogPath | kLogAll)) != 0) {
-            print(text_of("\nfrom %u to %u:", from_, insn_) + describe(state_));
+        if (insn_text_ != 0) {
+            log_ += '\n';
+            insn_text_ = 0;
         }
+        shown_ = kAllRegisters;
+        shown_slots_ = kAllSlots;
+        print_arrival_ = !first;
         first = false;
         if (!walk_path()) {
             return false;
@@ -333,9 +224,7 @@ bool Walk::walk_path() {
                 return false;
             }
             if (known) {
-                if ((input_.log_level & kLogAll) != 0) {
-                    print(text_of("%u: safe", insn_));
-                }
+                print_checkpoint();
                 end_path();
                 return true;
             }
@@ -350,7 +239,6 @@ bool Walk::walk_path() {
         if (!step(ended)) {
             return false;
         }
-        print_state();
         from_ = at;
         if (ended) {
             end_path();
@@ -461,6 +349,7 @@ bool Walk::exit(bool& ended) {
         if (reg(BPF_REG_0).type == Type::stack) {
             return refuse(EINVAL, "cannot return stack pointer to the caller");
         }
+        print_return();
         const Register result = reg(BPF_REG_0);
         insn_ = frame.call_site + 1;
         state_.frames.pop_back();

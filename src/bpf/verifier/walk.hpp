@@ -55,15 +55,22 @@ private:
     bool exit(bool& ended);
     bool push(State state, std::uint32_t insn, const char* what = "");
     void end_path();
-    void print_state();
+
+    // ---- walk_text.cpp ----------------------------------------------------------------------
+    void print_functions();
     void print_insn();
+    void print_state();
     void print_line();
+    void print_call();
+    void print_return();
+    void print_checkpoint();
     void statistics();
     [[gnu::format(printf, 3, 4)]] bool refuse(int error, const char* format, ...);
     /// A line before the one that refuses.
     [[gnu::format(printf, 2, 3)]] void note(const char* format, ...);
     void print(const std::string& text);
 
+    // ---- of all -----------------------------------------------------------------------------
     [[nodiscard]] const bpf_insn& insn() const { return input_.insns[insn_]; }
     Register& reg(unsigned number) { return state_.frame().registers[number]; }
     bool may_read(unsigned number);
@@ -242,9 +249,10 @@ private:
 
     std::uint32_t last_id_ = 0;
     std::string notes_;
-    std::size_t insn_text_ = 0;  ///< Where the latest instruction's line begins in the log.
-    bool print_whole_state_ = false;
-    std::array<Register, MAX_BPF_REG> printed_;
+    std::size_t insn_text_ = 0;      ///< Where the latest instruction's line begins in the log.
+    bool print_arrival_ = false;     ///< Where the path comes from is to be said.
+    std::uint32_t shown_ = 0;        ///< What the latest instruction has to do with: registers,
+    std::uint64_t shown_slots_ = 0;  ///< and slots. Printed before the next one.
     const LineInfo* last_line_ = nullptr;
     struct MemoryWrite {
         unsigned number;
