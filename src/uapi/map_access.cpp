@@ -28,10 +28,6 @@ MapAccess::MapAccess(std::uint32_t descriptor, unsigned wanted)
         error_ = -EPERM;
         return;
     }
-    if (map().type == BPF_MAP_TYPE_RINGBUF) {
-        error_ = -static_cast<int>(errc_kernel_notsupp);
-        return;
-    }
     section_.emplace();
     if (!section_->entered()) {
         error_ = -ESRCH;

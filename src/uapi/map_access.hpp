@@ -20,8 +20,8 @@ public:
 
     /// Context: task.
     MapAccess(std::uint32_t descriptor, unsigned wanted);
-    /// 0, or -EBADF, -EINVAL (not a map), -EPERM (frozen, or opened otherwise), -ENOTSUPP (524, the
-    /// kind has no elements), -ESRCH (domain closed). The others need 0.
+    /// 0, or -EBADF, -EINVAL (not a map), -EPERM (frozen, or opened otherwise), -ESRCH (domain
+    /// closed). The others need 0.
     [[nodiscard]] int error() const noexcept { return error_; }
     [[nodiscard]] map::Map& map() const noexcept { return object_->map(); }
     /// The next key in the order of the kernel's walks. Errors as map::next_key().

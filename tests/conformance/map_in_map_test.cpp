@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Maps of maps: which inner maps they take, and random scripts of commands.
+// Maps of maps: which inner maps they take, and random scripts of commands. The kernel waits for a
+// grace period of its own behind each change of such a map, 3 ms of each command on the average, so
+// there are fewer and shorter ones than of other kinds.
+//
+//   TASKWORK_SCRIPTS  scripts a kind (2, of 500 commands; 10, of 10,000, with TASKWORK_PROVE)
 
 #include <algorithm>
-#include <random>
 #include <vector>
 
 #include "tests/conformance/maps.hpp"
@@ -81,7 +84,7 @@ protected:
             request.value.insert(request.value.end(), bytes, bytes + sizeof fd);
         }
         Answer answer = ask(bpf, outer, request);
-        // Ids as numbers that both sides have; what was given in is each side's own.
+        // What was given in is each side's own.
         std::size_t found = 0;
         if (request.command == BPF_MAP_LOOKUP_BATCH &&
             (answer.result == 0 || answer.result == -ENOENT)) {
@@ -89,19 +92,47 @@ protected:
         } else if (request.command == BPF_MAP_LOOKUP_ELEM && answer.result == 0) {
             found = 1;
         }
-        Bytes translated(numbers.size());
-        for (std::size_t i = 0; i < found; ++i) {
-            std::uint32_t id = 0;
-            std::memcpy(&id, answer.value.data() + i * 4, 4);
-            const std::vector<std::uint32_t>& ids = bpf == our_bpf ? our_ids_ : kernel_ids_;
-            const auto known = std::find(ids.begin(), ids.end(), id);
-            if (known != ids.end()) {
-                translated[i] = static_cast<std::uint8_t>(100 + (known - ids.begin()));
-            }
-        }
-        answer.value = translated;
+        answer.value.resize(found * 4);
+        answer.value = translated(bpf, answer.value);
         return answer;
     }
+    /// Ids as numbers that both sides have; 0 of a map that is none of kInner.
+    [[nodiscard]] Bytes translated(Bpf bpf, const Bytes& ids_found) const {
+        const std::vector<std::uint32_t>& ids = bpf == our_bpf ? our_ids_ : kernel_ids_;
+        Bytes numbers;
+        for (std::size_t at = 0; at + 4 <= ids_found.size(); at += 4) {
+            std::uint32_t id = 0;
+            std::memcpy(&id, ids_found.data() + at, 4);
+            const auto known = std::find(ids.begin(), ids.end(), id);
+            numbers.push_back(known == ids.end()
+                                  ? std::uint8_t{0}
+                                  : static_cast<std::uint8_t>(100 + (known - ids.begin())));
+        }
+        return numbers;
+    }
+    /// A walk in small batches, of ids as numbers.
+    [[nodiscard]] Walk walk(Bpf bpf, int outer, const Request& batch, bool deletes) const {
+        Walk all = walk_in_batches(bpf, outer, batch, 4, 4, deletes);
+        for (auto& [key, value] : all.elements) {
+            value = translated(bpf, value);
+        }
+        return all;
+    }
+    /// Whole ones. Those of a hash are each in an order of its own; what they find is not.
+    void compare_walks(Request request, int ours, int kernel, bool deletes) {
+        if (request.command != BPF_MAP_GET_NEXT_KEY) {
+            ASSERT_EQ(walk(our_bpf, ours, request, deletes),
+                      walk(kernel_bpf, kernel, request, deletes));
+            return;
+        }
+        request.has_key = false;
+        ASSERT_EQ(ask(our_bpf, ours, request).result, ask(kernel_bpf, kernel, request).result);
+        ASSERT_EQ(walk_keys(our_bpf, ours, 4, kKeys + 1),
+                  walk_keys(kernel_bpf, kernel, 4, kKeys + 1));
+    }
+    void run_script(unsigned seed, unsigned operations);
+
+    static constexpr std::uint32_t kKeys = 7;
     void keep(long ours, long kernel) {
         ours_.push_back(static_cast<int>(ours));
         kernel_.push_back(static_cast<int>(kernel));
@@ -138,43 +169,63 @@ TEST_P(MapsInMaps, take_and_refuse_the_maps_that_the_kernel_does) {
     EXPECT_EQ(ours, kernel_bpf(BPF_MAP_CREATE, attr));
 }
 
-TEST_P(MapsInMaps, give_the_same_answers) {
-    std::minstd_rand random(3);
+void MapsInMaps::run_script(unsigned seed, unsigned operations) {
+    Random random;
+    random.start(seed);
     const auto below = [&random](std::uint32_t count) {
-        return std::uniform_int_distribution<std::uint32_t>(0, count - 1)(random);
+        return static_cast<std::uint32_t>(random.below(count));
     };
-    const long ours = make_outer(our_bpf, ours_, 7);
-    const long kernel = make_outer(kernel_bpf, kernel_, 7);
+    // Too small for the keys, or just full.
+    const std::uint32_t entries = below(2) == 0 ? 5 : kKeys;
+    const long ours = make_outer(our_bpf, ours_, 7, entries);
+    const long kernel = make_outer(kernel_bpf, kernel_, 7, entries);
     ASSERT_GE(ours, 0);
     ASSERT_GE(kernel, 0);
     keep(ours, kernel);
-    static constexpr int kCommands[] = {BPF_MAP_LOOKUP_ELEM,  BPF_MAP_LOOKUP_ELEM,
-                                        BPF_MAP_UPDATE_ELEM,  BPF_MAP_UPDATE_ELEM,
-                                        BPF_MAP_DELETE_ELEM,  BPF_MAP_GET_NEXT_KEY,
-                                        BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH,
-                                        BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_ELEM};
+    static constexpr int kCommands[] = {
+        BPF_MAP_LOOKUP_ELEM,  BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM,
+        BPF_MAP_UPDATE_ELEM,  BPF_MAP_DELETE_ELEM,  BPF_MAP_GET_NEXT_KEY,
+        BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH, BPF_MAP_LOOKUP_BATCH,
+        BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM,  BPF_MAP_LOOKUP_AND_DELETE_ELEM};
     // What fits, what does not, what is none.
     static constexpr std::size_t kNumbers[] = {7, 7, 7, 8, 8, 8, 0, kInnerCount, kInnerCount + 1};
-    for (unsigned i = 0; i < 1000; ++i) {
+    for (unsigned i = 0; i < operations; ++i) {
         Request request;
         request.command = kCommands[below(std::size(kCommands))];
-        if (GetParam() == BPF_MAP_TYPE_HASH_OF_MAPS &&
-            (request.command == BPF_MAP_GET_NEXT_KEY || request.command == BPF_MAP_LOOKUP_BATCH)) {
-            continue;  // in an order of each side's own
+        if (request.command == BPF_MAP_LOOKUP_BATCH && below(8) == 0) {
+            request.command = BPF_MAP_LOOKUP_AND_DELETE_BATCH;
         }
-        request.count = request.command >= BPF_MAP_LOOKUP_BATCH ? below(4) : 0;
+        request.count = is_batch(request) ? below(4) : 0;
         std::vector<std::size_t> numbers;
         for (unsigned element = 0; element < 4; ++element) {
-            const std::uint32_t key = below(7);
+            const std::uint32_t key = below(kKeys);
             const auto* bytes = reinterpret_cast<const std::uint8_t*>(&key);
             request.key.insert(request.key.end(), bytes, bytes + 4);
             numbers.push_back(kNumbers[below(std::size(kNumbers))]);
         }
         request.flags = below(4) == 0 ? below(5) : 0;
-        Answer expected = ask_with(kernel_bpf, static_cast<int>(kernel), kernel_, request, numbers);
-        const Answer answer = ask_with(our_bpf, static_cast<int>(ours), ours_, request, numbers);
-        ASSERT_EQ(answer, expected)
+        const bool is_walk = request.command == BPF_MAP_GET_NEXT_KEY ||
+                             request.command == BPF_MAP_LOOKUP_BATCH ||
+                             request.command == BPF_MAP_LOOKUP_AND_DELETE_BATCH;
+        if (is_walk && (GetParam() == BPF_MAP_TYPE_HASH_OF_MAPS || below(2) == 0)) {
+            const bool deletes = request.command == BPF_MAP_LOOKUP_BATCH && below(8) == 0;
+            compare_walks(request, static_cast<int>(ours), static_cast<int>(kernel), deletes);
+        } else {
+            const Answer expected =
+                ask_with(kernel_bpf, static_cast<int>(kernel), kernel_, request, numbers);
+            ASSERT_EQ(ask_with(our_bpf, static_cast<int>(ours), ours_, request, numbers), expected)
+                << "operation " << i << ": command " << request.command << ", flags "
+                << request.flags;
+        }
+        ASSERT_FALSE(HasFatalFailure())
             << "operation " << i << ": command " << request.command << ", flags " << request.flags;
+    }
+}
+
+TEST_P(MapsInMaps, give_the_same_answers) {
+    const std::uint64_t count = setting("TASKWORK_SCRIPTS", is_long() ? 10 : 2);
+    for (unsigned seed = 1; seed <= count; ++seed) {
+        ASSERT_NO_FATAL_FAILURE(run_script(seed, is_long() ? 10'000 : 500)) << "seed " << seed;
     }
 }
 

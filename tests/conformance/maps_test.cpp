@@ -277,8 +277,9 @@ const Shape kShapes[] = {
     {"lru_hash", BPF_MAP_TYPE_LRU_HASH, 5, 12, 1000, 0, 0, 14},
     {"lru_hash_own_lists", BPF_MAP_TYPE_LRU_HASH, 8, 8, 1000, BPF_F_NO_COMMON_LRU, 0, 14},
     {"lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 5, 12, 1000, 0, 0, 14},
-    {"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 16, 7},           // empty: users put nothing in
-    {"prog_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 7},              // no number here is of a program
+    {"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 16, 7},  // empty: users put nothing in
+    {"ring", BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0, 0, 1},  // nor here, and no command is taken
+    {"prog_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 7},     // no number here is of a program
     {"perf_event_array", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 7},  // nor of an event
     {"bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, 0, 12, 1000, 0, 0, 1},
     {"bloom_filter_of_two", BPF_MAP_TYPE_BLOOM_FILTER, 0, 8, 10000, 0, 2, 1},
