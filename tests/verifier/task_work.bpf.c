@@ -87,7 +87,8 @@ SEC("?syscall")
 int from_a_syscall(void* context) { SLOT SCHEDULE(SELF, &slot->work, &slots, later); }
 
 ACCEPTED
-KERNEL_REJECTS("", "it has the spelling of its version only, 6.18 the other one")
+KERNEL_REJECTS("calling kernel function bpf_task_work_schedule_signal is not allowed",
+               "it has the spelling of its version only, 6.18 the other one")
 SEC("?perf_event")
 int spelling_of_7(void* context) {
     SLOT return bpf_task_work_schedule_signal(SELF, &slot->work, &slots, later);

@@ -15,9 +15,8 @@
 //   kfuncs.cpp      kfuncs, special fields (struct bpf_task_work, locks) among them
 //   callbacks.cpp   callbacks, called in place or later, and returns
 //   loops.cpp       iterators, may_goto, and loops that are walked until they bring nothing new
-//   walk_text.cpp   what it writes into the log; log.cpp: instructions, registers, states
 //   prune.cpp       states seen before; precise.cpp: which numbers matter
-//   log.*           the text
+//   walk_text.cpp   the path in the log; log.*: its instructions, registers, states
 //   observer.hpp    what tests are told of the walk
 #pragma once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The verifier is sound, as far as some thousands of programs tell; for millions: `make
-// prove-fuzzed`.
+// prove-sound`.
 #include <gtest/gtest.h>
 
 #include <algorithm>
