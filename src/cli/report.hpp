@@ -67,6 +67,8 @@ struct Report {
     std::uint64_t tasks_refused = 0;  ///< Threads that found the table full.
     std::uint64_t processes_refused = 0;
     std::uint64_t threads_refused = 0;  ///< Threads that got no event.
+    /// Runs of programs that found all processor numbers taken (map/processors.hpp).
+    std::uint64_t processors_shared = 0;
     std::vector<MapReport> maps;
     std::vector<ProcessReport> processes;
     std::vector<NotEntered> not_entered;

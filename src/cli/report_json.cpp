@@ -96,6 +96,7 @@ Json counters_json(const Report& report) {
     counters["section_resets"] = report.tasks.resets;
     counters["threads_refused"] = report.tasks_refused + report.threads_refused;
     counters["processes_refused"] = report.processes_refused;
+    counters["processors_shared"] = report.processors_shared;
     return counters;
 }
 

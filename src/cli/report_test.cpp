@@ -43,6 +43,7 @@ Report example() {
     report.not_entered.push_back({78, "busybox", "statically linked"});
     report.maps.front().refused = 1234;
     report.held_back.push_back({77, 79, "xz-2", 2'500'000'000});
+    report.processors_shared = 1234;
     return report;
 }
 
@@ -61,6 +62,9 @@ TEST(Report, text_says_everything_that_was_counted) {
                                 "[{\n        \"key\": 1,\n"));
     EXPECT_THAT(text, HasSubstr("memory held back: by thread 79 of process 77 (xz-2), in one "
                                 "section for 2.50 s at least\n"));
+    EXPECT_THAT(text,
+                HasSubstr("per-CPU slots: 1,234 runs of programs shared a processor's number: "
+                          "updates that are not atomic may be lost\n"));
     EXPECT_THAT(text, HasSubstr("map records (ringbuf): 4 records, 64 bytes, 2 dropped"));
 }
 
@@ -73,6 +77,7 @@ TEST(Report, text_leaves_out_what_there_is_none_of) {
     EXPECT_THAT(text, Not(HasSubstr("in flight")));
     EXPECT_THAT(text, Not(HasSubstr("note:")));
     EXPECT_THAT(text, Not(HasSubstr("held back")));
+    EXPECT_THAT(text, Not(HasSubstr("per-CPU")));
 }
 
 TEST(Report, json_is_one_document_with_the_promised_members) {
@@ -90,6 +95,7 @@ TEST(Report, json_is_one_document_with_the_promised_members) {
                                                     counters["cancelled"].get<int>() +
                                                     counters["dropped"].get<int>());
     EXPECT_EQ(counters["fired"], 1234);
+    EXPECT_EQ(counters["processors_shared"], 1234);
     EXPECT_EQ(document["latency_ns"]["max"], 1500);
     EXPECT_EQ(document["processes"][0]["modules"][0]["path"], "/usr/bin/xz");
     EXPECT_EQ(document["not_entered"][0]["reason"], "statically linked");

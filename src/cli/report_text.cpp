@@ -154,6 +154,12 @@ std::string report_text(const Report& report) {
                 : fmt::format("p50 {}, p99 {}, max {}\n", duration_text(latency.percentile_ns(0.5)),
                               duration_text(latency.percentile_ns(0.99)),
                               duration_text(latency.max_ns));
+    if (report.processors_shared != 0) {
+        text += fmt::format("per-CPU slots: {} run{} of programs shared a processor's number: "
+                            "updates that are not atomic may be lost\n",
+                            with_commas(report.processors_shared),
+                            report.processors_shared == 1 ? "" : "s");
+    }
     add_not_entered(text, report);
     add_held_back(text, report);
     add_maps(text, report);

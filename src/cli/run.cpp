@@ -29,6 +29,7 @@
 #include "cli/status_line.hpp"
 #include "defer/task_work.hpp"
 #include "event/event.hpp"
+#include "map/map.hpp"
 #include "sync/platform.hpp"
 
 namespace taskwork::cli {
@@ -341,6 +342,7 @@ void gather(Report& report, Object& object) {
     } while (report.works.in_flight != 0 && platform::now_ns() - begin < kQuiesceNs &&
              ::poll(nullptr, 0, 1) == 0);
     report.tasks = Host::task_totals();
+    report.processors_shared = map::MapTable::get().processors.shared();
     add_notes(report);
 }
 

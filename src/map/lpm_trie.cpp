@@ -28,6 +28,11 @@ struct Prefix {
 };
 static_assert(sizeof(Prefix) == kKeySizeMax);
 
+/// In Element::hash: it has been linked, and is not counted in Trie::linked_ yet.
+constexpr std::uint64_t kUncounted = std::uint64_t{1} << 63;
+/// How often a lookup walks at most.
+constexpr unsigned kWalksMax = 16;
+
 class alignas(64) Trie {  // The table behind it wants that.
 public:
     static Trie& of(const Map& map) noexcept { return *static_cast<Trie*>(map.impl); }
@@ -71,6 +76,20 @@ public:
         return static_cast<std::byte*>(value) + round_up_8(map.value_size);
     }
 
+    /// Where the key was kept as it was given.
+    static Element& element_at(const Map& map, void* value) noexcept {
+        return *reinterpret_cast<Element*>(static_cast<std::byte*>(value) -
+                                           round_up_8(map.key_size) - sizeof(Element));
+    }
+    /// Before anybody tells that the element is in the map.
+    void count(Element& element) noexcept {
+        const std::uint64_t hash = element.hash.load(std::memory_order_acquire);
+        if ((hash & kUncounted) != 0) {
+            linked_.fetch_add(1, std::memory_order_acq_rel);
+            element.hash.store(hash & ~kUncounted, std::memory_order_release);
+        }
+    }
+
     void* lookup(const void* key) noexcept;
     std::errc update(const void* key, const void* value, std::uint64_t flags) noexcept;
     std::errc remove(const void* key) noexcept;
@@ -82,8 +101,11 @@ public:
 private:
     /// The next shorter length than `length` that prefixes have had; UINT32_MAX: none.
     std::uint32_t shorter_than(std::uint32_t length) const noexcept;
+    /// The element of the longest prefix that there is of this one, which is cut; nullptr: none.
+    Element* longest(Prefix& prefix) const noexcept;
 
     Map* map_;
+    platform::Atomic<std::uint64_t> linked_;  ///< Elements that were put into the map, LT.1.
     platform::Atomic<std::uint64_t> lengths_[kLengthWords];
     HashTable table_;
 };
@@ -103,16 +125,28 @@ std::uint32_t Trie::shorter_than(std::uint32_t length) const noexcept {
     return UINT32_MAX;
 }
 
-void* Trie::lookup(const void* key) noexcept {
-    Prefix prefix;
-    if (!read(prefix, key)) {
-        return nullptr;
-    }
+Element* Trie::longest(Prefix& prefix) const noexcept {
     for (std::uint32_t length = shorter_than(prefix.length + 1); length != UINT32_MAX;
          length = shorter_than(length)) {
         cut(prefix, length);
-        if (Element* found = table_.find(&prefix)) {
-            return table_.value_of(found);
+        if (Element* const found = table_.find(&prefix)) {
+            return found;
+        }
+    }
+    return nullptr;
+}
+
+void* Trie::lookup(const void* key) noexcept {
+    Prefix prefix;
+    for (unsigned walk = 1; read(prefix, key); ++walk) {
+        const std::uint64_t before = linked_.load(std::memory_order_acquire);
+        Element* const found = longest(prefix);
+        if (found != nullptr) {
+            count(*found);
+        }
+        // The same: what was linked meanwhile, if anything, nobody knows of yet.
+        if (linked_.load(std::memory_order_acquire) == before || walk == kWalksMax) {
+            return found == nullptr ? nullptr : table_.value_of(found);
         }
     }
     return nullptr;
@@ -129,17 +163,33 @@ std::errc Trie::update(const void* key, const void* value, std::uint64_t flags) 
     if ((word.load(std::memory_order_relaxed) & bit) == 0) {
         word.fetch_or(bit, std::memory_order_acq_rel);
     }
-    const auto fill = [](const Map& map, void* place, const HashWrite& write) noexcept {
-        copy_bytes(place, write.value, map.value_size);
-        copy_bytes(key_behind(map, place), write.argument, map.key_size);
+    struct Argument {
+        const void* key;
+        Element** element;
     };
+    const auto fill = [](const Map& map, void* place, const HashWrite& write) noexcept {
+        const auto& argument = *static_cast<const Argument*>(write.argument);
+        copy_bytes(place, write.value, map.value_size);
+        copy_bytes(key_behind(map, place), argument.key, map.key_size);
+        Element& element = element_at(map, place);
+        element.hash.store(element.hash.load(std::memory_order_relaxed) | kUncounted,
+                           std::memory_order_relaxed);
+        *argument.element = &element;
+    };
+    Element* element = nullptr;
+    const Argument argument{key, &element};
     bool inserted = false;
     const std::errc error = table_.update({.key = &prefix,
                                            .value = value,
                                            .flags = flags,
-                                           .argument = key,
+                                           .argument = &argument,
                                            .fill = fill,
                                            .inserted = &inserted});
+    if (error == no_error) {
+        count(*element);
+    } else if (error == std::errc::file_exists) {
+        linked_.fetch_add(1, std::memory_order_acq_rel);  // Who says so has seen one.
+    }
     if (inserted) {
         insertions.fetch_add(1, std::memory_order_acq_rel);
     }
@@ -301,19 +351,24 @@ const void* trie_find(Map& map, const void* key) noexcept {
         return nullptr;
     }
     Element* const found = trie.table().find(&prefix);
-    return found == nullptr ? nullptr : Trie::key_behind(map, trie.table().value_of(found));
+    if (found == nullptr) {
+        return nullptr;
+    }
+    trie.count(*found);
+    return Trie::key_behind(map, trie.table().value_of(found));
 }
 
 void trie_for_each(Map& map, void (*function)(const void* key, void* argument),
                    void* argument) noexcept {
     struct Call {
-        const Map* map;
+        Map* map;
         void (*function)(const void* key, void* argument);
         void* argument;
     } call{&map, function, argument};
     Trie::of(map).table().for_each(
         [](const void*, void* value, void* context) noexcept {
             const Call& to = *static_cast<Call*>(context);
+            Trie::of(*to.map).count(Trie::element_at(*to.map, value));
             to.function(Trie::key_behind(*to.map, value), to.argument);
             return 0L;
         },

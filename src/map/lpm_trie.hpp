@@ -8,6 +8,15 @@
 // longest first. So updates and deletions are the hash's: lock-free, legal in nmi, one
 // compare-exchange each, which no lock-free trie that also deletes can offer.
 //
+//   LT.1  A lookup gives the longest prefix that there was at some moment while it ran.
+//
+// It walks over lengths one by one: prefixes that come behind its back, while what it has yet to
+// meet goes, would show it one that was never the longest. So it walks again if an element was
+// linked meanwhile. An element is counted behind its linking, and is marked until it is: by its
+// inserter, or by whoever comes across it before, in any case before anybody has told of it. What
+// a walk misses and is not counted in its end may as well come later. It walks 16 times at most: a
+// lookup that so many insertions have overtaken, one in each walk, gives what it has.
+//
 // The order of the kernel's walk (down a binary trie, children before their parent) is an order of
 // prefixes alone: at the first bit in which two differ 0 comes before 1, and what begins with
 // another prefix comes before it. next_key() looks for the next one among all: linear. A user who

@@ -133,6 +133,85 @@ TEST_F(LpmTrie, is_refused_where_the_kernel_refuses_it) {
     EXPECT_EQ(refused(wrong), no_error);
 }
 
+struct Walk {
+    Map* map;
+    std::uint64_t found;
+};
+
+/// LT.1: the lookup has passed the length of what comes, and has yet to come to that of what goes.
+TEST_F(LpmTrie, never_gives_a_prefix_that_was_at_no_time_the_longest) {
+    if (!task::kCanSingleStep) {
+        GTEST_SKIP() << "no single step under this sanitizer";
+    }
+    const Key address{32, {10, 0, 0, 1}};
+    const Key wide{8, {10}};
+    const Key narrow{24, {10}};
+    const Key between{16, {10}};
+    for (const Key& comes : {address, between}) {
+        for (const bool was_there : {true, false}) {  // Its length has had prefixes before, or not.
+            Map& map = make(prefixes(16));
+            if (was_there) {
+                ASSERT_EQ(put_prefix(map, {comes.length, {11}}, 1), no_error);
+            }
+            static Key other;
+            other = comes;
+            unsigned points = 0;
+            for (std::uint64_t at = 1;; at += 3 * kStepFactor) {
+                erase_prefix(map, comes);
+                ASSERT_EQ(put_prefix(map, wide, 8), no_error);
+                ASSERT_EQ(put_prefix(map, narrow, 24), no_error);
+                Walk body{&map, 0};
+                Walk event{&map, 0};
+                const std::uint64_t steps = task::single_step(
+                    [](void* argument) {
+                        auto* walk = static_cast<Walk*>(argument);
+                        walk->found = longest(*walk->map, {32, {10, 0, 0, 1}});
+                    },
+                    &body,
+                    [](void* argument) {
+                        auto* walk = static_cast<Walk*>(argument);
+                        put_prefix(*walk->map, other, other.length);
+                        erase_prefix(*walk->map, {24, {10}});
+                    },
+                    &event, at, 0);
+                ASSERT_TRUE(body.found == 24 || body.found == comes.length)
+                    << "a prefix of " << body.found << " bits, after instruction " << at;
+                task::wait_until([&] { return usage(map).waiting < 32; });
+                if (steps < at) {
+                    break;
+                }
+                ++points;
+            }
+            EXPECT_GT(points, 4U);
+        }
+    }
+}
+
+TEST_F(LpmTrie, is_looked_up_beside_insertions_and_deletions_of_another_thread) {
+    Map& map = make(prefixes(16));
+    const Key wide{8, {10}};
+    const Key narrow{24, {10}};
+    const Key address{32, {10, 0, 0, 1}};
+    ASSERT_EQ(put_prefix(map, wide, 8), no_error);
+    ASSERT_EQ(put_prefix(map, narrow, 24), no_error);
+    std::atomic<bool> done{false};
+    // One of the two is always there.
+    std::thread other = task::task_thread([&] {
+        for (unsigned turn = 0; turn < 2000; ++turn) {
+            const bool long_one = turn % 2 == 0;
+            while (put_prefix(map, long_one ? address : narrow, 24) != no_error) {
+                std::this_thread::yield();  // The spares are used up.
+            }
+            ASSERT_EQ(erase_prefix(map, long_one ? narrow : address), no_error);
+        }
+        done.store(true);
+    });
+    while (!done.load()) {
+        ASSERT_EQ(longest(map, address), 24U);
+    }
+    other.join();
+}
+
 /// Against all prefixes one by one, with the longest keys and the shortest.
 TEST_F(LpmTrie, agrees_with_a_search_of_everything) {
     std::minstd_rand random(7);

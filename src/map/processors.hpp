@@ -9,8 +9,8 @@
 // So an execution in nmi claims a number: that of the processor it finds itself on, or, if that is
 // taken, another one that is free, and keeps it to its end. There are as many as the machine has
 // processors, for user space knows no more slots. If all are taken (by preempted threads) it shares
-// its processor's number, and is counted: what it updates without an atomic instruction may be lost
-// then, but not in silence.
+// its processor's number, and is counted: what it and others of that number update without an
+// atomic instruction may be lost then, but not in silence (the report of `run` tells).
 //
 // Executions in task context and callbacks can be preempted in the kernel too; they claim nothing
 // and keep the number that they began with.

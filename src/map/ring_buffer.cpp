@@ -20,6 +20,10 @@
 //   position -> end, while ready              the same
 //   ... header ^= BUSY                        header = length|DISCARD
 //
+// Room is what the consumer has given back and no busy record lies in. The consumer's position is a
+// user's to write, so the second is asked of the records themselves: all before `finished_` are,
+// and a reservation for which that is not far enough walks on from there, over published headers.
+//
 // The consumer is woken as by the kernel: if it has consumed all before this record. It need not be
 // woken on publication: the first record that it waits for is published before it is submitted.
 #include "map/ring_buffer.hpp"
@@ -28,6 +32,7 @@
 #include <linux/bpf.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <new>
 
@@ -43,13 +48,24 @@ namespace {
 constexpr std::size_t kPage = 4096;
 constexpr std::uint64_t kHeaderBytes = BPF_RINGBUF_HDR_SZ;
 constexpr std::uint64_t kRecordBytesMax = UINT32_MAX / 4;
-/// Reservations that may be unpublished at once: those of threads that stand between reserving and
-/// publishing, and those behind them.
-constexpr std::uint32_t kReservationsMax = 1024;
+/// Finished records that a reservation passes beyond those that it needs to, so that the next ones
+/// need not.
+constexpr unsigned kAhead = 64;
 constexpr std::uint64_t kReady = std::uint64_t{1} << 31;
 
 constexpr std::uint64_t record_bytes(std::uint64_t length) noexcept {
     return round_up_8(length + kHeaderBytes);
+}
+
+/// Reservations that may be unpublished at once: those of threads that stand between reserving and
+/// publishing, and those behind them. A quarter of the ring's size has room for that many; but
+/// 1,024 in any ring that so many records fit into. Their numbers have 16 bits.
+constexpr std::uint32_t reservations_of(std::uint32_t ring_bytes) noexcept {
+    constexpr std::uint32_t kLeast = 1024;
+    constexpr std::uint32_t kMost = std::uint32_t{1} << 15;
+    const auto all = static_cast<std::uint32_t>(ring_bytes / kHeaderBytes);
+    const auto fit = static_cast<std::uint32_t>(ring_bytes / 4 / sizeof(platform::AtomicPair));
+    return std::min(std::min(kMost, all), std::max(kLeast, fit));
 }
 
 /// One reservation as the pair {end position; length : 31, ready : 1, owner : 16, number : 16}.
@@ -102,8 +118,14 @@ Mirrors* mirrors() noexcept { return sync::Arena::root<Mirrors>(sync::Root::mirr
 
 class Ring {
 public:
+    /// The reservations lie behind it.
+    static std::size_t bytes(const Map& map) noexcept {
+        return sizeof(Ring) + reservations_of(map.max_entries) * sizeof(platform::AtomicPair);
+    }
+    /// In zeroed memory.
     Ring(Map& map, std::uint32_t entry) noexcept
-        : window_(mirrors()->entries[entry].window), mask_(map.max_entries - 1), entry_(entry),
+        : window_(mirrors()->entries[entry].window), mask_(map.max_entries - 1),
+          reservation_mask_(reservations_of(map.max_entries) - 1), entry_(entry),
           wake_item_(sync::DeferralQueue::get().add_item(sync::DeferralKind::ring_buffer,
                                                          reinterpret_cast<std::uint64_t>(&map))) {}
 
@@ -145,11 +167,13 @@ private:
         return length | flags | std::uint64_t{owner} << 32 | lap << 48;
     }
     platform::AtomicPair& reservation(std::uint16_t number) noexcept {
-        return reservations_[number % kReservationsMax];
+        return reinterpret_cast<platform::AtomicPair*>(this + 1)[number & reservation_mask_];
     }
     /// False: it was recorded already.
     bool record(Reservation one) noexcept;
     void publish() noexcept;
+    /// Whether none of the records that one up to `end` would fall on is busy.
+    bool is_clear_for(std::uint64_t end) noexcept;
     /// The bytes of a record, from its header.
     static constexpr std::uint64_t length_in(std::uint64_t header) noexcept {
         return header & (BPF_RINGBUF_BUSY_BIT - 1) & ~std::uint64_t{BPF_RINGBUF_DISCARD_BIT};
@@ -158,13 +182,17 @@ private:
     bool finish(std::uint64_t position, std::uint64_t header, std::uint16_t dead_owner) noexcept;
 
     platform::AtomicPair state_;  ///< The last reservation; all zero: none yet.
+    /// No record before this position is busy; only ever grows. What lies there, and before what is
+    /// published, is a record's header until it has grown.
+    platform::Atomic<std::uint64_t> finished_;
     Window* window_;
     std::uint64_t mask_;
+    std::uint32_t reservation_mask_;
     std::uint32_t entry_;
     std::uint32_t wake_item_;
     platform::Atomic<std::uint64_t> dropped_;
-    platform::AtomicPair reservations_[kReservationsMax];
 };
+static_assert(sizeof(Ring) % alignof(platform::AtomicPair) == 0);
 
 bool Ring::record(Reservation one) noexcept {
     platform::AtomicPair& entry = reservation(one.number());
@@ -189,6 +217,35 @@ void Ring::publish() noexcept {
     }
 }
 
+bool Ring::is_clear_for(std::uint64_t end) noexcept {
+    // Acquire, and of the headers: what their owners did there is over.
+    std::uint64_t from = finished_.load(std::memory_order_acquire);
+    while (end - from > mask_) {
+        const std::uint64_t published = produced();
+        std::uint64_t position = from;
+        for (unsigned step = 0; position < published && (end - position > mask_ || step < kAhead);
+             ++step) {
+            const std::uint32_t length =
+                reinterpret_cast<Length*>(at(position))->load(std::memory_order_acquire);
+            if ((length & BPF_RINGBUF_BUSY_BIT) != 0) {
+                break;
+            }
+            position += record_bytes(length & ~std::uint32_t{BPF_RINGBUF_DISCARD_BIT});
+        }
+        // If it has grown meanwhile, what was read there may have been anything.
+        if (position == from) {
+            const std::uint64_t now = finished_.load(std::memory_order_acquire);
+            if (now == from) {
+                return false;
+            }
+            from = now;
+        } else if (finished_.compare_exchange(from, position, std::memory_order_acq_rel)) {
+            from = position;
+        }
+    }
+    return true;
+}
+
 void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
     const std::uint64_t bytes = record_bytes(length);
     Reservation mine{};
@@ -202,7 +259,7 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
         mine = Reservation::make(last.end() + bytes, length, owner, number);
         // The kernel's rule, which leaves at least 8 bytes free.
         if (length > kRecordBytesMax || mine.end() - consumed() > mask_ ||
-            reservation(number).load().low > produced()) {
+            !is_clear_for(mine.end()) || reservation(number).load().low > produced()) {
             if (state_.load_low(std::memory_order_acquire) != last.end()) {
                 continue;  // What was read is of different times.
             }
@@ -243,8 +300,8 @@ void Ring::commit(void* record, std::uint32_t outcome, std::uint64_t flags) noex
 
 bool Ring::finish(std::uint64_t position, std::uint64_t header, std::uint16_t dead_owner) noexcept {
     const std::uint64_t length = length_in(header);
-    // Where the consumer has passed, other bits may be by now. It does not pass what is busy.
-    if (consumed() > position ||
+    // Before `finished_` other bits may be by now. It does not pass what is busy.
+    if (finished_.load(std::memory_order_acquire) > position ||
         header != header_of(position, length, BPF_RINGBUF_BUSY_BIT, dead_owner)) {
         return false;
     }
@@ -284,11 +341,11 @@ void Ring::sweep(std::uint16_t dead_owner) noexcept {
     }
     publish();
     // Published.
-    std::uint64_t position = consumed();
+    std::uint64_t position = finished_.load(std::memory_order_acquire);
     while (position < produced()) {
         const std::uint64_t header = header_at(position).load(std::memory_order_acquire);
-        if (consumed() > position) {
-            position = consumed();
+        if (const std::uint64_t now = finished_.load(std::memory_order_acquire); now > position) {
+            position = now;
             continue;
         }
         any |= finish(position, header, dead_owner);
@@ -304,13 +361,22 @@ long Ring::consume(long (*function)(void*, void*, std::size_t), void* argument) 
     std::uint64_t position = window_->consumer.position.load(std::memory_order_relaxed);
     // seq_cst: each look comes after the store of the position before it, see commit. A length that
     // is found also brings the record's content with it.
-    while (position < window_->producer.position.load_low(std::memory_order_seq_cst)) {
+    for (;;) {
+        const std::uint64_t published =
+            window_->producer.position.load_low(std::memory_order_seq_cst);
+        // No position that a user can have set leads out of the ring.
+        if (position >= published || published - position > mask_ + 1 || position % 8 != 0) {
+            break;
+        }
         const std::uint32_t length =
             reinterpret_cast<Length*>(at(position))->load(std::memory_order_seq_cst);
         if ((length & BPF_RINGBUF_BUSY_BIT) != 0) {
             break;
         }
         const std::uint32_t size = length & ~BPF_RINGBUF_DISCARD_BIT;
+        if (record_bytes(size) > published - position) {
+            break;
+        }
         long result = 0;
         if ((length & BPF_RINGBUF_DISCARD_BIT) == 0) {
             result = function(argument, at(position) + kHeaderBytes, size);
@@ -344,7 +410,7 @@ std::uint64_t Ring::record_size(std::uintptr_t address, std::uint16_t owner) con
     }
     const std::uint64_t header = header_at(position).load(std::memory_order_acquire);
     const std::uint64_t length = header & (kRecordBytesMax);
-    return position >= consumed() &&
+    return position >= finished_.load(std::memory_order_acquire) &&
                    header == header_of(position, length, BPF_RINGBUF_BUSY_BIT, owner)
                ? length
                : 0;
@@ -418,18 +484,18 @@ std::errc take_window(Map& map, std::uint32_t* index) noexcept {
 }
 
 std::errc ring_init(Map& map) {
-    void* const memory = sync::Arena::allocate(sizeof(Ring), 64);
+    void* const memory = sync::Arena::allocate(Ring::bytes(map), 64);
     if (memory == nullptr) {
         return std::errc::not_enough_memory;
     }
     std::uint32_t index = 0;
     const std::errc error = take_window(map, &index);
     if (error != no_error) {
-        sync::Arena::release(memory, sizeof(Ring));
+        sync::Arena::release(memory, Ring::bytes(map));
         return error;
     }
     map.impl = new (memory) Ring(map, index);
-    map.impl_bytes = sizeof(Ring) + sizeof(Window) + map.max_entries;
+    map.impl_bytes = Ring::bytes(map) + sizeof(Window) + map.max_entries;
     mirrors()->entries[index].map.store(&map, std::memory_order_release);
     return no_error;
 }
@@ -438,7 +504,7 @@ void ring_destroy(Map& map) noexcept {
     Ring& ring = Ring::of(map);
     sync::DeferralQueue::get().remove_item(ring.wake_item());
     mirrors()->entries[ring.entry()].map.store(nullptr, std::memory_order_release);
-    sync::Arena::release(&ring, sizeof(Ring));
+    sync::Arena::release(&ring, Ring::bytes(map));
 }
 
 void ring_sweep(Map& map, std::uint16_t dead_owner) noexcept { Ring::of(map).sweep(dead_owner); }

@@ -11,7 +11,11 @@
 // producer died is discarded by the worker.
 //
 //   RB.1  Records are consumed in order of reservation, each once.
-//   RB.2  A reservation that does not fit is refused and counted; nothing is overwritten.
+//   RB.2  A reservation that does not fit is refused and counted; nothing is overwritten: wherever
+//         the consumer says that it is, no record that is busy is, nor one behind it.
+//   RB.3  A reservation behind one whose producer stands between reserving and publishing is also
+//         refused if 1,024 are (all that fit, if that is fewer), in rings of more than 64 KiB a
+//         64th of their bytes, at most 32,768.
 #pragma once
 
 #include <cstdint>

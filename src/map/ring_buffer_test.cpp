@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "map/map_ops.hpp"
 #include "map/test_map.hpp"
 #include "task/single_step.hpp"
 
@@ -218,6 +219,72 @@ TEST_F(RingBuffer, the_consumer_is_woken_when_it_has_caught_up_or_is_forced_to) 
     set_ring_hook(nullptr);
 }
 
+/// The consumer's position, as a user who has mapped its page writes it.
+platform::Atomic<std::uint64_t>& consumer_position(Map& map) {
+    return *reinterpret_cast<platform::Atomic<std::uint64_t>*>(sync::kArenaBase +
+                                                               ring_layout(map).consumer_offset);
+}
+
+// The kernel looks for the oldest busy record for this, too.
+TEST_F(RingBuffer, a_position_that_a_user_sets_ahead_gives_no_busy_record_away) {
+    Map& map = ring();
+    ASSERT_EQ(output(map, 1), no_error);
+    void* const busy = reserve(map, 3000);
+    ASSERT_NE(busy, nullptr);
+    platform::Atomic<std::uint64_t>& position = consumer_position(map);
+    position.store(16 + 3008, std::memory_order_release);
+    EXPECT_EQ(reserve(map, 3000), nullptr);
+    EXPECT_EQ(reserve(map, kBytes - 8 - 3008 - 8 + 8), nullptr);
+    // What lies before it, and no more, is free.
+    void* const behind = reserve(map, kBytes - 8 - 3008 - 8);
+    ASSERT_NE(behind, nullptr);
+    EXPECT_EQ(ring_record_size(map, busy, self()), 3000U);
+    EXPECT_EQ(ring_dropped(map), 2U);
+    ring_submit(busy, 0);
+    void* const other = reserve(map, 2000);
+    ASSERT_NE(other, nullptr);
+    ring_discard(other, 0);
+    ring_discard(behind, 0);
+}
+
+TEST_F(RingBuffer, a_position_that_a_user_sets_anywhere_leads_nobody_out_of_the_ring) {
+    Map& map = ring();
+    for (std::uint64_t value = 0; value < 20; ++value) {
+        const std::uint64_t words[4] = {value, ~value, UINT32_MAX, UINT64_MAX >> 2};
+        ASSERT_EQ(ring_output(map, words, sizeof words, 0, self()), no_error);
+    }
+    for (const std::uint64_t position :
+         {std::uint64_t{1}, std::uint64_t{16}, std::uint64_t{24}, std::uint64_t{32},
+          std::uint64_t{20} * 40 + 8, UINT64_MAX, UINT64_MAX - 7, std::uint64_t{1} << 63}) {
+        consumer_position(map).store(position, std::memory_order_release);
+        ring_consume(
+            map,
+            [](void* argument, void* data, std::size_t size) {
+                const auto at = reinterpret_cast<std::uintptr_t>(data) - sync::kArenaBase -
+                                ring_layout(*static_cast<Map*>(argument)).data_offset;
+                EXPECT_LE(at + size, 2 * kBytes);
+                return 0L;
+            },
+            &map);
+        if (void* const record = reserve(map, 8)) {
+            ring_discard(record, 0);
+        }
+    }
+}
+
+TEST_F(RingBuffer, a_dead_producers_record_is_discarded_wherever_the_consumer_says_that_it_is) {
+    Map& map = ring();
+    ASSERT_NE(ring_reserve(map, 1000, 0, kOther), nullptr);
+    consumer_position(map).store(2016, std::memory_order_release);
+    ops_of(map.type)->sweep(map, kOther);
+    consumer_position(map).store(0, std::memory_order_release);
+    ASSERT_EQ(output(map, 2), no_error);
+    EXPECT_EQ(consume(map), List{2});
+    void* const large = reserve(map, 4000);
+    ASSERT_NE(large, nullptr);
+    ring_discard(large, 0);
+}
+
 // What libbpf's ring_buffer does with the descriptor of the map.
 TEST_F(RingBuffer, a_consumer_that_maps_the_pages_sees_the_records) {
     Map& map = ring();
@@ -348,6 +415,41 @@ TEST_F(RingBuffer, a_handler_after_any_instruction_of_an_output_makes_its_own) {
         const List found = consume(map);
         ASSERT_TRUE(found == (List{1000, 2000}) || found == (List{2000, 1000}))
             << "after instruction " << at;
+    }
+    EXPECT_EQ(ring_dropped(map), 0U);
+}
+
+struct Many {
+    Map* map;
+    std::uint64_t count;
+    std::uint64_t done;
+};
+
+void output_many(void* argument) {
+    auto* many = static_cast<Many*>(argument);
+    for (std::uint64_t i = 0; i < many->count; ++i) {
+        many->done +=
+            ring_output(*many->map, &i, 8, BPF_RB_NO_WAKEUP, task::current()->process) == no_error;
+    }
+}
+
+/// RB.3: those behind it wait in the table of reservations, which grows with the ring.
+TEST_F(RingBuffer, behind_a_producer_that_was_interrupted_a_large_ring_takes_thousands_of_records) {
+    if (!task::kCanSingleStep) {
+        GTEST_SKIP() << "no single step under this sanitizer";
+    }
+    constexpr std::uint64_t kFit = ((1U << 20) / 64) - 1;
+    Map& map = ring(1U << 20);
+    for (std::uint64_t at = 1;; at += 41 * kStepFactor) {
+        Nested body{&map, 1000, false};
+        Many event{&map, kFit, 0};
+        const std::uint64_t steps =
+            task::single_step(output_nested, &body, output_many, &event, at, 0);
+        ASSERT_TRUE(body.done);
+        EXPECT_EQ(consume(map).size(), 1 + (steps < at ? 0 : kFit)) << "after instruction " << at;
+        if (steps < at) {
+            break;
+        }
     }
     EXPECT_EQ(ring_dropped(map), 0U);
 }

@@ -330,6 +330,18 @@ const Registered kLaps{
                                      .consumes = 2});
          },
      .models = kAllModels}};
+/// Both look for what is finished, and move the position before which all is.
+const Registered kLapsNmi{
+    {.name = "ring.laps_nmi",
+     .about = "producer of 2 records, 1 nmi that produces, consumer of 1, room for 1 (RB.2)",
+     .lay_out =
+         [](Setup& setup) {
+             lay_out(setup, RingPlay{.capacity = 1,
+                                     .producers = {{submit(1), submit(2)}},
+                                     .nmi = {submit(3)},
+                                     .consumes = 1});
+         },
+     .models = {Model::sc}}};
 const Registered kNmi{{.name = "ring.nmi",
                        .about = "producer, 1 nmi that produces 2 records, consumer (RB.1)",
                        .lay_out = [](Setup& setup) {
