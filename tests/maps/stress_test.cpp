@@ -17,6 +17,7 @@
 
 #include "base/sanitizers.hpp"
 #include "map/map_in_map.hpp"
+#include "map/program_array.hpp"
 #include "map/stack_trace.hpp"
 #include "map/test_map.hpp"
 #include "map/value.hpp"
@@ -56,7 +57,9 @@ struct Subject {
 struct Stage {
     Map* map = nullptr;
     const Subject* subject = nullptr;
-    std::array<Map*, 4> inner{};  ///< What a map of maps may hold.
+    std::array<Map*, 4> inner{};    ///< What a map of maps may hold.
+    std::array<int, 4> programs{};  ///< What an array of programs may: they stand for programs.
+    std::atomic<std::uint64_t> references{0};  ///< To these, that the array has.
     std::atomic<std::uint64_t> next_number{1};
     std::atomic<std::uint64_t> torn{0};
     std::atomic<std::uint64_t> events{0};
@@ -136,7 +139,7 @@ void act_on_elements(Map& map, Random& random) noexcept {
                                           random.below(map::MapTable::get().processors.count())))
                    : map::update(map, &key, &value, flags);
     };
-    switch (random.below(8)) {
+    switch (random.below(9)) {
     case 0:
     case 1: {
         const std::errc result = update(BPF_NOEXIST);
@@ -167,6 +170,17 @@ void act_on_elements(Map& map, Random& random) noexcept {
                {no_error, std::errc::invalid_argument, errc_kernel_notsupp});
         break;
     }
+    case 6:
+        if (!map::is_per_cpu(map)) {
+            const std::errc result = map::lookup_and_remove(map, &key, &value, 0);
+            expect(result,
+                   {no_error, kNone, std::errc::operation_not_supported, errc_kernel_notsupp});
+            if (result == no_error) {
+                stage->balance.fetch_sub(1, std::memory_order_relaxed);
+                check_whole(value);
+            }
+        }
+        break;
     default:
         if (map::is_per_cpu(map)) {
             (void)map::lookup(map, &key);
@@ -216,6 +230,32 @@ void act_on_maps(Map& outer, Random& random, bool is_handler) noexcept {
     }
 }
 
+/// Arrays of programs are changed by threads; handlers look up what they would call.
+void act_on_programs(Map& map, Random& random, bool is_handler) noexcept {
+    const auto index = static_cast<std::uint32_t>(random.below(kEntries));
+    const std::uint64_t kind = is_handler ? 4 : random.below(6);
+    if (kind < 2) {
+        int* const program = &stage->programs[random.below(stage->programs.size())];
+        stage->references.fetch_add(1, std::memory_order_relaxed);
+        expect(map::put_entry(map, &index,
+                              {program,
+                               static_cast<std::uint32_t>(program - stage->programs.data()),
+                               {BPF_PROG_TYPE_PERF_EVENT},
+                               nullptr}),
+               {no_error});
+    } else if (kind == 2) {
+        expect(map::remove(map, &index), {no_error, kNone});
+    } else if (kind == 3) {
+        std::uint32_t id = 0;
+        expect(map::lookup_copy(map, &index, &id, 0), {no_error, kNone});
+    } else if (const void* const found = map::program_at(map, index); found != nullptr) {
+        const auto* const program = static_cast<const int*>(found);
+        const bool is_one = program >= stage->programs.data() &&
+                            program < stage->programs.data() + stage->programs.size();
+        stage->torn.fetch_add(is_one ? 0 : 1, std::memory_order_relaxed);
+    }
+}
+
 /// Context: any.
 void act(Random& random, bool is_handler) noexcept {
     task::Task* const self = task::current();
@@ -223,6 +263,8 @@ void act(Random& random, bool is_handler) noexcept {
     const task::ReadSection keep(*self, sync::Flavour::sleepable);
     if (map::is_outer(*stage->map)) {
         act_on_maps(*stage->map, random, is_handler);
+    } else if (stage->map->type == BPF_MAP_TYPE_PROG_ARRAY) {
+        act_on_programs(*stage->map, random, is_handler);
     } else if (stage->map->type == BPF_MAP_TYPE_STACK_TRACE) {
         act_on_stacks(*stage->map, random, self->process);
     } else if (map::has_keys(*stage->map)) {
@@ -257,8 +299,9 @@ protected:
     static Map& make_subject(const Subject& subject, Stage& shared) {
         const bool holds_maps =
             subject.type == BPF_MAP_TYPE_HASH_OF_MAPS || subject.type == BPF_MAP_TYPE_ARRAY_OF_MAPS;
+        const bool holds_ids = holds_maps || subject.type == BPF_MAP_TYPE_PROG_ARRAY;
         map::MapSpec of =
-            spec(subject.type, subject.key_size, holds_maps ? sizeof(std::uint32_t) : sizeof(Value),
+            spec(subject.type, subject.key_size, holds_ids ? sizeof(std::uint32_t) : sizeof(Value),
                  kEntries, subject.flags);
         if (holds_maps) {
             make_inner(shared);
@@ -276,6 +319,7 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
     shared.map = &make_subject(subject, shared);
     Map& map = *shared.map;
     stage = &shared;
+    map::set_program_release([](void*) noexcept { stage->references.fetch_sub(1); });
     task::set_event_hook(task::is_timer_event, on_event);
     std::array<std::atomic<std::uint64_t>, kThreads> turns{};
     std::vector<std::thread> threads;
@@ -326,6 +370,14 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
                                             ? std::bit_ceil(map.max_entries)
                                             : map.max_entries);
     task::wait_until([&] { return map::usage(map).waiting == 0; });
+    if (subject.type == BPF_MAP_TYPE_PROG_ARRAY) {
+        task::wait_until([&] { return map::usage(map).elements == shared.references.load(); });
+        for (std::uint32_t index = 0; index < kEntries; ++index) {
+            const map::Sections sections;
+            (void)map::remove(map, &index);
+        }
+        task::wait_until([&] { return shared.references.load() == 0; });
+    }
     stage = nullptr;
 }
 
@@ -340,6 +392,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Subject{"lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 8, 0, false, true},
                     Subject{"array_of_maps", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 0, true, true},
                     Subject{"hash_of_maps", BPF_MAP_TYPE_HASH_OF_MAPS, 8, 0, true, true},
+                    Subject{"program_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 0, true, true},
                     Subject{"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 0, true, true},
                     Subject{"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4},
                     Subject{"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 8},
