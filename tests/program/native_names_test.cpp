@@ -93,16 +93,20 @@ TEST_F(NativeNames, are_not_written_into_what_another_has_put_in_their_place) {
     const char* const script = "rm -f /tmp/perf-$$.map; mkfifo /tmp/perf-$$.map; exec \"$@\"";
     std::vector<std::string> words = {"sh", "-c", script, "sh"};
     const std::vector<std::string> run =
-        taskwork_words({"run", object_path("hash_resume"), "--", "true"});
+        taskwork_words({"run", object_path("hash_resume"), "--", "sh", "-c", "echo pid $$"});
     words.insert(words.end(), run.begin(), run.end());
     RunningCommand command(words, "", [] { ::setenv("TASKWORK_PERF_MAP", "1", 1); });
-    const std::string map = "/tmp/perf-" + std::to_string(command.pid()) + ".map";
+    const auto map_of = [](int pid) { return "/tmp/perf-" + std::to_string(pid) + ".map"; };
+    const std::string map = map_of(command.pid());
     const Outcome outcome = command.wait();
     EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
     struct stat status{};
     EXPECT_EQ(::stat(map.c_str(), &status), 0);
     EXPECT_TRUE(S_ISFIFO(status.st_mode));
     EXPECT_EQ(::unlink(map.c_str()), 0);
+    const std::size_t at = outcome.out.find("pid ");
+    ASSERT_NE(at, std::string::npos);
+    ::unlink(map_of(std::atoi(outcome.out.c_str() + at + 4)).c_str());
 }
 
 // ---- gdb ----------------------------------------------------------------------------------------
