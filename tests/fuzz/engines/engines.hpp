@@ -7,7 +7,8 @@
 //
 // What further runs in the interpreter do not repeat (the time, random numbers, addresses of
 // elements) says nothing, word by word: only where no run in the interpreter comes to what native
-// code does, again and again, is there a difference.
+// code does, again and again, is there a difference. Not where paths depend on the time: how it
+// goes on, down to its lowest bit, depends on how fast an engine is.
 //
 // The limit of an execution ends it where each engine has counted to it. If it ends one alone, that
 // one runs again with a higher limit, to the end that the other came to.
@@ -42,6 +43,7 @@ public:
         std::uint64_t executions = 0;  ///< In native code.
         std::uint64_t compared = 0;
         std::uint64_t unrepeatable = 0;     ///< Compared, but for words that vary.
+        std::uint64_t by_time = 0;          ///< Not judged.
         std::uint64_t cut_off = 0;          ///< By the limit, in both engines.
         std::uint64_t cut_interpreter = 0;  ///< In the interpreter alone, and compared.
         std::uint64_t cut_native = 0;

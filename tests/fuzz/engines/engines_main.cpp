@@ -13,13 +13,14 @@ namespace {
 void print(const taskwork::fuzz::Engines::Counts& counts, double seconds) {
     const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
     std::printf("engines: %llu programs, %llu accepted, %llu executions in native code: %llu as in "
-                "the interpreter, %llu but for what varies; %llu cut off, %llu in the interpreter "
+                "the interpreter, %llu but for what varies, %llu told by time; %llu cut off, %llu "
+                "in the interpreter "
                 "alone, %llu in native code alone, which counts 1 for %.2f to %.2f instructions; "
                 "%.0f s\n",
                 number(counts.programs), number(counts.accepted), number(counts.executions),
-                number(counts.compared), number(counts.unrepeatable), number(counts.cut_off),
-                number(counts.cut_interpreter), number(counts.cut_native), counts.ratio_min,
-                counts.ratio_max, seconds);
+                number(counts.compared), number(counts.unrepeatable), number(counts.by_time),
+                number(counts.cut_off), number(counts.cut_interpreter), number(counts.cut_native),
+                counts.ratio_min, counts.ratio_max, seconds);
     std::fflush(stdout);
 }
 
