@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -42,6 +43,20 @@ std::vector<std::string> spend_time(std::vector<std::string> command) {
     return words;
 }
 const std::vector<std::string> kLoop = {TASKWORK_TEST_PROGRAM_DIR "/life_compute", "1000"};
+
+/// Those with its names: of the command and of the host.
+void remove_maps() {
+    for (const auto& entry : std::filesystem::directory_iterator("/tmp")) {
+        if (!entry.path().filename().string().starts_with("perf-") || !entry.is_regular_file()) {
+            continue;
+        }
+        std::ifstream map(entry.path());
+        std::string line;
+        if (std::getline(map, line) && line.find("bpf_prog_spend_time") != std::string::npos) {
+            ::unlink(entry.path().c_str());
+        }
+    }
+}
 
 // ---- perf ---------------------------------------------------------------------------------------
 
@@ -80,9 +95,9 @@ TEST_F(NativeNames, are_shown_by_perf_which_walks_through_native_code_to_the_thr
             whole += is_whole ? 1 : 0;
             cut = is_whole ? cut : sample;
         }
-        ::unlink(("/tmp/perf-" + std::to_string(std::atoi(sample.c_str())) + ".map").c_str());
         sample.clear();
     }
+    remove_maps();
     EXPECT_GT(inside, 100u) << outcome.error;
     // Some are taken while a function begins or ends.
     EXPECT_GT(whole, inside * 3 / 4) << cut;
