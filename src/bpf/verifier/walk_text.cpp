@@ -67,7 +67,9 @@ void Walk::print_insn() {
         return;
     }
     if (log_.size() > kLogBytesMax) {
+        // Of the latest instruction, whose line is not ended, nothing goes.
         log_.erase(0, kLogBytesMax / 2);
+        insn_text_ -= insn_text_ == 0 ? 0 : kLogBytesMax / 2;
     }
     if (print_arrival_ && (input_.log_level & kLogAll) != 0) {
         print(text_of("\nfrom %u to %u:", from_, insn_) + describe(state_));
