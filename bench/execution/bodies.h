@@ -205,8 +205,8 @@ BODY(lru_lookup_absent, 1000) { HASH_LOOKUP(lru, FIRST_KEY(run) + 2 * KEYS, 0); 
 BODY(lru_update, KEYS) { HASH_UPDATE(lru, FIRST_KEY(run)); }
 /// Keys that never were: each takes the place of another once the map is full.
 BODY(lru_evict, KEYS) {
-    u32 key = KEYS - 1 - (run->thread & 3) * 8;
-    u64* next = LOOKUP(counters, &key);
+    u32 counter = KEYS - 1 - (run->thread & 3) * 8;
+    u64* next = LOOKUP(counters, &counter);
     if (!next) {
         return 0;
     }
