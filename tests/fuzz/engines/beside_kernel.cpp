@@ -62,9 +62,7 @@ void BesideKernel::fill_memory(std::uint64_t seed, std::uint64_t leftovers) {
     world_.fill_maps();
     world_.fill(world_.context.data(), Memory::kContextBytes);
     world_.random.start(leftovers);
-    world_.fill(
-        reinterpret_cast<void*>(sync::kArenaBase + map::ring_layout(*world_.ring).data_offset),
-        world_.ring->max_entries);
+    world_.fill_ring([this](void* bytes, std::size_t size) { world_.fill(bytes, size); });
     world_.fill(World::stack(), std::size_t{bpf::kFrameBytes} * bpf::kFramesMax);
 }
 

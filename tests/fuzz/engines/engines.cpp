@@ -43,9 +43,7 @@ bool asks(const bpf::Program& program, std::initializer_list<std::int32_t> helpe
 void Engines::fill_memory() {
     world_.fill_maps();
     // Records are given out as they are.
-    std::memset(
-        reinterpret_cast<void*>(sync::kArenaBase + map::ring_layout(*world_.ring).data_offset), 0,
-        world_.ring->max_entries);
+    world_.fill_ring([](void* bytes, std::size_t size) { std::memset(bytes, 0, size); });
     world_.fill(world_.context.data(), kContextFilled);
     world_.fill(World::stack(), kStackBytes);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/fuzz/soundness/world.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
 #include "bpf/verifier/log.hpp"
+#include "map/ring_buffer.hpp"
 
 namespace taskwork::fuzz {
 
@@ -35,6 +37,22 @@ void World::fill(void* to, std::size_t bytes) {
     for (std::size_t i = 0; i < bytes; i += sizeof(std::uint64_t)) {
         const std::uint64_t drawn = word();
         std::memcpy(static_cast<char*>(to) + i, &drawn, sizeof(drawn));
+    }
+}
+
+void World::fill_ring(const std::function<void(void* bytes, std::size_t size)>& fill) {
+    const auto ignore = [](void*, void*, std::size_t) { return 0L; };
+    map::ring_consume(*ring, ignore, nullptr);
+    // By records, whose headers the ring relies on; the next one's takes the place of the first's.
+    for (int half = 0; half < 2; ++half) {
+        const std::size_t size = ring->max_entries / 2 - BPF_RINGBUF_HDR_SZ;
+        void* const record = map::ring_reserve(*ring, size, 0, task::current()->process);
+        if (record == nullptr) {
+            std::abort();
+        }
+        fill(record, size);
+        map::ring_discard(record, BPF_RB_NO_WAKEUP);
+        map::ring_consume(*ring, ignore, nullptr);
     }
 }
 

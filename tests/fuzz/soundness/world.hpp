@@ -31,6 +31,8 @@ public:
     std::uint64_t word();
     /// `bytes`: a multiple of 8.
     void fill(void* to, std::size_t bytes);
+    /// Empties the ring; `fill` is given what records will be made of, in two halves. In a section.
+    void fill_ring(const std::function<void(void* bytes, std::size_t size)>& fill);
     /// The values of the arrays, but for the constant one.
     void fill_arrays();
     /// The element of a key, filled in place where it is: a replacement may find no memory.
