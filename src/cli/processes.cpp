@@ -26,6 +26,8 @@ namespace {
 
 /// A program that may join is given this long for it.
 constexpr std::uint64_t kJoinTimeNs = 200'000'000;
+/// And a child that goes on to run a program, which that of a vfork does without joining.
+constexpr std::uint64_t kExecTimeNs = 10 * kJoinTimeNs;
 /// Who has not joined is examined so often.
 constexpr std::uint64_t kExamineNs = 100'000'000;
 /// Modules are read at each scan for a second, then once a second.
@@ -401,7 +403,9 @@ std::vector<NotEntered> Processes::not_entered() const {
             const bool is_sure = image.execed || !image.reason.empty();
             const bool lives = is_following() && !image.ended && index + 1 == images.size();
             const std::uint64_t seen_ns = lives ? platform::boot_ns() : image.seen_ns;
-            if (image.joined || (!is_sure && seen_ns - image.born_ns < kJoinTimeNs)) {
+            const std::uint64_t on_its_way_ns =
+                index + 1 < images.size() ? kExecTimeNs : kJoinTimeNs;
+            if (image.joined || (!is_sure && seen_ns - image.born_ns < on_its_way_ns)) {
                 continue;
             }
             std::string reason = image.reason;

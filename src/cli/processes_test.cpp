@@ -71,6 +71,15 @@ TEST(Processes, a_child_on_its_way_to_exec_is_no_program_of_its_own) {
     EXPECT_TRUE(processes.not_entered().empty());
 }
 
+// The child of a vfork on a loaded machine.
+TEST(Processes, a_child_that_comes_to_its_exec_late_is_no_program_of_its_own) {
+    Processes processes;
+    processes.apply(forked(kChild, kParent, 1));
+    processes.apply(execed(kChild, "true", kSecond));
+    processes.joined(kChild, "true", kSecond + 1);
+    EXPECT_TRUE(processes.not_entered().empty());
+}
+
 TEST(Processes, a_child_that_lives_on_without_joining_is_not_entered) {
     Processes processes;
     processes.apply(forked(kChild, kParent, 1));
