@@ -232,7 +232,11 @@ static void case_a_waiting_thread_gets_those_of_the_process(void) {
 static void* send_into_wait(void* unused) {
     (void)unused;
     await_wait(waiter);
+    const long served = *test_agent.served;
     CHECK(send_ours(waiter) == 0);
+    while (*test_agent.served == served) { /* while it is pending the other would be lost in it */
+        pass_ns(10000);
+    }
     await_wait(waiter);
     CHECK(send_foreign(waiter) == 0);
     return NULL;
