@@ -392,6 +392,19 @@ std::errc lookup_copy(Map& map, const void* key, void* out, std::uint64_t flags)
     return no_error;
 }
 
+bool is_hash(std::uint32_t type) noexcept {
+    switch (type) {
+    case BPF_MAP_TYPE_HASH:
+    case BPF_MAP_TYPE_PERCPU_HASH:
+    case BPF_MAP_TYPE_LRU_HASH:
+    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+    case BPF_MAP_TYPE_HASH_OF_MAPS:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool is_per_cpu(const Map& map) noexcept { return ops_of(map.type)->slot_distance != nullptr; }
 
 void* slot_of(const Map& map, void* value, std::uint32_t processor) noexcept {

@@ -199,6 +199,9 @@ std::errc remove(Map& map, const void* key) noexcept;
 /// Context: any.
 std::errc next_key(Map& map, const void* key, void* next) noexcept;
 
+/// Whether maps of this type are hash tables, as in the kernel.
+/// Context: any.
+bool is_hash(std::uint32_t type) noexcept;
 /// Whether values have a slot for each processor (map/processors.hpp); lookup() returns that of
 /// processor 0 then, and update() is update_slot().
 /// Context: any.

@@ -20,24 +20,11 @@ namespace {
 
 constexpr int kNotSupported = -static_cast<int>(errc_kernel_notsupp);
 
-bool is_hash(const map::Map& map) {
-    switch (map.type) {
-    case BPF_MAP_TYPE_HASH:
-    case BPF_MAP_TYPE_PERCPU_HASH:
-    case BPF_MAP_TYPE_LRU_HASH:
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-    case BPF_MAP_TYPE_HASH_OF_MAPS:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /// `flags` is looked at by the hash's lookups only, as in the kernel.
 int check_flags(const map::Map& map, const union bpf_attr& attr, bool is_lookup) {
     const auto lock = static_cast<std::uint64_t>(BPF_F_LOCK);
     if ((attr.batch.elem_flags & ~lock) != 0 ||
-        (is_lookup && is_hash(map) && attr.batch.flags != 0)) {
+        (is_lookup && map::is_hash(map.type) && attr.batch.flags != 0)) {
         return -EINVAL;
     }
     const bool locked = (attr.batch.elem_flags & lock) != 0;
@@ -257,7 +244,8 @@ long lookup_batch(const Command& command, bool and_delete) {
     if (const long error = put_count(command, 0); error != 0) {
         return error;
     }
-    return is_hash(map) ? bucket_batch(command, map, and_delete) : walk_batch(command, access);
+    return map::is_hash(map.type) ? bucket_batch(command, map, and_delete)
+                                  : walk_batch(command, access);
 }
 
 /// MAP_UPDATE_BATCH and MAP_DELETE_BATCH: element by element, until one fails.

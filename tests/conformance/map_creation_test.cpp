@@ -15,22 +15,10 @@ namespace {
 bool holds_maps(const Shape& shape) {
     return shape.type == BPF_MAP_TYPE_ARRAY_OF_MAPS || shape.type == BPF_MAP_TYPE_HASH_OF_MAPS;
 }
-bool is_hash(const Shape& shape) {
-    switch (shape.type) {
-    case BPF_MAP_TYPE_HASH:
-    case BPF_MAP_TYPE_PERCPU_HASH:
-    case BPF_MAP_TYPE_LRU_HASH:
-    case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-    case BPF_MAP_TYPE_HASH_OF_MAPS:
-        return true;
-    default:
-        return false;
-    }
-}
 
 /// How many the kernel takes whatever memory there is.
 std::uint32_t most_entries(const Shape& shape) {
-    return is_hash(shape)                           ? 1U << 27
+    return map::is_hash(shape.type)                 ? 1U << 27
            : shape.type == BPF_MAP_TYPE_STACK_TRACE ? 1U << 31
                                                     : UINT32_MAX;
 }
