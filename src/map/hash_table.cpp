@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 
 #include "map/spin_lock.hpp"
+#include "sync/deferral.hpp"
 
 namespace taskwork::map {
 
@@ -409,7 +410,7 @@ void HashTable::await_writers(Element* element) noexcept {
         return;
     }
     // Some filters kill for any system call.
-    const bool may_yield = platform::this_process().quiet.load(std::memory_order_relaxed) == 0;
+    const bool may_yield = !sync::DeferralQueue::is_quiet();
     const std::uint64_t end_ns = platform::now_ns() + kSpinLockNs;
     while (writers_of(element).load(std::memory_order_acquire) != 0 &&
            platform::now_ns() < end_ns) {

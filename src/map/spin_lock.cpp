@@ -4,6 +4,7 @@
 #include "base/assert.hpp"
 #include "map/map.hpp"
 #include "sync/arena.hpp"
+#include "sync/deferral.hpp"
 #include "task/run_point.hpp"
 #include "task/worker.hpp"
 
@@ -113,8 +114,7 @@ void SpinLocks::pop(HeldLocks& held) noexcept {
 std::errc SpinLocks::wait(task::Task& self, LockWord& word, std::uint64_t timeout_ns) noexcept {
     const bool in_nmi = task::current_level(self) == Level::nmi;
     // Some filters kill for any system call.
-    const bool may_yield =
-        !in_nmi && platform::this_process().quiet.load(std::memory_order_relaxed) == 0;
+    const bool may_yield = !in_nmi && !sync::DeferralQueue::is_quiet();
     const std::uint32_t name = name_of(self);
     const std::uint64_t begin_ns = platform::now_ns();
     const std::uint64_t end_ns = begin_ns + (in_nmi ? kLockNmiNs : timeout_ns);
