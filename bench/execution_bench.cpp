@@ -44,9 +44,9 @@ void add(const std::string& name, std::function<double(std::string& error)> meas
 }
 
 void add_all(Report& report) {
-    static Respondent ours(TASKWORK_BENCH_OURS, is_short());
-    static Respondent interpreted(TASKWORK_BENCH_OURS, is_short(), "TASKWORK_JIT=off");
-    static Respondent kernel(TASKWORK_BENCH_KERNEL, is_short());
+    static Respondent ours(TASKWORK_BENCH_OURS);
+    static Respondent interpreted(TASKWORK_BENCH_OURS, "TASKWORK_JIT=off");
+    static Respondent kernel(TASKWORK_BENCH_KERNEL);
     const bool has_ours = ours.is_ready("ours", report);
     const bool has_interpreted = interpreted.is_ready("interpreted", report);
     const bool has_kernel = kernel.is_ready("the kernel's engine", report);

@@ -12,7 +12,7 @@
 
 namespace taskwork::bench {
 
-Respondent::Respondent(const char* path, bool is_short, const char* environment) {
+Respondent::Respondent(const char* path, const char* environment) {
     int requests[2] = {};
     int answers[2] = {};
     if (pipe2(requests, O_CLOEXEC) != 0 || pipe2(answers, O_CLOEXEC) != 0) {
@@ -24,7 +24,7 @@ Respondent::Respondent(const char* path, bool is_short, const char* environment)
     posix_spawn_file_actions_adddup2(&actions, requests[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, answers[1], STDOUT_FILENO);
     std::string executable = path;
-    std::string length = is_short ? "short" : "whole";
+    std::string length = is_short() ? "short" : "whole";
     char* const arguments[] = {executable.data(), length.data(), nullptr};
     std::string extra = environment != nullptr ? environment : "";
     std::vector<char*> variables;

@@ -13,10 +13,11 @@ class Report;
 
 class Respondent {
 public:
-    /// Starts the executable with the argument "short" or "whole". It first prints an empty line,
-    /// or why there is nothing to ask here behind kAbsent, or what is wrong; and ends with its
-    /// standard input. `environment`: NAME=value, in front of ours; nullptr: none. Context: task.
-    Respondent(const char* path, bool is_short, const char* environment = nullptr);
+    /// Starts the executable with the argument "short" or "whole", by is_short(). It first prints
+    /// an empty line, or why there is nothing to ask here behind kAbsent, or what is wrong; and
+    /// ends with its standard input. `environment`: NAME=value, in front of ours; nullptr: none.
+    /// Context: task.
+    explicit Respondent(const char* path, const char* environment = nullptr);
     ~Respondent();
     Respondent(const Respondent&) = delete;
     Respondent& operator=(const Respondent&) = delete;

@@ -81,7 +81,7 @@ void add(const std::string& name, const Subject& subject, int repetitions,
 
 void add_all(Report& report) {
     static const std::vector<Subject> all = subjects(is_short());
-    static Respondent kernel(TASKWORK_BENCH_KERNEL, is_short());
+    static Respondent kernel(TASKWORK_BENCH_KERNEL);
     const auto started = cli::Host::start();
     if (!started) {
         std::fprintf(stderr, "verifier_bench: %s\n", started.error().text.c_str());
