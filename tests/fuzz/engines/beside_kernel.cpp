@@ -8,7 +8,6 @@
 
 #include "bpf/verifier/log.hpp"
 #include "map/ring_buffer.hpp"
-#include "sync/arena.hpp"
 #include "tests/fuzz/engines/walked.hpp"
 
 namespace taskwork::fuzz {

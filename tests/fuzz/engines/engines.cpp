@@ -9,7 +9,6 @@
 #include "bpf/interpreter.hpp"
 #include "bpf/verifier/log.hpp"
 #include "map/ring_buffer.hpp"
-#include "sync/arena.hpp"
 
 namespace taskwork::fuzz {
 

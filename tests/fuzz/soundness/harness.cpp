@@ -2,7 +2,6 @@
 #include "tests/fuzz/soundness/harness.hpp"
 
 #include "bpf/verifier/log.hpp"
-#include "map/ring_buffer.hpp"
 
 namespace taskwork::fuzz {
 
@@ -13,8 +12,7 @@ void Harness::fill_memory() {
     for (std::uint32_t key = 0; key < World::kHashKeys / 2; ++key) {
         world_.fill_element(key);
     }
-    const auto ignore = [](void*, void*, std::size_t) -> long { return 0; };
-    map::ring_consume(*world_.ring, ignore, nullptr);
+    world_.empty_ring();
     world_.fill(world_.context.data(), World::kPerfEventBytes);
     world_.fill(World::stack(), std::size_t{bpf::kFrameBytes} * 3);
 }

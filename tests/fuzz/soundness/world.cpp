@@ -40,9 +40,12 @@ void World::fill(void* to, std::size_t bytes) {
     }
 }
 
+void World::empty_ring() {
+    map::ring_consume(*ring, [](void*, void*, std::size_t) { return 0L; }, nullptr);
+}
+
 void World::fill_ring(const std::function<void(void* bytes, std::size_t size)>& fill) {
-    const auto ignore = [](void*, void*, std::size_t) { return 0L; };
-    map::ring_consume(*ring, ignore, nullptr);
+    empty_ring();
     // By records, whose headers the ring relies on; the next one's takes the place of the first's.
     for (int half = 0; half < 2; ++half) {
         const std::size_t size = ring->max_entries / 2 - BPF_RINGBUF_HDR_SZ;
@@ -52,7 +55,7 @@ void World::fill_ring(const std::function<void(void* bytes, std::size_t size)>& 
         }
         fill(record, size);
         map::ring_discard(record, BPF_RB_NO_WAKEUP);
-        map::ring_consume(*ring, ignore, nullptr);
+        empty_ring();
     }
 }
 

@@ -31,6 +31,8 @@ public:
     std::uint64_t word();
     /// `bytes`: a multiple of 8.
     void fill(void* to, std::size_t bytes);
+    /// Takes what is in the ring. In a section.
+    void empty_ring();
     /// Empties the ring; `fill` is given what records will be made of, in two halves. In a section.
     void fill_ring(const std::function<void(void* bytes, std::size_t size)>& fill);
     /// The values of the arrays, but for the constant one.
