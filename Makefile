@@ -19,8 +19,10 @@ STORMS := tests/storm_stress_test tests/storm_kill_test
 # Random commands of bpf(2) to maps here and in the kernel: a thousand scripts of ten thousand a kind
 # (needs root), JOBS kinds at a time.
 SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
-    tests/conformance_perf_event_array_test tests/conformance_program_array_test \
-    tests/conformance_map_in_map_test
+    tests/conformance_perf_event_array_test tests/conformance_program_array_test
+# Of maps of maps too, by a hundred processes with ten scripts each: they wait for grace periods of the
+# kernel, not for a processor.
+SCRIPTS_OF_MAPS_OF_MAPS := tests/conformance_map_in_map_test
 # Maps under threads and events: histories, and a minute for each kind; the latter with sanitizers too.
 MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
 SANITIZED := tests/maps_stress_test
@@ -88,10 +90,12 @@ prove-maps: install-deps  ## each kind of map under threads and events for a min
 
 prove-scripts: install-deps  ## random scripts of map commands, here and in the kernel (root)
 	cmake --preset release
-	cmake --build --preset release --target $(notdir $(SCRIPTS))
+	cmake --build --preset release --target $(notdir $(SCRIPTS) $(SCRIPTS_OF_MAPS_OF_MAPS))
 	@set -e; for test in $(SCRIPTS); do echo "== release: $$test"; seq 0 $$(($(JOBS) - 1)) | \
 	    TASKWORK_PROVE=1 GTEST_TOTAL_SHARDS=$(JOBS) xargs -P $(JOBS) -I{} \
 	    env GTEST_SHARD_INDEX={} build/release/$$test; done
+	@set -e; for test in $(SCRIPTS_OF_MAPS_OF_MAPS); do echo "== release: $$test"; seq 0 99 | \
+	    TASKWORK_PROVE=1 xargs -P 100 -I{} env TASKWORK_SEED={}1 build/release/$$test; done
 
 prove-sanitized: install-deps  ## the maps' minute again, with sanitizers
 	@set -e; for preset in asan tsan; do cmake --preset $$preset; \
