@@ -11,6 +11,7 @@
 #include "bpf/checking.hpp"
 #include "bpf/helpers.hpp"
 #include "bpf/jit/adapter.hpp"
+#include "bpf/statistics.hpp"
 #include "bpf/task_view.hpp"
 #include "map/map.hpp"
 #include "task/run_point.hpp"
@@ -285,15 +286,12 @@ void run_callback(task::Task& task, const defer::Callback& callback) noexcept {
     Execution execution;
     execution.task = &task;
     execution.program = static_cast<Program*>(callback.program);
+    const CountedExecution counted(execution.program->callbacks, execution.program->callback_ns);
     Machine machine(execution, Level::task_work);
     const Machine::ReadableKey readable(machine, key, key == nullptr ? 0 : map.key_size);
-    const std::uint64_t start_ns = platform::now_ns();
     machine.run(callback.entry, reinterpret_cast<std::uint64_t>(&map),
                 reinterpret_cast<std::uint64_t>(key),
                 reinterpret_cast<std::uint64_t>(callback.value));
-    execution.program->callbacks.fetch_add(1, std::memory_order_relaxed);
-    execution.program->callback_ns.fetch_add(platform::now_ns() - start_ns,
-                                             std::memory_order_relaxed);
 }
 
 }  // namespace taskwork::bpf

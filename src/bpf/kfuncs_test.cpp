@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/statistics.hpp"
 #include "bpf/task_view.hpp"
 #include "bpf/test_program.hpp"
 
@@ -93,6 +94,7 @@ protected:
     }
 
     BpfDomain domain;
+    const Statistics statistics;
 };
 
 TEST_F(TaskWorkTest, runs_the_callback_at_the_end_of_the_handler_that_scheduled_it) {

@@ -7,6 +7,7 @@
 #include "bpf/jit/code_region.hpp"
 #include "bpf/jit/debugger.hpp"
 #include "bpf/kfuncs.hpp"
+#include "bpf/statistics.hpp"
 #include "bpf/task_view.hpp"
 #include "bpf/trace.hpp"
 #include "defer/task_work.hpp"
@@ -105,6 +106,7 @@ std::errc ProgramTable::create() noexcept {
     auto* table = new (memory) ProgramTable;
     table->programs.init(pool, kProgramsMax, sizeof(Program), 0);
     table->next_id.store(1, std::memory_order_relaxed);
+    table->statistics.store(0, std::memory_order_relaxed);
     table->debug_objects.store(nullptr, std::memory_order_relaxed);
     table->trace = TraceRing::create();
     if (table->trace == nullptr) {
@@ -147,15 +149,9 @@ std::uint64_t run(Execution& execution) noexcept {
     if (level == Level::task) {
         refresh_own_name(task);  // Only handlers have to do without system calls.
     }
-    const std::uint64_t start_ns = platform::now_ns();
-    std::uint64_t result = 0;
-    {
-        Machine machine(execution, level);
-        result = machine.run(0, reinterpret_cast<std::uint64_t>(execution.context), 0, 0);
-    }
-    program.runs.fetch_add(1, std::memory_order_relaxed);
-    program.run_ns.fetch_add(platform::now_ns() - start_ns, std::memory_order_relaxed);
-    return result;
+    const CountedExecution counted(program.runs, program.run_ns);
+    Machine machine(execution, level);
+    return machine.run(0, reinterpret_cast<std::uint64_t>(execution.context), 0, 0);
 }
 
 void drain_trace(void (*sink)(void* argument, const char* line, std::size_t size), void* argument) {

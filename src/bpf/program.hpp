@@ -47,7 +47,8 @@ struct alignas(64) Program {
     std::uint32_t map_count;
     map::Map* maps[kMapsMax];                    ///< Every map it names; each holds a reference.
     platform::Atomic<std::uint32_t> references;  ///< Descriptors and links: host only.
-    // Counted by whoever runs it, in any context.
+    // Counted by whoever runs it, in any context; runs, callbacks and the time in them if somebody
+    // asks for that (statistics.hpp).
     platform::Atomic<std::uint64_t> runs;
     platform::Atomic<std::uint64_t> faults;  ///< Executions ended by a bad access.
     platform::Atomic<std::uint64_t> run_ns;
@@ -109,6 +110,7 @@ public:
 
     sync::Pool programs;
     platform::Atomic<std::uint32_t> next_id;
+    platform::Atomic<std::uint32_t> statistics;         ///< How many ask for them.
     TraceRing* trace;                                   ///< Text of bpf_trace_printk().
     platform::Atomic<jit::DebugObject*> debug_objects;  ///< The first; of programs, for gdb.
 };
@@ -182,7 +184,7 @@ struct Execution {
     std::int64_t budget = 0;
 };
 
-/// Runs a main program: opens a sleepable section, counts, interprets. Returns R0.
+/// Runs a main program: opens a sleepable section, counts, executes. Returns R0.
 /// Context: any; at the task's level (task: wrap in a task::Section).
 std::uint64_t run(Execution& execution) noexcept;
 

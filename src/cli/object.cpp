@@ -10,8 +10,10 @@
 
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <utility>
 
+#include "bpf/statistics.hpp"
 #include "cli/btf_value.hpp"
 #include "cli/object_file.hpp"
 #include "map/ring_buffer.hpp"
@@ -98,6 +100,7 @@ struct Object::State {
     bpf_object* object = nullptr;
     std::vector<bpf_link*> links;
     std::vector<Ring> rings;
+    std::optional<bpf::Statistics> statistics;  ///< For program_reports().
 
     ~State() { close(); }
     void close() noexcept {
@@ -106,6 +109,7 @@ struct Object::State {
         }
         links.clear();
         rings.clear();
+        statistics.reset();
         bpf_object__close(std::exchange(object, nullptr));
     }
 };
@@ -169,6 +173,7 @@ Result<void> Object::load() {
         return Error{static_cast<std::errc>(-error),
                      state_->path + ": cannot be loaded: " + why_failed(-error)};
     }
+    state_->statistics.emplace();
     bpf_map* map = nullptr;
     while ((map = bpf_object__next_map(state_->object, map)) != nullptr) {
         if (bpf_map__type(map) != BPF_MAP_TYPE_RINGBUF || bpf_map__fd(map) < 0) {

@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <span>
 #include <string>
 
+#include "bpf/statistics.hpp"
 #include "event/event.hpp"
 #include "task/test_domain.hpp"
 
@@ -21,6 +23,7 @@ protected:
     EventFixture() {
         EXPECT_EQ(map::MapTable::create(), no_error);
         EXPECT_EQ(bpf::ProgramTable::create(), no_error);
+        statistics_.emplace();
         EXPECT_EQ(EventTable::create(), no_error);
         bpf::join();
         join();
@@ -78,6 +81,7 @@ protected:
     static std::uint64_t fired(const bpf::Program& program) { return counts(program).fired; }
 
     task::TestDomain domain_;
+    std::optional<bpf::Statistics> statistics_;
 };
 
 }  // namespace taskwork::event

@@ -183,6 +183,11 @@ TEST_F(Loading, a_program_tells_its_maps_runs_and_types) {
     const int program = bpf_program__fd(object.program("sections"));
     Arguments arguments;
     ASSERT_GE(object.run("sections", &arguments, sizeof arguments), 0);
+    const int statistics = bpf_enable_stats(BPF_STATS_RUN_TIME);
+    ASSERT_GE(statistics, 0);
+    ASSERT_GE(object.run("sections", &arguments, sizeof arguments), 0);
+    close(statistics);
+    ASSERT_GE(object.run("sections", &arguments, sizeof arguments), 0);
     std::uint32_t maps[16] = {};
     bpf_prog_info info{};
     info.nr_map_ids = 16;
@@ -191,7 +196,8 @@ TEST_F(Loading, a_program_tells_its_maps_runs_and_types) {
     ASSERT_EQ(bpf_obj_get_info_by_fd(program, &info, &size), 0);
     EXPECT_EQ(info.type, static_cast<std::uint32_t>(BPF_PROG_TYPE_SYSCALL));
     EXPECT_STREQ(info.name, "sections");
-    EXPECT_EQ(info.run_cnt, 1u);
+    EXPECT_EQ(info.run_cnt, 1u);  // While statistics were enabled.
+    EXPECT_GT(info.run_time_ns, 0u);
     EXPECT_EQ(info.gpl_compatible, 1u);
     EXPECT_EQ(info.created_by_uid, getuid());
     EXPECT_GE(info.nr_map_ids, 2u);  // .rodata and .data at least

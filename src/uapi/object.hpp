@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "bpf/program.hpp"
+#include "bpf/statistics.hpp"
 #include "map/map.hpp"
 #include "uapi/btf_object.hpp"
 #include "uapi/trie_walk.hpp"
@@ -100,10 +101,13 @@ private:
     std::shared_ptr<BtfObject> btf_;
 };
 
-/// What BPF_ENABLE_STATS answers: nothing to keep, since runs are always counted.
+/// What BPF_ENABLE_STATS answers: executions are counted as long as somebody has it.
 class StatisticsObject final : public Object {
 public:
     StatisticsObject() noexcept : Object(Kind::statistics) {}
+
+private:
+    bpf::Statistics statistics_;
 };
 
 }  // namespace taskwork::uapi

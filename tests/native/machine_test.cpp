@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "bpf/interpreter.hpp"
+#include "bpf/statistics.hpp"
 #include "bpf/task_view.hpp"
 #include "map/ring_buffer.hpp"
 #include "tests/native/native_domain.hpp"
@@ -40,6 +41,8 @@ protected:
     static std::uint64_t* value(map::Map& map, std::uint32_t key = 0) {
         return static_cast<std::uint64_t*>(map::lookup(map, &key));
     }
+
+    const Statistics statistics_;
 };
 
 TEST_F(NativeMachine, looks_up_and_changes_values) {
