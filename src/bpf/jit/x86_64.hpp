@@ -156,11 +156,11 @@ private:
     /// The processor has no such instructions that give back the old value.
     void fetch_logical(const bpf_insn& insn, bool wide);
 
-    /// What is rare, and out of the way: the result is 0, or the helper's that is called there.
+    /// The call of a helper that is rare, and out of the way.
     struct Aside {
         Label from;
         Label back;
-        std::optional<std::uint32_t> call;
+        std::uint32_t call;
     };
     /// The end of an execution, at an instruction.
     struct End {

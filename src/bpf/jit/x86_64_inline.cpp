@@ -90,37 +90,34 @@ void Translator::state_result(std::int32_t offset, unsigned bytes) {
     out_.mov(part(x86::rax, bytes == 8), state_word(offset, bytes));
 }
 
-/// R2 is the key's address. Values do not move, and the map does not go before the program.
+/// R2 is the key's address. Values do not move, and the map does not go before the program. Whether
+/// something is found, the way there has one jump at most.
 void Translator::array_lookup(const map::Map& map) {
-    const Aside outside{out_.newLabel(), out_.newLabel(), std::nullopt};
-    out_.mov(x86::eax, x86::dword_ptr(x86::rsi));
-    out_.cmp(x86::eax, asmjit::Imm(map.max_entries));
-    out_.jae(outside.from);
+    const Label outside = out_.newLabel();
+    out_.mov(x86::r10d, x86::dword_ptr(x86::rsi));
+    out_.xor_(x86::eax, x86::eax);
+    out_.cmp(x86::r10d, asmjit::Imm(map.max_entries));
+    out_.jae(outside);
     const std::uint64_t stride = (std::uint64_t{map.value_size} + 7) / 8 * 8;
     out_.mov(x86::r11, reinterpret_cast<std::uint64_t>(map.impl));
     if (stride == 8) {
-        out_.lea(x86::rax, x86::ptr(x86::r11, x86::rax, 3));
+        out_.lea(x86::rax, x86::ptr(x86::r11, x86::r10, 3));
     } else {
         if ((stride & (stride - 1)) == 0) {
-            out_.shl(x86::rax, asmjit::Imm(std::countr_zero(stride)));
+            out_.shl(x86::r10, asmjit::Imm(std::countr_zero(stride)));
         } else {
-            out_.imul(x86::rax, x86::rax, asmjit::Imm(stride));
+            out_.imul(x86::r10, x86::r10, asmjit::Imm(stride));
         }
-        out_.add(x86::rax, x86::r11);
+        out_.lea(x86::rax, x86::ptr(x86::r11, x86::r10));
     }
-    out_.bind(outside.back);
-    asides_.push_back(outside);
+    out_.bind(outside);
 }
 
 /// Behind the function's last instruction.
 void Translator::write_asides() {
     for (const Aside& aside : asides_) {
         out_.bind(aside.from);
-        if (aside.call) {
-            call_helper(source_.insns[*aside.call], *aside.call);
-        } else {
-            out_.xor_(x86::eax, x86::eax);
-        }
+        call_helper(source_.insns[aside.call], aside.call);
         out_.jmp(aside.back);
     }
     asides_.clear();
