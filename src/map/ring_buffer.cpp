@@ -2,11 +2,13 @@
 //
 // Reservation. `state_` is {position after the last reservation; its length, owner, number}: one
 // 16-byte compare-exchange reserves and names the owner (D.1). Before the next one replaces it, it
-// is *recorded* in a small table of reservations, by anybody: entries only ever change to a later
-// position, so a late helper's exchange fails. The record's header in the data area is written by
-// its owner alone, who then marks the entry ready: a helper cannot do that for him, because a late
-// write could fall on a later record's data, which may hold any bits. The producer position moves,
-// by anybody, over entries that are ready, in order.
+// is published or *recorded* in a small table of reservations, by anybody: entries only ever change
+// to a later position, so a late helper's exchange fails. The record's header in the data area is
+// written by its owner alone, who then marks the entry ready: a helper cannot do that for him,
+// because a late write could fall on a later record's data, which may hold any bits. The producer
+// position moves, by anybody, over entries that are ready, in order. If all before it are published
+// already, as they mostly are, the owner moves the position over his record himself, and the table
+// has no part in it.
 //
 // So a handler that interrupts a reservation half-way reserves behind it, and its record is
 // published when the interrupted code goes on; and the worker finds a dead producer's record in the
@@ -171,6 +173,8 @@ private:
     }
     /// False: it was recorded already.
     bool record(Reservation one) noexcept;
+    /// By its owner. False: not all before it are published.
+    bool publish_alone(Reservation one) noexcept;
     void publish() noexcept;
     /// Whether none of the records that one up to `end` would fall on is busy.
     bool is_clear_for(std::uint64_t end) noexcept;
@@ -203,6 +207,12 @@ bool Ring::record(Reservation one) noexcept {
         }
     }
     return false;
+}
+
+bool Ring::publish_alone(Reservation one) noexcept {
+    platform::Pair position{one.start(), one.number()};
+    return produced() == one.start() && window_->producer.position.compare_exchange(
+                                            position, {one.end(), (position.high + 1) & 0xffff});
 }
 
 void Ring::publish() noexcept {
@@ -253,7 +263,9 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
         Reservation last{state_.load()};
         std::uint16_t number = 0;
         if (last.end() != 0) {
-            record(last);
+            if (last.end() > produced()) {
+                record(last);
+            }
             number = static_cast<std::uint16_t>(last.number() + 1);
         }
         mine = Reservation::make(last.end() + bytes, length, owner, number);
@@ -273,9 +285,9 @@ void* Ring::reserve(std::uint64_t length, std::uint16_t owner) noexcept {
     header_at(mine.start())
         .store(header_of(mine.start(), length, BPF_RINGBUF_BUSY_BIT, owner),
                std::memory_order_relaxed);
-    // Full fences. Who publishes it has seen the header; and of two that become ready at once, each
-    // looking for the other's in publish, one finds both.
-    if (!record(mine.as_ready())) {
+    // Full fences. Who publishes it has seen the header; and of two that become ready or published
+    // at once, each looking for the other's in publish, one finds both.
+    if (!publish_alone(mine) && !record(mine.as_ready())) {
         platform::Pair recorded = mine.pair;
         reservation(mine.number()).compare_exchange(recorded, mine.as_ready().pair);
     }
