@@ -136,3 +136,54 @@ REJECTED("R6 unbounded memory access, make sure to bounds check any such access"
 KERNEL_SAYS("math between map_value pointer and register with unbounded min value is not allowed",
             "6.18 knows nothing of a quotient")
 BOUNDS(divided_by_a_register, "r2 = 100; r1 /= r2; ")
+
+// What 6.18 does not know. It also walks, and may refuse, what only a number it does not know lets
+// it take for possible.
+#define NOT_KNOWN(because)                                                                         \
+    ACCEPTED KERNEL_REJECTS("math between map_value pointer and register with unbounded min "      \
+                            "value is not allowed",                                                \
+                            because)
+
+NOT_KNOWN("6.18 knows nothing of a quotient")
+BOUNDS(constant_divided, "r1 = 42; r1 /= 4; ")
+
+NOT_KNOWN("6.18 knows nothing of a remainder")
+BOUNDS(remainder_of_a_constant, "r1 %%= 41; ")
+
+ACCEPTED
+KERNEL_REJECTS("R1 !read_ok", "6.18 knows nothing of a remainder, and so takes the branch")
+PROGRAM(not_read_where_a_remainder_is_what_it_is, "perf_event",
+        "r2 = 42; r2 %%= 40; if r2 == 2 goto out_%=; call %[get_smp_processor_id]; r0 = r1; " OUT,
+        HELPER(get_smp_processor_id))
+
+NOT_KNOWN("6.18 knows nothing of what is shifted by an amount that is not one number")
+BOUNDS(shifted_by_a_number, "r1 &= 1; r2 = 16; r2 <<= r1; r1 = r2; ")
+
+NOT_KNOWN("6.18 knows nothing of what is shifted by more than its width, of which the processor "
+          "takes what is left")
+BOUNDS(shifted_by_more_than_its_width, "r1 = 1; r2 = 67; r1 <<= r2; ")
+
+NOT_KNOWN("6.18 takes a number for greater than itself")
+BOUNDS(greater_than_itself, "if r1 > r1 goto in_%=; goto out_%=; in_%=: ")
+
+ACCEPTED
+KERNEL_REJECTS("R6 max value is outside of the allowed memory range",
+               "6.18 forgets of a copied sum what it is the sum of")
+BOUNDS(origin_is_bounded_by_a_copy_of_its_sum,
+       "r1 = *(u8*)(r6 + 0); r2 = r1; r2 += 8; r3 = r2; if r3 > 48 goto out_%=; ")
+
+ACCEPTED
+KERNEL_REJECTS("R6 min value is negative, either use unsigned index or do a if (index >=0) check.",
+               "6.18 does not extend the sign of what it knows of a half")
+BOUNDS(half_extended, "r1 &= 31; w1 = -w1; r1 = (s16)r1; r1 += 31; ")
+
+ACCEPTED
+KERNEL_REJECTS("R6 max value is outside of the allowed memory range",
+               "6.18 does not put a number's bounds with and without sign together")
+BOUNDS(at_most_zero_with_sign_and_at_least_without,
+       "r1 = *(u32*)(r6 + 0); r1 = -r1; if r1 > 63 goto out_%=; ")
+
+ACCEPTED
+KERNEL_REJECTS("R6 max value is outside of the allowed memory range",
+               "6.18 takes a branch though its bits contradict the bounds")
+BOUNDS(great_without_high_bits, "if r1 <= 64 goto out_%=; if r1 & -64 goto out_%=; ")

@@ -85,6 +85,24 @@ ON_STACK(misaligned_on_the_stack, "lock *(u64*)(r10 - 12) += r1; ")
 REJECTED("invalid read from stack R10 off=0 size=8")
 ON_STACK(above_the_frame, "lock *(u64*)(r10 + 0) += r1; ")
 
+/// R2 is one of two slots, 16 bytes above what is named.
+#define ON_EITHER_SLOT(name, code)                                                                 \
+    PROGRAM(name, "perf_event",                                                                    \
+            "r1 = 1; *(u64*)(r10 - 8) = r1; *(u64*)(r10 - 16) = r1; "                              \
+            "call %[get_prandom_u32]; r0 &= 8; r2 = r10; r2 += r0; r1 = 1; " code "r0 = 0; exit;", \
+            HELPER(get_prandom_u32))
+
+REJECTED("variable offset stack pointer cannot be passed into helper function; "
+         "var_off=(0x0; 0x8) off=-16 size=8")
+ON_EITHER_SLOT(add_on_either_slot, "lock *(u64*)(r2 - 16) += r1; ")
+
+REJECTED("variable offset stack pointer cannot be passed into helper function; "
+         "var_off=(0x0; 0x8) off=-12 size=4")
+ON_EITHER_SLOT(fetch_and_add_on_either_slot, "w1 = atomic_fetch_add((u32*)(r2 - 12), w1); ")
+
+REJECTED("invalid variable-offset read from stack R2 var_off=(0x0; 0x8) off=-8 size=8")
+ON_EITHER_SLOT(add_above_either_slot, "lock *(u64*)(r2 - 8) += r1; ")
+
 // Load-acquire and store-release, which clang 19 does not write: dst 0, src 6; dst 6, src 1.
 ACCEPTED
 ON_VALUE(load_acquire, ".8byte 0x00000100000060db; ")
@@ -100,3 +118,9 @@ ON_VALUE(load_acquire_of_a_number, "r1 = 8; .8byte 0x00000100000010db; ")
 
 REJECTED("frame pointer is read only")
 ON_VALUE(load_acquire_into_the_frame_pointer, ".8byte 0x0000010000006adb; ")
+
+ACCEPTED
+ON_EITHER_SLOT(load_acquire_of_either_slot, ".8byte 0x00000100fff020db; ")
+
+ACCEPTED
+ON_EITHER_SLOT(store_release_on_either_slot, ".8byte 0x00000110fff012db; ")

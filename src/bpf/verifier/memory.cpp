@@ -122,8 +122,16 @@ bool Walk::atomic() {
         const Register value = reg(other);
         return store(pointer, at.off, bytes, &value, other, true) && use_pointer(reg(pointer));
     }
-    if (!load(pointer, at.off, bytes, false, loaded, true) ||
-        !store(pointer, at.off, bytes, nullptr, MAX_BPF_REG, true) || !use_pointer(reg(pointer))) {
+    if (!load(pointer, at.off, bytes, false, loaded, true)) {
+        return false;
+    }
+    if (place.type == Type::stack && !place.value.is_constant()) {
+        return refuse(EACCES,
+                      "variable offset stack pointer cannot be passed into helper function; "
+                      "var_off=%s off=%d size=%u",
+                      describe(place.value.bits).c_str(), place.offset + at.off, bytes);
+    }
+    if (!store(pointer, at.off, bytes, nullptr, MAX_BPF_REG, true) || !use_pointer(reg(pointer))) {
         return false;
     }
     if (at.imm == BPF_CMPXCHG) {
