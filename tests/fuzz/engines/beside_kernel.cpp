@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 
@@ -40,14 +41,19 @@ Generated generated(std::span<const std::uint8_t> bytes, const MapFds& fds) {
 }
 
 std::string without_numbers(const std::string& text) {
+    constexpr const char* kDecimal = "0123456789";
+    constexpr const char* kHexadecimal = "0123456789abcdef";
     std::string plain;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool is_digit = std::isdigit(static_cast<unsigned char>(text[i])) != 0;
-        if (!is_digit) {
-            plain += text[i];
-        } else if (plain.empty() || plain.back() != 'N') {
-            plain += 'N';
+    for (std::size_t at = 0; at < text.size();) {
+        if (std::isdigit(static_cast<unsigned char>(text[at])) == 0) {
+            plain += text[at++];
+            continue;
         }
+        const bool is_hexadecimal = text.compare(at, 2, "0x") == 0;
+        at = std::min(text.find_first_not_of(is_hexadecimal ? kHexadecimal : kDecimal,
+                                             at + (is_hexadecimal ? 2 : 0)),
+                      text.size());
+        plain += 'N';
     }
     return plain;
 }
@@ -198,6 +204,15 @@ std::string BesideKernel::compare(const Case& of, std::uint64_t seed) {
     return told("in the kernel", there);
 }
 
+void BesideKernel::note_refusal(const KernelSide::Loaded& theirs, const Generated& here) {
+    ++counts.refused;
+    Refusals& same = refusals[without_numbers(theirs.reason)];
+    ++same.count;
+    if (same.programs.size() < kept_refusals) {
+        same.programs.push_back(listing(theirs.reason, here) + theirs.log);
+    }
+}
+
 std::string BesideKernel::judge(std::span<const std::uint8_t> bytes) {
     const Generated here = generated(bytes, world_.fds);
     ++counts.programs;
@@ -228,8 +243,7 @@ std::string BesideKernel::judge(std::span<const std::uint8_t> bytes) {
             wrong = compare(of, seed + i);
         }
     } else {
-        ++counts.refused;
-        ++refusals[without_numbers(of.theirs.reason)];
+        note_refusal(of.theirs, here);
     }
     bpf::put_program(program);
     return wrong.empty() ? wrong : listing(wrong, here);

@@ -14,6 +14,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "tests/fuzz/engines/kernel_side.hpp"
 #include "tests/fuzz/soundness/world.hpp"
@@ -43,8 +44,13 @@ public:
         std::uint64_t not_run = 0;        ///< The kernel did not.
     };
     Counts counts;
-    /// Why the kernel refused what our verifier accepts, numbers as N, and how often.
-    std::map<std::string, std::uint64_t> refusals;
+    /// What the kernel refused though our verifier accepts it.
+    struct Refusals {
+        std::uint64_t count = 0;
+        std::vector<std::string> programs;  ///< The first `kept_refusals`, with the kernel's log.
+    };
+    std::map<std::string, Refusals> refusals;  ///< By the reason, numbers as N.
+    std::size_t kept_refusals = 0;
 
 private:
     struct Outcome {
@@ -69,6 +75,7 @@ private:
     bool is_repeatable_here(const Case& of, std::uint64_t seed, const Outcome& first);
     bool is_repeatable_there(const Case& of, const Memory& start, const Outcome& first) const;
     std::string compare(const Case& of, std::uint64_t seed);
+    void note_refusal(const KernelSide::Loaded& theirs, const Generated& here);
 
     World world_;
     std::array<std::uint64_t, 16> constants_;

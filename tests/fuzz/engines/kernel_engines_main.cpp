@@ -27,16 +27,17 @@ void print(const taskwork::fuzz::BesideKernel& beside, double seconds) {
 }
 
 void print_refusals(const taskwork::fuzz::BesideKernel& beside) {
-    constexpr std::size_t kShown = 20;
     std::vector<std::pair<std::uint64_t, std::string>> most;
-    for (const auto& [reason, count] : beside.refusals) {
-        most.emplace_back(count, reason);
+    for (const auto& [reason, same] : beside.refusals) {
+        most.emplace_back(same.count, reason);
     }
     std::sort(most.rbegin(), most.rend());
-    most.resize(std::min(most.size(), kShown));
     for (const auto& [count, reason] : most) {
         std::printf("%8llu refused there: %s\n", static_cast<unsigned long long>(count),
                     reason.c_str());
+        for (const std::string& program : beside.refusals.at(reason).programs) {
+            std::printf("%s\n", program.c_str());
+        }
     }
 }
 
@@ -47,6 +48,8 @@ int main(int argc, char** argv) {
     CLI::App app{"Runs programs of random bytes in native code, the interpreter and the kernel"};
     fuzz::SeedRun seeds;
     seeds.add_options(app);
+    std::size_t show = 0;
+    app.add_option("--show-refused", show, "so many programs of each reason of the kernel");
     if (const int status = fuzz::parse(app, argc, argv); status >= 0) {
         return status;
     }
@@ -55,6 +58,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     fuzz::BesideKernel beside;
+    beside.kept_refusals = show;
     if (!bpf::jit::CodeRegion::usable()) {
         std::fprintf(stderr, "kernel_engines: programs do not run as native code here\n");
         return 2;

@@ -86,7 +86,7 @@ void update(int map, std::uint32_t key, const void* value) {
     must(on_element(BPF_MAP_UPDATE_ELEM, map, key, value), "BPF_MAP_UPDATE_ELEM");
 }
 
-/// The line in front of the statistics.
+/// The line in front of the statistics, and of the states of a loop without an end.
 std::string reason_in(const std::string& log) {
     std::string last;
     for (std::size_t at = 0; at < log.size();) {
@@ -94,7 +94,8 @@ std::string reason_in(const std::string& log) {
         const std::string line = log.substr(at, end - at);
         at = end + 1;
         if (!line.starts_with("processed ") && !line.starts_with("verification time") &&
-            !line.starts_with("stack depth") && !line.empty()) {
+            !line.starts_with("stack depth") && !line.starts_with("cur state:") &&
+            !line.starts_with("old state:") && !line.empty()) {
             last = line;
         }
     }
@@ -272,11 +273,12 @@ int KernelSide::try_load(const Generated& program, std::string* log) const {
 
 KernelSide::Loaded KernelSide::load(const Generated& program) {
     if (const int fd = try_load(program, nullptr); fd >= 0) {
-        return {Descriptor(fd), {}};
+        return {Descriptor(fd), {}, {}};
     }
     std::string log;
     const Descriptor loaded(try_load(program, &log));
-    return {Descriptor(), loaded ? "refused only the first time" : reason_in(log)};
+    std::string reason = loaded ? "refused only the first time" : reason_in(log);
+    return {Descriptor(), std::move(reason), std::move(log)};
 }
 
 void KernelSide::put(const Memory& memory) const {

@@ -74,6 +74,7 @@ public:
     struct Loaded {
         Descriptor program;
         std::string reason;  ///< Why it was refused.
+        std::string log;     ///< And the path there.
     };
     /// Generated with our `fds`.
     Loaded load(const Generated& program);
