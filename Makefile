@@ -38,8 +38,8 @@ FUZZ_BOUNDS := -timeout=120 -rss_limit_mb=2048 -max_len=16384 -len_control=0 -de
 # Executions of programs that the verifier has accepted; inputs that follow what they reach in it.
 SOUND_RUNS ?= 10000000
 SOUND_INPUTS ?= 200000
-# And executions of them in native code, beside the interpreter; in the kernel (needs root), beside both.
-ENGINE_RUNS ?= 10000000
+# Programs that are run in native code, beside the interpreter; executions in the kernel (needs root), beside both.
+ENGINE_PROGRAMS ?= 10000000
 KERNEL_RUNS ?= 100000
 
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -127,7 +127,7 @@ prove-engines: install-deps  ## what the interpreter does is done in native code
 	cmake --preset release
 	cmake --build --preset release --target engines kernel_engines
 	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/engines/engines \
-	    --seed {}000000000 --executions $$(($(ENGINE_RUNS) / $(JOBS)))
+	    --seed {}000000000 --programs $$(($(ENGINE_PROGRAMS) / $(JOBS)))
 	seq 1 $(JOBS) | xargs -P $(JOBS) -I{} build/release/tests/fuzz/engines/kernel_engines \
 	    --seed {}000000000 --executions $$(($(KERNEL_RUNS) / $(JOBS)))
 

@@ -25,8 +25,8 @@ namespace taskwork::fuzz {
 
 class Engines {
 public:
-    /// Memories that each accepted program is run on.
-    static constexpr unsigned kMemories = 8;
+    /// Memories that each accepted program is run on: another program says more than a third one.
+    static constexpr unsigned kMemories = 2;
     /// Instructions of an execution. For the engine that alone was ended by that: what native code
     /// does not count is no more than the verifier walks, with what helpers count, or some 16 times
     /// as much; and what it counts without running it is no more than the rest of a function.

@@ -39,8 +39,9 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "engines: programs do not run as native code here\n");
         return 2;
     }
-    const bool is_same = seeds.run(
-        [&engines](std::span<const std::uint8_t> bytes) { return engines.judge(bytes); },
-        engines.counts.executions, [&engines](double seconds) { print(engines.counts, seconds); });
+    const bool is_same =
+        seeds.run([&engines](std::span<const std::uint8_t> bytes) { return engines.judge(bytes); },
+                  {engines.counts.accepted, engines.counts.executions},
+                  [&engines](double seconds) { print(engines.counts, seconds); });
     return is_same ? 0 : 1;
 }

@@ -15,7 +15,7 @@ TEST(TheEngines, agree_on_random_programs_that_the_verifier_accepts) {
         GTEST_SKIP() << reason;
     }
     Engines engines;
-    for (std::uint64_t seed = 1; seed <= 1500; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
         ASSERT_EQ(engines.judge(bytes_of_seed(seed)), "") << "seed " << seed;
     }
     // Or it would say little.

@@ -81,7 +81,8 @@ int judge_seeds(Harness& harness, const SeedRun& seeds, bool shorten) {
             at_hand.assign(bytes.begin(), bytes.end());
             return harness.judge(bytes);
         },
-        harness.counts.executions, [&harness](double seconds) { print(harness, seconds); });
+        {harness.counts.accepted, harness.counts.executions},
+        [&harness](double seconds) { print(harness, seconds); });
     if (!is_sound && shorten) {
         const std::vector<std::uint8_t> few = minimised(harness, at_hand);
         std::printf("soundness_violation: %s", harness.judge(few).c_str());
