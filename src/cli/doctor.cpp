@@ -18,11 +18,13 @@
 #include <ctime>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "agent/launch.hpp"
 #include "base/raw_system_call.hpp"
 #include "bpf/jit/code_region.hpp"
+#include "bpf/jit/code_segment.hpp"
 #include "bpf/jit/switches.hpp"
 #include "cli/options.hpp"
 #include "event/event.hpp"
@@ -183,6 +185,19 @@ Finding check_executable_memfd() {
     return {Verdict::works, "can be mapped; programs run as native code"};
 }
 
+Finding check_names() {
+    const std::errc error = bpf::jit::CodeSegment::probe();
+    if (error == no_error) {
+        return {Verdict::works, "native code has names for perf, with TASKWORK_PERF_MAP=1"};
+    }
+    return {Verdict::missing,
+            fmt::format("System V segment: {}; with TASKWORK_PERF_MAP=1, too, native code has none",
+                        std::make_error_code(error).message()),
+            fmt::format("allow segments of {} MiB (kernel.shmmax, shmall, shmmni; shmget in the "
+                        "seccomp profile)",
+                        bpf::jit::CodeRegion::kBytes >> 20)};
+}
+
 Finding check_environment() {
     if (const Result<void> checked = bpf::jit::check_switches(); !checked) {
         return {Verdict::fatal, checked.error().text};
@@ -300,6 +315,7 @@ int doctor() {
         {"perf events", check_perf},
         {"cpu cycles", check_cycles},
         {"executable memfd", check_executable_memfd},
+        {"names for perf", check_names},
         {"environment", check_environment},
         {"arena address", check_arena},
         {"membarrier", check_membarrier},

@@ -13,9 +13,11 @@
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "agent/launch.hpp"
+#include "bpf/jit/code_region.hpp"
 #include "bpf/program.hpp"
 #include "bpf/task_view.hpp"
 #include "cli/descriptor_limit.hpp"
@@ -307,6 +309,12 @@ private:
     MemoryWatch memory_watch_;
 };
 
+/// Said when it is found, and in the report.
+void take_note(Report& report, const std::string& text) {
+    complain(text);
+    report.notes.push_back(text);
+}
+
 void add_notes(Report& report) {
     for (const ProgramReport& program : report.programs) {
         report.threads_refused = std::max(report.threads_refused, program.events.threads_refused);
@@ -388,11 +396,16 @@ int run(const RunOptions& options) {
     Report report;
     report.command = options.command;
     event::EventAttributes attributes = options.attributes;
+    if (const std::errc error = bpf::jit::CodeRegion::why_nameless(); error != no_error) {
+        take_note(report,
+                  fmt::format("TASKWORK_PERF_MAP: perf finds no names of programs: no System V "
+                              "segment for their code: {}",
+                              std::make_error_code(error).message()));
+    }
     std::string note;
     event::probe(attributes, object->programs(), &note);
     if (!note.empty()) {
-        complain(note);
-        report.notes.push_back(note);
+        take_note(report, note);
     }
     report.event = event_text(attributes);
     if (Result<void> loaded = object->load(); !loaded) {

@@ -61,6 +61,9 @@ private:
 Outcome run_with_report(std::vector<std::string> options, const std::string& object,
                         std::vector<std::string> command, nlohmann::json* report,
                         const std::function<void()>& prepare = {});
+/// For `prepare`: makes a system call fail in this process and its children, as a container's
+/// profile does.
+void refuse_call(long number, int error);
 /// Expects that every schedule of the report that returned 0 has come to exactly one end.
 void expect_balance(const nlohmann::json& report);
 

@@ -3,10 +3,7 @@
 // `taskwork run` from outside: exit statuses, streams, signals, the report.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pty.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstddef>
 #include <cstdint>
 #include <ostream>
 #include <vector>
@@ -247,20 +243,7 @@ TEST(CliRun, cycles_without_counters_fall_back_to_the_clock_and_say_so) {
     EXPECT_THAT(outcome.error, HasSubstr(note));
 }
 
-/// Makes perf_event_open fail in this process and its children, as a container's profile does.
-void refuse_perf_events() {
-    sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    const sock_fprog program{.len = 4, .filter = filter};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-        ::_exit(99);
-    }
-}
+void refuse_perf_events() { refuse_call(SYS_perf_event_open, EACCES); }
 
 TEST(CliRun, without_perf_events_a_timer_stands_in_and_its_rate_is_said) {
     json report;

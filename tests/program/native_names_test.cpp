@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +21,7 @@
 namespace taskwork::test {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -122,6 +125,28 @@ TEST_F(NativeNames, are_not_written_into_what_another_has_put_in_their_place) {
     const std::size_t at = outcome.out.find("pid ");
     ASSERT_NE(at, std::string::npos);
     ::unlink(map_of(std::atoi(outcome.out.c_str() + at + 4)).c_str());
+}
+
+TEST_F(NativeNames, are_said_to_be_missing_where_their_code_gets_no_segment) {
+    const auto refuse = [] { refuse_call(SYS_shmget, EPERM); };
+    const auto ask_and_refuse = [] {
+        ::setenv("TASKWORK_PERF_MAP", "1", 1);
+        refuse_call(SYS_shmget, EPERM);
+    };
+    const std::string line = "TASKWORK_PERF_MAP: perf finds no names of programs: no System V "
+                             "segment for their code: Operation not permitted";
+    nlohmann::json report;
+    const Outcome asked = run_with_report({}, "hash_resume", {"true"}, &report, ask_and_refuse);
+    EXPECT_EQ(asked.exit_status, 0);
+    EXPECT_THAT(asked.error, HasSubstr("taskwork: " + line + "\n"));
+    EXPECT_THAT(report.at("notes"), Contains(line));
+    const Outcome not_asked = run_with_report({}, "hash_resume", {"true"}, &report, refuse);
+    EXPECT_THAT(not_asked.error, Not(HasSubstr("TASKWORK_PERF_MAP")));
+    EXPECT_THAT(report.at("notes"), Not(Contains(line)));
+
+    const std::string missing = "--  names for perf    System V segment: Operation not permitted";
+    EXPECT_THAT(taskwork({"doctor"}, refuse).out, HasSubstr(missing));
+    EXPECT_THAT(taskwork({"doctor"}).out, HasSubstr("ok  names for perf    native code has names"));
 }
 
 // ---- gdb ----------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ constexpr std::size_t kUnit = 64;
 
 /// Once at the start, or while nobody runs anything.
 constinit bool is_mapped = false;
+constinit std::errc no_segment = no_error;
 
 /// The host's own book.
 struct Book {
@@ -89,6 +90,7 @@ const char* CodeRegion::why_unwanted() noexcept {
 std::errc CodeRegion::create() noexcept {
     unmap();
     CodeSegment::forget();
+    no_segment = no_error;
     if (why_unwanted() != nullptr) {
         return std::errc::operation_canceled;
     }
@@ -102,10 +104,13 @@ std::errc CodeRegion::create() noexcept {
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < end) {
         return std::errc::file_too_large;
     }
-    if (is_on(Switch::perf_map) && CodeSegment::create(fd) == no_error) {
-        begin_to_use();
-        begin_book(kBase + CodeSegment::kHeadBytes, kBytes - CodeSegment::kHeadBytes);
-        return no_error;
+    if (is_on(Switch::perf_map)) {
+        no_segment = CodeSegment::create(fd);
+        if (no_segment == no_error) {
+            begin_to_use();
+            begin_book(kBase + CodeSegment::kHeadBytes, kBytes - CodeSegment::kHeadBytes);
+            return no_error;
+        }
     }
     if (::ftruncate(fd, static_cast<off_t>(end)) != 0) {
         return last_errc();
@@ -146,6 +151,8 @@ void CodeRegion::unmap() noexcept {
 }
 
 bool CodeRegion::usable() noexcept { return is_mapped; }
+
+std::errc CodeRegion::why_nameless() noexcept { return is_mapped ? no_segment : no_error; }
 
 const std::byte* CodeRegion::place(const void* code, std::size_t size) noexcept {
     if (!is_mapped || !sync::Arena::is_host()) {

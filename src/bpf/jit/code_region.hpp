@@ -31,6 +31,10 @@ public:
     /// not_enough_memory, not_supported (the arena is private), operation_canceled
     /// (why_unwanted()). Context: task.
     TW_TASK_ONLY static std::errc create() noexcept;
+    /// Why native code has no names for perf though they are asked for: this host's region is no
+    /// segment (CodeSegment::create()). no_error: it is one, nobody asks, or there is no region.
+    /// Context: any.
+    static std::errc why_nameless() noexcept;
     /// Maps it in a member, from the arena's descriptor. Errors: as create();
     /// no_such_device_or_address (the domain has none).
     /// Context: task.

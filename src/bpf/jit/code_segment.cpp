@@ -58,17 +58,34 @@ TW_TASK_ONLY std::errc map_executable(int id) noexcept {
     return ::shmat(id, base, SHM_RDONLY | SHM_EXEC) == base ? no_error : last_errc();
 }
 
-}  // namespace
+void unmap() noexcept { ::shmdt(reinterpret_cast<void*>(CodeRegion::kBase)); }
 
-std::errc CodeSegment::create(int arena_fd) noexcept {
+/// A new one, mapped executable.
+TW_TASK_ONLY std::errc take(int& id) noexcept {
     constexpr int owner_alone = 0700;
-    segment = ::shmget(IPC_PRIVATE, CodeRegion::kBytes, IPC_CREAT | SHM_NORESERVE | owner_alone);
-    if (segment < 0) {
+    id = ::shmget(IPC_PRIVATE, CodeRegion::kBytes, IPC_CREAT | SHM_NORESERVE | owner_alone);
+    if (id < 0) {
         return last_errc();
     }
-    std::errc error = map_executable(segment);
+    const std::errc error = map_executable(id);
     // From here on it goes with its mappings. Others can map it all the same.
-    ::shmctl(segment, IPC_RMID, nullptr);
+    ::shmctl(id, IPC_RMID, nullptr);
+    return error;
+}
+
+}  // namespace
+
+std::errc CodeSegment::probe() noexcept {
+    int id = -1;
+    const std::errc error = take(id);
+    if (error == no_error) {
+        unmap();
+    }
+    return error;
+}
+
+std::errc CodeSegment::create(int arena_fd) noexcept {
+    std::errc error = take(segment);
     if (error == no_error) {
         const Head head{sync::Arena::header().cookie};
         const Note note{head.cookie, segment};
@@ -80,7 +97,7 @@ std::errc CodeSegment::create(int arena_fd) noexcept {
             error = last_errc();
         }
         if (error != no_error) {
-            ::shmdt(reinterpret_cast<void*>(CodeRegion::kBase));
+            unmap();
         }
     }
     if (error != no_error) {
@@ -107,7 +124,7 @@ std::errc CodeSegment::map(int arena_fd) noexcept {
         return error;
     }
     if (reinterpret_cast<const Head*>(CodeRegion::kBase)->cookie != arena.cookie) {
-        ::shmdt(reinterpret_cast<void*>(CodeRegion::kBase));
+        unmap();
         return std::errc::no_such_device_or_address;
     }
     return no_error;

@@ -26,6 +26,10 @@ public:
     /// file. Errors: those of shmget(2), shmat(2), pwrite(2). Host only.
     /// Context: task.
     TW_TASK_ONLY static std::errc create(int arena_fd) noexcept;
+    /// Whether one of this size may be had and mapped there. Errors: those of shmget(2), shmat(2).
+    /// Precondition: nothing is mapped where the region is.
+    /// Context: task.
+    TW_TASK_ONLY static std::errc probe() noexcept;
     /// Maps the domain's. Errors: no_such_device_or_address (it has none, or not for this process:
     /// in another IPC namespace), those of shmat(2).
     /// Context: task.
