@@ -116,18 +116,22 @@ void Report::ReportRuns(const std::vector<Run>& runs) {
     }
 }
 
+std::string Report::why_not(const std::string& name) const {
+    if (const auto error = errors_.find(name); error != errors_.end()) {
+        return "ERROR: " + error->second;
+    }
+    const bool is_known = least_ns_.count(name) != 0 || unmeasured_.count(name) == 0;
+    return is_known ? "" : "NOT MEASURED: the machine did not let it";
+}
+
 void Report::print_row(const Row& row) const {
-    if (const auto error = errors_.find(row.name); error != errors_.end()) {
-        std::printf("%-*s ERROR: %s\n", kNameWidth, row.name.c_str(), error->second.c_str());
+    const auto own = least_ns_.find(row.name);
+    if (const std::string why = why_not(row.name); !why.empty()) {
+        std::printf("%-*s %s\n", kNameWidth, row.name.c_str(), why.c_str());
         return;
     }
-    const auto own = least_ns_.find(row.name);
     if (own == least_ns_.end()) {
-        if (unmeasured_.count(row.name) != 0) {
-            std::printf("%-*s NOT MEASURED: the machine did not let it\n", kNameWidth,
-                        row.name.c_str());
-        }
-        return;  // Or not among those that were asked for.
+        return;  // Not among those that were asked for.
     }
     std::printf("%-*s %9.1f", kNameWidth, row.name.c_str(), own->second / unit_ns_);
     const auto floor = least_ns_.find(row.floor);
@@ -137,7 +141,9 @@ void Report::print_row(const Row& row) const {
         std::printf("  %-*s %9.1f %7.2f", kFloorWidth, row.floor.c_str(), floor->second / unit_ns_,
                     ratio);
     } else {
-        std::printf("  %-*s %9s %7s", kFloorWidth, "-", "", "");
+        const std::string why = why_not(row.floor);
+        const std::string text = why.empty() ? "-" : row.floor + ": " + why;
+        std::printf("  %-*s %9s %7s", kFloorWidth, text.c_str(), "", "");
     }
     const bool has_goal = row.ratio_max > 0 || row.ns_max > 0;
     const bool unknown = row.ratio_max > 0 && floor == least_ns_.end();

@@ -84,6 +84,8 @@ private:
         std::string text;
         Kind kind;
     };
+    /// Why there is no figure of a benchmark that was to be measured; else empty.
+    [[nodiscard]] std::string why_not(const std::string& name) const;
     void print_row(const Row& row) const;
 
     std::vector<Line> lines_;
