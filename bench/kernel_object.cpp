@@ -8,14 +8,15 @@
 
 namespace taskwork::bench {
 
-KernelObject::KernelObject(const char* path, void (*prepare)(bpf_object& object)) {
+KernelObject::KernelObject(const char* path,
+                           const std::function<void(bpf_object& object)>& prepare) {
     why_ = test::no_reference_because();
     if (!why_.empty()) {
         return;
     }
     libbpf_set_print(nullptr);
     object_ = bpf_object__open_file(path, nullptr);
-    if (object_ != nullptr && prepare != nullptr) {
+    if (object_ != nullptr && prepare) {
         prepare(*object_);
     }
     if (object_ == nullptr || bpf_object__load(object_) != 0) {
@@ -46,8 +47,10 @@ int KernelObject::map(const char* name) const {
     return bpf_object__find_map_fd_by_name(object_, name);
 }
 
-int KernelObject::run(int program) {
+int KernelObject::run(int program, const std::uint64_t* lane) {
     LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.ctx_in = lane;
+    options.ctx_size_in = lane != nullptr ? sizeof(*lane) : 0;
     return bpf_prog_test_run_opts(program, &options);
 }
 

@@ -6,6 +6,8 @@
 
 #include <bpf/libbpf.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 
 namespace taskwork::bench {
@@ -15,7 +17,8 @@ public:
     /// Loads the object in `path`; `prepare`, if given, is called before, for sizes of maps. Fails
     /// with a reason, not only as the kernel refuses: see tests/reference/kernel.hpp.
     /// Context: task.
-    explicit KernelObject(const char* path, void (*prepare)(bpf_object& object) = nullptr);
+    explicit KernelObject(const char* path,
+                          const std::function<void(bpf_object& object)>& prepare = {});
     ~KernelObject();
     KernelObject(const KernelObject&) = delete;
     KernelObject& operator=(const KernelObject&) = delete;
@@ -30,8 +33,9 @@ public:
     /// Descriptors.
     [[nodiscard]] int program(const char* name) const;
     [[nodiscard]] int map(const char* name) const;
-    /// Runs a program of type syscall once. 0 or -errno. Context: task.
-    static int run(int program);
+    /// Runs a program of type syscall or raw_tp once; `lane`, if given, is what its context points
+    /// to. 0 or -errno. Context: task.
+    static int run(int program, const std::uint64_t* lane = nullptr);
 
 private:
     static constexpr std::size_t kPage = 4096;

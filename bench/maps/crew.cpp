@@ -79,7 +79,7 @@ bool Crew::overlapped() const {
 }
 
 void Crew::round(benchmark::State& state, Samples& samples, std::uint64_t operations,
-                 const std::function<void()>& prepare) {
+                 const std::function<void()>& prepare, double loop_ns) {
     const auto all = static_cast<std::uint32_t>(spans_.size());
     bool together = false;
     for (unsigned tries = 0; !together && tries < kTriesMax; ++tries) {
@@ -96,7 +96,8 @@ void Crew::round(benchmark::State& state, Samples& samples, std::uint64_t operat
         sum += span.end - span.begin;
     }
     if (together) {
-        samples.add(static_cast<double>(sum) / static_cast<double>(all * operations));
+        const double ns = static_cast<double>(sum) / static_cast<double>(all * operations);
+        samples.add(std::max(ns - loop_ns, 0.0));
     }
     state.SetIterationTime(static_cast<double>(sum) * 1e-9 / all);
 }

@@ -21,11 +21,12 @@ public:
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
-    /// One batch of each thread, after `prepare`; a sample, the mean of all, of `operations` each.
+    /// One batch of each thread, after `prepare`; a sample, the mean of all, of `operations` each,
+    /// less `loop_ns` for each.
     /// Where each thread has a processor a batch counts that they do at the same time; none does
     /// after some that they did not. Context: task.
     void round(benchmark::State& state, Samples& samples, std::uint64_t operations,
-               const std::function<void()>& prepare);
+               const std::function<void()>& prepare, double loop_ns = 0);
 
 private:
     struct Span {

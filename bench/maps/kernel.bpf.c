@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernel's maps for the benchmark to hold beside ours: each program does `times` operations,
-// one after the other, and says how long they took together.
+// one after the other, and says how long they took together. It has the number of its lane from
+// the context, so that several threads may run it at the same time.
 #include <taskwork/bpf/task_work.bpf.h>
 
 // Offered under GPL-2.0 as well, as the other objects are.
 char LICENSE[] SEC("license") = "GPL";
 
-// The benchmark sets max_entries of both.
+#define ENTRIES 1000
+
+// The benchmark sets max_entries.
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1);
@@ -17,17 +20,70 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
-    __uint(max_entries, 1);
+    __uint(max_entries, ENTRIES);
     __type(key, __u64);
     __type(value, __u64);
 } lru SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+    __uint(max_entries, ENTRIES);
+    __type(key, __u64);
+    __type(value, __u64);
+} per_cpu_hash SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, ENTRIES);
+    __type(key, __u32);
+    __type(value, __u64);
+} array SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, ENTRIES);
+    __type(key, __u32);
+    __type(value, __u64);
+} per_cpu_array SEC(".maps");
+
+// As PrefixKey of kinds.hpp.
+struct prefix {
+    __u32 bits;
+    __u32 address;
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(max_entries, ENTRIES);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct prefix);
+    __type(value, __u64);
+} trie SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE);
+    __uint(max_entries, ENTRIES);
+    __type(value, __u64);
+} queue SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_STACK);
+    __uint(max_entries, ENTRIES);
+    __type(value, __u64);
+} stack SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_BLOOM_FILTER);
+    __uint(max_entries, ENTRIES);
+    __type(value, __u64);
+} bloom SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 1 << 20);
 } ring SEC(".maps");
 
-// Read and written by the benchmark through the memory of this section.
+// Read and written by the benchmark through the memory of this section: a lane each thread.
+#define LANES 4
 volatile struct {
     __u64 first;  ///< The keys are first .. first + count - 1.
     __u64 count;
@@ -36,7 +92,7 @@ volatile struct {
     __u32 times;
     __u32 done;  ///< Operations that did what they were to.
     __u64 ns;    ///< Of all of them.
-} shared SEC(".data.shared");
+} __attribute__((aligned(64))) shared[LANES] SEC(".data.shared");
 
 struct walk {
     __u64 at;
@@ -52,30 +108,53 @@ static __always_inline __u64 next(struct walk* walk) {
     return walk->first + walk->at;
 }
 
-static long nothing(__u32 i, struct walk* walk) {
-    walk->done += next(walk) != 0;
+// Bodies: functions for bpf_loop.
+#define BODY(name, condition)                                                                      \
+    static long name(__u32 i, struct walk* walk) {                                                 \
+        __u64 key = next(walk);                                                                    \
+        walk->done += (condition) ? 1 : 0;                                                         \
+        return 0;                                                                                  \
+    }
+
+BODY(nothing, key != 0)
+BODY(look_up, bpf_map_lookup_elem(&hash, &key))
+BODY(update, !bpf_map_update_elem(&hash, &key, &key, BPF_ANY))
+BODY(erase, !bpf_map_delete_elem(&hash, &key))
+// Another thread may have been faster with the deletion.
+BODY(erase_and_insert,
+     (bpf_map_delete_elem(&hash, &key), !bpf_map_update_elem(&hash, &key, &key, BPF_ANY)))
+BODY(update_lru, !bpf_map_update_elem(&lru, &key, &key, BPF_ANY))
+BODY(look_up_per_cpu, bpf_map_lookup_elem(&per_cpu_hash, &key))
+BODY(update_per_cpu, !bpf_map_update_elem(&per_cpu_hash, &key, &key, BPF_ANY))
+// An index is the lower half of a key.
+BODY(look_up_array, bpf_map_lookup_elem(&array, &key))
+BODY(update_array, !bpf_map_update_elem(&array, &key, &key, BPF_ANY))
+BODY(look_up_per_cpu_array, bpf_map_lookup_elem(&per_cpu_array, &key))
+BODY(update_per_cpu_array, !bpf_map_update_elem(&per_cpu_array, &key, &key, BPF_ANY))
+BODY(push_pop_queue, !bpf_map_push_elem(&queue, &key, BPF_ANY) && !bpf_map_pop_elem(&queue, &key))
+BODY(push_pop_stack, !bpf_map_push_elem(&stack, &key, BPF_ANY) && !bpf_map_pop_elem(&stack, &key))
+BODY(push_bloom, !bpf_map_push_elem(&bloom, &key, BPF_ANY))
+BODY(peek_bloom, !bpf_map_peek_elem(&bloom, &key))
+
+// As those of kinds.hpp.
+static __always_inline struct prefix prefix_of(__u64 number, int is_whole) {
+    struct prefix prefix;
+    prefix.address = (__u32)number * 2654435761U;
+    prefix.bits = is_whole ? 32 : 16 + number % 17;
+    return prefix;
+}
+static long look_up_trie(__u32 i, struct walk* walk) {
+    struct prefix prefix = prefix_of(next(walk), 1);
+    walk->done += bpf_map_lookup_elem(&trie, &prefix) != NULL;
     return 0;
 }
-static long look_up(__u32 i, struct walk* walk) {
+static long update_trie(__u32 i, struct walk* walk) {
     __u64 key = next(walk);
-    walk->done += bpf_map_lookup_elem(&hash, &key) != NULL;
+    struct prefix prefix = prefix_of(key, 0);
+    walk->done += bpf_map_update_elem(&trie, &prefix, &key, BPF_ANY) == 0;
     return 0;
 }
-static long update(__u32 i, struct walk* walk) {
-    __u64 key = next(walk);
-    walk->done += bpf_map_update_elem(&hash, &key, &key, BPF_ANY) == 0;
-    return 0;
-}
-static long erase(__u32 i, struct walk* walk) {
-    __u64 key = next(walk);
-    walk->done += bpf_map_delete_elem(&hash, &key) == 0;
-    return 0;
-}
-static long update_lru(__u32 i, struct walk* walk) {
-    __u64 key = next(walk);
-    walk->done += bpf_map_update_elem(&lru, &key, &key, BPF_ANY) == 0;
-    return 0;
-}
+
 static __always_inline long reserve(struct walk* walk, __u64 bytes) {
     __u64* record = bpf_ringbuf_reserve(&ring, bytes, 0);
     if (!record) {
@@ -90,23 +169,38 @@ static long reserve_small(__u32 i, struct walk* walk) { return reserve(walk, 16)
 static long reserve_large(__u32 i, struct walk* walk) { return reserve(walk, 256); }
 
 // A macro: bpf_loop takes a function by name.
-#define PROGRAM(name, body)                                                                        \
-    SEC("syscall")                                                                                 \
-    int name(void* arguments) {                                                                    \
-        struct walk walk = {shared.at, shared.first, shared.count, shared.stride, 0};              \
-        __u32 times = shared.times;                                                                \
+#define PROGRAM(type, name)                                                                        \
+    SEC(type)                                                                                      \
+    int run_##name(__u64* lane) {                                                                  \
+        __u64 number = *lane & (LANES - 1);                                                        \
+        struct walk walk = {shared[number].at, shared[number].first, shared[number].count,         \
+                            shared[number].stride, 0};                                             \
         __u64 begin = bpf_ktime_get_ns();                                                          \
-        bpf_loop(times, body, &walk, 0);                                                           \
-        shared.ns = bpf_ktime_get_ns() - begin;                                                    \
-        shared.at = walk.at;                                                                       \
-        shared.done = walk.done;                                                                   \
+        bpf_loop(shared[number].times, name, &walk, 0);                                            \
+        shared[number].ns = bpf_ktime_get_ns() - begin;                                            \
+        shared[number].at = walk.at;                                                               \
+        shared[number].done = walk.done;                                                           \
         return 0;                                                                                  \
     }
 
-PROGRAM(run_nothing, nothing)
-PROGRAM(run_look_up, look_up)
-PROGRAM(run_update, update)
-PROGRAM(run_erase, erase)
-PROGRAM(run_update_lru, update_lru)
-PROGRAM(run_reserve_small, reserve_small)
-PROGRAM(run_reserve_large, reserve_large)
+PROGRAM("syscall", nothing)
+PROGRAM("syscall", look_up)
+PROGRAM("syscall", update)
+PROGRAM("syscall", erase)
+PROGRAM("syscall", erase_and_insert)
+PROGRAM("syscall", update_lru)
+PROGRAM("syscall", look_up_per_cpu)
+PROGRAM("syscall", update_per_cpu)
+PROGRAM("syscall", look_up_array)
+PROGRAM("syscall", update_array)
+PROGRAM("syscall", look_up_per_cpu_array)
+PROGRAM("syscall", update_per_cpu_array)
+PROGRAM("syscall", push_pop_queue)
+PROGRAM("syscall", push_pop_stack)
+PROGRAM("syscall", reserve_small)
+PROGRAM("syscall", reserve_large)
+// Programs that may sleep, as the others, may not use these maps.
+PROGRAM("raw_tp", look_up_trie)
+PROGRAM("raw_tp", update_trie)
+PROGRAM("raw_tp", push_bloom)
+PROGRAM("raw_tp", peek_bloom)

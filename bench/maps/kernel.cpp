@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernel's maps doing the same, inside a program that BPF_PROG_TEST_RUN runs; net of the loop
-// that does nothing. Only as root on a kernel that can be the reference.
+// The kernel's maps doing the same as ours by one thread, net of the loop that does nothing.
+#include "maps/kernel.hpp"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include <cstring>
-
-#include "kernel_object.hpp"
+#include "maps/kinds.hpp"
 #include "maps/subjects.hpp"
 
 namespace taskwork::bench {
@@ -15,7 +14,7 @@ namespace taskwork::bench {
 namespace {
 
 /// As the object's.
-struct Shared {
+struct alignas(64) Shared {
     std::uint64_t first;
     std::uint64_t count;
     std::uint64_t stride;
@@ -27,103 +26,97 @@ struct Shared {
 
 constexpr std::uint32_t kTimes = 1'000;
 
-template <std::uint32_t entries>
-void prepare(bpf_object& object) {
-    bpf_map__set_max_entries(bpf_object__find_map_by_name(&object, "hash"), entries);
-    bpf_map__set_max_entries(bpf_object__find_map_by_name(&object, "lru"), kSmall);
+}  // namespace
+
+Kernel::Kernel(std::uint32_t entries, std::uint32_t filled)
+    : object_(TASKWORK_BENCH_OBJECT, [=](bpf_object& object) {
+          bpf_map__set_max_entries(bpf_object__find_map_by_name(&object, "hash"), entries);
+      }) {
+    if (why_not().empty()) {
+        run("run_update", 0, filled, filled);
+    }
 }
 
-class Kernel {
-public:
-    explicit Kernel(std::uint32_t entries)
-        : object_(TASKWORK_BENCH_OBJECT, entries == kLarge ? prepare<kLarge> : prepare<kSmall>) {
-        if (object_.why_not().empty()) {
-            run("run_update", 0, entries, entries);
-        }
+Kernel::Result Kernel::run(const char* program, std::uint64_t first, std::uint64_t count,
+                           std::uint32_t times, unsigned lane) {
+    auto& shared = object_.shared<Shared[kLanes]>()[lane];
+    const Walk walk(first, count);
+    shared.first = first;
+    shared.count = count;
+    shared.stride = walk.stride();
+    shared.at = at_[lane].key % count;
+    shared.times = times;
+    const std::uint64_t number = lane;
+    if (KernelObject::run(object_.program(program), &number) != 0) {
+        return {};
     }
-    [[nodiscard]] const std::string& why_not() const { return object_.why_not(); }
+    at_[lane].key = shared.at;
+    return {shared.ns, shared.done};
+}
 
-    /// Does `times` operations on the keys first .. first + count - 1. ns of all of them, the loop
-    /// included; 0: not all did what they were to.
-    std::uint64_t run(const char* program, std::uint64_t first, std::uint64_t count,
-                      std::uint32_t times, bool expected = true) {
-        auto& shared = object_.shared<Shared>();
-        const Walk walk(first, count);
-        shared.first = first;
-        shared.count = count;
-        shared.stride = walk.stride();
-        shared.at = at_ % count;
-        shared.times = times;
-        const int error = KernelObject::run(object_.program(program));
-        at_ = shared.at;
-        return error == 0 && shared.done == (expected ? times : 0) ? shared.ns : 0;
+std::uint64_t Kernel::loop_ns(std::uint32_t times) {
+    const std::uint64_t at = this->at();
+    const std::uint64_t ns = run("run_nothing", 1, times, times).ns;
+    go_to(at);
+    return ns;
+}
+
+bool Kernel::consume() {
+    if (consumer_ == nullptr) {
+        consumer_ = ring_buffer__new(
+            object_.map("ring"), [](void*, void*, std::size_t) { return 0; }, nullptr, nullptr);
     }
-    /// Where the next run begins, to repeat one.
-    [[nodiscard]] std::uint64_t at() const { return at_; }
-    void go_to(std::uint64_t at) { at_ = at; }
-
-    /// Has a consumer pass all records. libbpf's own would map and poll.
-    bool consume() {
-        if (consumer_ == nullptr) {
-            consumer_ = ring_buffer__new(
-                object_.map("ring"), [](void*, void*, std::size_t) { return 0; }, nullptr, nullptr);
-        }
-        return consumer_ != nullptr && ring_buffer__consume(consumer_) >= 0;
-    }
-
-private:
-    KernelObject object_;
-    ring_buffer* consumer_ = nullptr;
-    std::uint64_t at_ = 0;
-};
+    return consumer_ != nullptr && ring_buffer__consume(consumer_) >= 0;
+}
 
 Kernel& kernel(std::uint32_t entries) {
     if (entries == kLarge) {
-        static auto* const large = new Kernel(kLarge);
+        static auto* const large = new Kernel(kLarge, kLarge);
         return *large;
     }
-    static auto* const small = new Kernel(kSmall);
+    static auto* const small = new Kernel(kSmall, kSmall);
     return *small;
 }
+
+namespace {
 
 /// What is timed, and what is done before and after, untimed.
 struct Step {
     const char* program = nullptr;
     std::uint64_t first = 0;  ///< Of the keys.
     bool expected = true;
+    const char* fill = nullptr;    ///< Puts all keys in.
     const char* before = nullptr;  ///< On the same keys.
     const char* after = nullptr;
     bool fresh = false;  ///< Each batch has keys of its own.
-    bool consumes = false;
 };
 
 void measure(benchmark::State& state, std::uint32_t entries, const Step& step) {
     Kernel& kernel = bench::kernel(entries);
     static std::uint64_t fresh = std::uint64_t{1} << 32;
+    if (step.fill != nullptr) {
+        kernel.run(step.fill, 0, entries, entries);
+    }
     Samples samples;
     for (auto _ : state) {
-        if (step.consumes && !kernel.consume()) {
-            state.SkipWithError("the ring cannot be consumed");
-            return;
-        }
         const std::uint64_t first = step.fresh ? fresh : step.first;
         fresh += step.fresh ? entries : 0;
-        const std::uint64_t loop = kernel.run("run_nothing", first + 1, entries, kTimes);
+        const std::uint64_t loop = kernel.loop_ns(kTimes);
         const std::uint64_t at = kernel.at();
         if (step.before != nullptr) {
             kernel.run(step.before, first, entries, kTimes);
             kernel.go_to(at);
         }
-        const std::uint64_t ns = kernel.run(step.program, first, entries, kTimes, step.expected);
+        const Kernel::Result result = kernel.run(step.program, first, entries, kTimes);
         if (step.after != nullptr) {
             kernel.go_to(at);
             kernel.run(step.after, first, entries, kTimes);
         }
-        if (ns == 0 || loop == 0) {
+        if (result.ns == 0 || loop == 0 || result.done != (step.expected ? kTimes : 0)) {
             state.SkipWithError("an operation failed");
             return;
         }
-        samples.add(state, ns > loop ? ns - loop : 0, kTimes);
+        samples.add(state, result.ns > loop ? result.ns - loop : 0, kTimes);
     }
     samples.finish(state);
 }
@@ -157,14 +150,13 @@ void add_kernel(Report& report) {
         add(name("delete, miss"), entries,
             {.program = "run_erase", .first = entries, .expected = false});
     }
-    add(name_of("kernel, LRU: ", "update", kSmall), kSmall,
+    add(name_of(kKernel, kLruUpdate, kSmall), kSmall,
         {.program = "run_update_lru", .before = "run_update_lru"});
-    add(name_of("kernel, LRU: ", "insert that evicts", kSmall), kSmall,
-        {.program = "run_update_lru", .fresh = true});
-    add(std::string(kKernel) + "ring, 16 bytes", kSmall,
-        {.program = "run_reserve_small", .consumes = true});
-    add(std::string(kKernel) + "ring, 256 bytes", kSmall,
-        {.program = "run_reserve_large", .consumes = true});
+    add(name_of(kKernel, kLruEvict, kSmall), kSmall, {.program = "run_update_lru", .fresh = true});
+    for (const KindRow& row : kind_rows()) {
+        add(std::string(kKernel) + row.name, kSmall,
+            {.program = row.program, .fill = row.fill_program});
+    }
 }
 
 }  // namespace taskwork::bench

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One thread: each operation on a full map, in task context and in a handler; an LRU map that
-// evicts.
-#include <signal.h>
-
+// evicts; in a handler, other kinds as well.
+#include "maps/batch.hpp"
+#include "maps/kinds.hpp"
 #include "maps/subjects.hpp"
-#include "sync/platform.hpp"
 
 namespace taskwork::bench {
 
 namespace {
-
-/// Batches of a repetition that use up spares, each with a wait for a grace period behind it.
-constexpr int kRounds = 30;
-constexpr std::uint64_t kLookups = 10'000;
 
 template <class Subject>
 struct Full {
@@ -49,26 +44,13 @@ Full<Ours>& lru(std::uint32_t) {
     return small;
 }
 
-/// Times one batch; false: an operation did not do what it was to.
 template <class Subject>
-bool timed(benchmark::State& state, Samples& samples, Subject& subject, Operation operation,
-           Walk& walk, std::uint64_t times, bool expected = true) {
-    const std::uint64_t begin = platform::now_ns();
-    const std::uint64_t done = run(subject, operation, walk, times);
-    samples.add(state, platform::now_ns() - begin, times);
-    if (done != (expected ? times : 0)) {
-        state.SkipWithError("an operation failed");
-        return false;
-    }
-    return true;
-}
-
-template <class Subject>
-void lookups(benchmark::State& state, Full<Subject>& full, bool hits) {
+void lookups(benchmark::State& state, Full<Subject>& full, bool hits, Where where = Where::task) {
     Samples samples;
     Walk walk(hits ? 0 : full.entries, full.entries);
+    const auto batch = [&] { return run(full.subject, Operation::lookup, walk, kLongBatch); };
     for (auto _ : state) {
-        if (!timed(state, samples, full.subject, Operation::lookup, walk, kLookups, hits)) {
+        if (!timed(state, samples, where, kLongBatch, batch, hits)) {
             return;
         }
     }
@@ -76,11 +58,12 @@ void lookups(benchmark::State& state, Full<Subject>& full, bool hits) {
 }
 
 template <class Subject>
-void updates(benchmark::State& state, Full<Subject>& full) {
+void updates(benchmark::State& state, Full<Subject>& full, Where where = Where::task) {
     Samples samples;
+    const auto batch = [&] { return run(full.subject, Operation::update, full.walk, kBatch); };
     for (auto _ : state) {
         full.subject.settle();
-        if (!timed(state, samples, full.subject, Operation::update, full.walk, kBatch)) {
+        if (!timed(state, samples, where, kBatch, batch)) {
             return;
         }
     }
@@ -89,36 +72,38 @@ void updates(benchmark::State& state, Full<Subject>& full) {
 
 /// Takes keys out and puts them in again; `measured` is the one that is timed.
 template <class Subject>
-void erase_and_insert(benchmark::State& state, Full<Subject>& full, Operation measured) {
+void erase_and_insert(benchmark::State& state, Full<Subject>& full, Operation measured,
+                      Where where = Where::task) {
     Samples samples;
     for (auto _ : state) {
         Walk again = full.walk;
+        const auto erase = [&] { return run(full.subject, Operation::erase, full.walk, kBatch); };
+        const auto insert = [&] { return run(full.subject, Operation::insert, again, kBatch); };
         full.subject.settle();
+        bool done = true;
         if (measured == Operation::insert) {
-            run(full.subject, Operation::erase, full.walk, kBatch);
+            erase();
             full.subject.settle();
-            if (!timed(state, samples, full.subject, Operation::insert, again, kBatch)) {
-                return;
-            }
+            done = timed(state, samples, where, kBatch, insert);
         } else {
-            const bool done =
-                timed(state, samples, full.subject, Operation::erase, full.walk, kBatch);
+            done = timed(state, samples, where, kBatch, erase);
             full.subject.settle();
-            run(full.subject, Operation::insert, again, kBatch);
-            if (!done) {
-                return;
-            }
+            insert();
+        }
+        if (!done) {
+            return;
         }
     }
     samples.finish(state);
 }
 
 template <class Subject>
-void erase_misses(benchmark::State& state, Full<Subject>& full) {
+void erase_misses(benchmark::State& state, Full<Subject>& full, Where where = Where::task) {
     Samples samples;
     Walk walk(full.entries, full.entries);
+    const auto batch = [&] { return run(full.subject, Operation::erase, walk, kLongBatch); };
     for (auto _ : state) {
-        if (!timed(state, samples, full.subject, Operation::erase, walk, kLookups, false)) {
+        if (!timed(state, samples, where, kLongBatch, batch, false)) {
             return;
         }
     }
@@ -126,7 +111,7 @@ void erase_misses(benchmark::State& state, Full<Subject>& full) {
 }
 
 /// Each key is new: an element goes for it.
-void evictions(benchmark::State& state) {
+void evictions(benchmark::State& state, Where where) {
     Full<Ours>& full = lru(kSmall);
     static std::uint64_t next = kSmall;
     Samples samples;
@@ -134,51 +119,8 @@ void evictions(benchmark::State& state) {
         full.subject.settle();
         Walk walk(next, kSmall);
         next += kSmall;
-        if (!timed(state, samples, full.subject, Operation::insert, walk, kBatch)) {
-            return;
-        }
-    }
-    samples.finish(state);
-}
-
-// ---- In a handler -------------------------------------------------------------------------------
-
-struct Handled {
-    Operation operation;
-    std::uint64_t times;
-    std::uint64_t ns;
-    bool done;
-};
-Handled handled;
-
-void on_event(int, siginfo_t*, void* ucontext) {
-    task::Task& self = *task::current();
-    const task::Interrupted interrupted = task::interrupted_by(self, ucontext);
-    const task::NmiScope scope(self, interrupted.stack_pointer, interrupted.on_alternate_stack,
-                               interrupted.room);
-    Full<Ours>& full = ours(kSmall);
-    const std::uint64_t begin = platform::now_ns();
-    const std::uint64_t done = run(full.subject, handled.operation, full.walk, handled.times);
-    handled.ns = platform::now_ns() - begin;
-    handled.done = scope.entered() && done == handled.times;
-}
-
-void in_handler(benchmark::State& state, Operation operation) {
-    struct sigaction action{};
-    action.sa_sigaction = on_event;
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
-    sigfillset(&action.sa_mask);
-    sigaction(SIGUSR2, &action, nullptr);
-    handled.operation = operation;
-    handled.times = operation == Operation::lookup ? kLookups : kBatch;
-    Full<Ours>& full = ours(kSmall);
-    Samples samples;
-    for (auto _ : state) {
-        full.subject.settle();
-        raise(SIGUSR2);
-        samples.add(state, handled.ns, handled.times);
-        if (!handled.done) {
-            state.SkipWithError("an operation failed");
+        const auto batch = [&] { return run(full.subject, Operation::insert, walk, kBatch); };
+        if (!timed(state, samples, where, kBatch, batch)) {
             return;
         }
     }
@@ -192,24 +134,38 @@ template <class Measure>
 void add(const std::string& name, Measure measure, bool waits) {
     auto* const added = benchmark::RegisterBenchmark(name.c_str(), measure)->UseManualTime();
     if (waits) {
-        added->Iterations(kRounds);
+        added->Iterations(rounds());
     }
 }
 
 template <class Subject>
-void add_all(const char* whose, Full<Subject>& (*full)(std::uint32_t), std::uint32_t entries) {
+void add_all(const char* whose, Full<Subject>& (*full)(std::uint32_t), std::uint32_t entries,
+             Where where = Where::task) {
     const auto name = [&](const char* operation) { return name_of(whose, operation, entries); };
     using State = benchmark::State;
-    add(name("lookup, hit"), [=](State& state) { lookups(state, full(entries), true); }, false);
-    add(name("lookup, miss"), [=](State& state) { lookups(state, full(entries), false); }, false);
-    add(name("update"), [=](State& state) { updates(state, full(entries)); }, true);
     add(
-        name("insert"),
-        [=](State& state) { erase_and_insert(state, full(entries), Operation::insert); }, true);
+        name("lookup, hit"), [=](State& state) { lookups(state, full(entries), true, where); },
+        false);
     add(
-        name("delete, hit"),
-        [=](State& state) { erase_and_insert(state, full(entries), Operation::erase); }, true);
-    add(name("delete, miss"), [=](State& state) { erase_misses(state, full(entries)); }, false);
+        name("lookup, miss"), [=](State& state) { lookups(state, full(entries), false, where); },
+        false);
+    add(name("update"), [=](State& state) { updates(state, full(entries), where); }, true);
+    for (const Operation operation : {Operation::insert, Operation::erase}) {
+        add(
+            name(operation == Operation::insert ? "insert" : "delete, hit"),
+            [=](State& state) { erase_and_insert(state, full(entries), operation, where); }, true);
+    }
+    add(
+        name("delete, miss"), [=](State& state) { erase_misses(state, full(entries), where); },
+        false);
+}
+
+void add_lru(const char* whose, Where where) {
+    using State = benchmark::State;
+    add(
+        name_of(whose, kLruUpdate, kSmall),
+        [=](State& state) { updates(state, lru(kSmall), where); }, true);
+    add(name_of(whose, kLruEvict, kSmall), [=](State& state) { evictions(state, where); }, true);
 }
 
 struct Goal {
@@ -248,24 +204,31 @@ void add_single(Report& report) {
         add_rows(report, entries);
     }
 
-    report.heading("in a handler");
-    const auto add_in_handler = [&](const char* operation, Operation which, bool waits) {
-        const std::string name = name_of("ours, nmi: ", operation, kSmall);
-        add(name, [=](benchmark::State& state) { in_handler(state, which); }, waits);
-        report.row({.name = name, .floor = name_of(kOurs, operation, kSmall)});
-    };
-    add_in_handler("lookup, hit", Operation::lookup, false);
-    add_in_handler("update", Operation::update, true);
-
     report.heading("LRU hash");
-    const std::string update = name_of("ours, LRU: ", "update", kSmall);
-    const std::string evict = name_of("ours, LRU: ", "insert that evicts", kSmall);
-    add(update, [](benchmark::State& state) { updates(state, lru(kSmall)); }, true);
-    add(evict, evictions, true);
-    report.row({.name = update, .floor = name_of(kOurs, "update", kSmall), .ratio_max = 2});
-    report.row({.name = evict, .floor = name_of(kOurs, "update", kSmall), .ratio_max = 2});
-    report.row({.name = name_of("kernel, LRU: ", "update", kSmall)});
-    report.row({.name = name_of("kernel, LRU: ", "insert that evicts", kSmall)});
+    add_lru(kOurs, Where::task);
+    for (const char* const operation : {kLruUpdate, kLruEvict}) {
+        const std::string name = name_of(kOurs, operation, kSmall);
+        report.row({.name = name, .floor = name_of(kOurs, "update", kSmall), .ratio_max = 2});
+        report.row({.name = name, .floor = name_of(kKernel, operation, kSmall), .is_rival = true});
+    }
+
+    report.heading("other kinds, one thread, 1,000 elements, beside the kernel's");
+    add_kinds(report, Where::task);
+
+    report.heading("in a handler");
+    add_all(kOursInHandler, ours, kSmall, Where::nmi);
+    add_lru(kOursInHandler, Where::nmi);
+    const auto row_in_handler = [&](const char* operation) {
+        report.row({.name = name_of(kOursInHandler, operation, kSmall),
+                    .floor = name_of(kOurs, operation, kSmall)});
+    };
+    for (const Goal& goal : kGoals) {
+        row_in_handler(goal.operation);
+    }
+    row_in_handler(kLruUpdate);
+    row_in_handler(kLruEvict);
+    add_kinds(report, Where::nmi);
+    add_ring_in_handler(report);
 }
 
 }  // namespace taskwork::bench

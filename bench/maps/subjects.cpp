@@ -28,6 +28,12 @@ void start_domain() {
     need(map::MapTable::create() == no_error, "the table of maps");
 }
 
+map::Map& make_map(const map::MapSpec& spec) {
+    auto made = map::create(spec);
+    need(made.has_value(), "a map");
+    return **made;
+}
+
 map::Map& make_map(std::uint32_t type, std::uint32_t entries) {
     map::MapSpec spec;
     spec.type = type;
@@ -36,9 +42,7 @@ map::Map& make_map(std::uint32_t type, std::uint32_t entries) {
         spec.key_size = 8;
         spec.value_size = 8;
     }
-    auto made = map::create(spec);
-    need(made.has_value(), "a map");
-    return **made;
+    return make_map(spec);
 }
 
 void Ours::settle() { task::Worker::synchronize(); }

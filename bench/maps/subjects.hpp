@@ -17,17 +17,21 @@
 
 namespace taskwork::bench {
 
-/// Sizes of the maps that are compared.
 inline constexpr const char* kOurs = "ours: ";
+inline constexpr const char* kOursInHandler = "ours, nmi: ";
 inline constexpr const char* kMutex = "mutex and unordered_map: ";
 inline constexpr const char* kKernel = "kernel: ";
+/// Operations of an LRU map.
+inline constexpr const char* kLruUpdate = "LRU update";
+inline constexpr const char* kLruEvict = "LRU insert that evicts";
+/// Sizes of the maps that are compared.
 inline constexpr std::uint32_t kSmall = 1'000;
 inline constexpr std::uint32_t kLarge = 1'000'000;
 /// A full map of ours has no more spares than this at the least: as many operations that use one up
 /// are done between two waits for them.
 inline constexpr std::uint32_t kBatch = 256;
 
-enum class Operation { lookup, update, insert, erase };
+enum class Operation { lookup, update, insert, erase, erase_and_insert };
 
 /// The keys first .. first + count - 1, in an order that no prefetcher guesses.
 class Walk {
@@ -50,8 +54,10 @@ private:
     std::uint64_t at_ = 0;
 };
 
-/// A map of ours that lives as long as the process, which ends if there is no memory. `entries` are
-/// bytes for a ring buffer. Context: task.
+/// A map of ours that lives as long as the process, which ends if there is no memory. Context:
+/// task.
+map::Map& make_map(const map::MapSpec& spec);
+/// One of that type; `entries` are bytes for a ring buffer. Context: task.
 map::Map& make_map(std::uint32_t type, std::uint32_t entries);
 
 /// A map of ours, of hash or LRU type. All operations but the constructor's by registered threads.
@@ -70,7 +76,7 @@ public:
     }
     bool erase(std::uint64_t key) noexcept { return map::remove(*map_, &key) == no_error; }
     /// Waits until all spares are there again. Context: task, outside sections.
-    void settle();
+    static void settle();
 
 private:
     map::Map* map_;
@@ -119,6 +125,12 @@ std::uint64_t run(Subject& subject, Operation operation, Walk& walk, std::uint64
         break;
     case Operation::erase:
         each([&](std::uint64_t key) { return subject.erase(key); });
+        break;
+    case Operation::erase_and_insert:  // Another thread may have been faster with the deletion.
+        each([&](std::uint64_t key) {
+            subject.erase(key);
+            return subject.update(key);
+        });
     }
     return done;
 }
@@ -139,6 +151,7 @@ void start_domain();
 void add_single(Report& report);
 void add_threads(Report& report);
 void add_rings(Report& report);
+void add_ring_in_handler(Report& report);
 /// The kernel's, which the others are held against.
 void add_kernel(Report& report);
 
