@@ -33,17 +33,22 @@ Kernel::Kernel(std::uint32_t entries, std::uint32_t filled)
           bpf_map__set_max_entries(bpf_object__find_map_by_name(&object, "hash"), entries);
       }) {
     if (why_not().empty()) {
-        run("run_update", 0, filled, filled);
+        // In order, as ours: not in that in which they are asked for.
+        run("run_update", 0, filled, 1, filled, 0);
     }
 }
 
 Kernel::Result Kernel::run(const char* program, std::uint64_t first, std::uint64_t count,
                            std::uint32_t times, unsigned lane) {
+    return run(program, first, count, Walk(first, count).stride(), times, lane);
+}
+
+Kernel::Result Kernel::run(const char* program, std::uint64_t first, std::uint64_t count,
+                           std::uint64_t stride, std::uint32_t times, unsigned lane) {
     auto& shared = object_.shared<Shared[kLanes]>()[lane];
-    const Walk walk(first, count);
     shared.first = first;
     shared.count = count;
-    shared.stride = walk.stride();
+    shared.stride = stride;
     shared.at = at_[lane].key % count;
     shared.times = times;
     const std::uint64_t number = lane;

@@ -43,6 +43,8 @@ public:
     bool consume();
 
 private:
+    Result run(const char* program, std::uint64_t first, std::uint64_t count, std::uint64_t stride,
+               std::uint32_t times, unsigned lane);
     struct alignas(64) At {
         std::uint64_t key = 0;
     };

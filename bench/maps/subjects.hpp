@@ -33,11 +33,12 @@ inline constexpr std::uint32_t kBatch = 256;
 
 enum class Operation { lookup, update, insert, erase, erase_and_insert };
 
-/// The keys first .. first + count - 1, in an order that no prefetcher guesses.
+/// The keys first .. first + count - 1, in an order that no prefetcher guesses: by the golden
+/// ratio, so that it is long before a key comes again near one that there was.
 class Walk {
 public:
     Walk(std::uint64_t first, std::uint64_t count)
-        : first_(first), count_(count), stride_(count * 7 / 10 + 1) {}
+        : first_(first), count_(count), stride_(count * 618'033 / kLarge | 1) {}
     std::uint64_t next() noexcept {
         at_ += stride_;
         at_ = at_ < count_ ? at_ : at_ - count_;
