@@ -5,6 +5,7 @@
 // in one order or the other; a death in between has to leave the map as before or as after.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <vector>
 
 #include "map/test_hash_steps.hpp"
@@ -12,9 +13,11 @@
 namespace taskwork::map {
 namespace {
 
-/// Each combination starts from another instruction.
-constexpr std::uint64_t kStride = 61 * kStepFactor;
-constexpr std::uint64_t kDeathStride = 23 * kStepFactor;
+/// With TASKWORK_PROVE in the environment: every so many. Each combination starts from another
+/// instruction.
+std::uint64_t stride(std::uint64_t proving, std::uint64_t otherwise) {
+    return std::getenv("TASKWORK_PROVE") != nullptr ? proving : otherwise * kStepFactor;
+}
 
 /// The specification.
 std::uint64_t specify(Content& content, const Operation& operation) {
@@ -30,6 +33,12 @@ std::uint64_t specify(Content& content, const Operation& operation) {
         }
         content.erase(found);
         return 0;
+    case Operation::Kind::take: {
+        const std::uint64_t value =
+            present ? found->second : result(std::errc::no_such_file_or_directory);
+        content.erase(operation.key);
+        return value;
+    }
     default:
         break;
     }
@@ -60,16 +69,18 @@ TEST_F(EveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_o
     using Kind = Operation::Kind;
     const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}, {}};
     const std::vector<Operation> bodies = {
-        {Kind::put, kA, 100}, {Kind::put_new, kA, 101}, {Kind::erase, kA}, {Kind::get, kA}};
+        {Kind::put, kA, 100}, {Kind::put_new, kA, 101}, {Kind::put_present, kA, 102},
+        {Kind::erase, kA},    {Kind::take, kA},         {Kind::get, kA}};
     const std::vector<Operation> events = {{Kind::put, kA, 200},     {Kind::erase, kA},
                                            {Kind::get, kA},          {Kind::put, kC, 201},
                                            {Kind::put_new, kB, 202}, {Kind::erase, kB}};
+    const std::uint64_t every = stride(1, 97);
     std::uint64_t points = 0;
     unsigned combination = 0;
     for (const Content& start : starts) {
         for (const Operation& body : bodies) {
             for (const Operation& event : events) {
-                for (std::uint64_t at = 1 + combination++ % kStride;; at += kStride) {
+                for (std::uint64_t at = 1 + combination++ % every;; at += every) {
                     fill(start);
                     Operation x = body;
                     Operation y = event;
@@ -123,12 +134,14 @@ class Death : public EveryInstruction {};
 TEST_F(Death, at_any_instruction_leaves_the_map_as_before_or_as_after) {
     using Kind = Operation::Kind;
     const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}};
-    const std::vector<Operation> bodies = {{Kind::put, kA, 100}, {Kind::erase, kA}};
+    const std::vector<Operation> bodies = {
+        {Kind::put, kA, 100}, {Kind::put_present, kA, 101}, {Kind::erase, kA}, {Kind::take, kA}};
+    const std::uint64_t every = stride(1, 43);
     std::uint64_t deaths = 0;
     unsigned combination = 0;
     for (const Content& start : starts) {
         for (const Operation& body : bodies) {
-            for (std::uint64_t at = 1 + 4 * combination++;; at += kDeathStride) {
+            for (std::uint64_t at = 1 + 4 * combination++ % every;; at += every) {
                 fill(start);
                 Operation x = body;
                 Stepped stepped{map_, &x};

@@ -290,14 +290,17 @@ struct Prefixes {
     static constexpr std::uint64_t kError = std::uint64_t{1} << 32;
 
     struct Operation {
-        enum class Kind { put, erase, find } kind;
+        enum class Kind { put, erase, find, first } kind;
         Key key;
         std::uint64_t number = 0;
-        std::uint64_t outcome = 0;
+        std::uint64_t outcome = 0;  ///< Of the first of a walk: how long it is.
 
         void run(Map& map) noexcept {
             const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
-            if (kind == Kind::find) {
+            if (kind == Kind::first) {
+                Key found{};
+                outcome = next_key(map, nullptr, &found) == no_error ? found.length : kError;
+            } else if (kind == Kind::find) {
                 const auto* value =
                     static_cast<const platform::Atomic<std::uint64_t>*>(lookup(map, &key));
                 outcome = value == nullptr ? kError : value->load(std::memory_order_relaxed);
@@ -322,6 +325,9 @@ struct Prefixes {
             } else {
                 model[operation.key] = operation.number;
             }
+        } else if (operation.kind == Kind::first) {
+            // Those that operations here put in are one in the other.
+            operation.outcome = model.empty() ? kError : model.rbegin()->first.length;
         } else {
             // The key is kLong with all its bits: it, or kShort.
             const auto best = found != model.end() ? found : model.find(kShort);
@@ -353,7 +359,7 @@ protected:
     using Kind = Operation::Kind;
     const std::vector<Model> starts_ = {{{kShort, 1}}, {{kShort, 1}, {kLong, 2}}};
     const std::vector<Operation> operations_ = {
-        {Kind::put, kLong, 100}, {Kind::erase, kLong}, {Kind::find, kLong}};
+        {Kind::put, kLong, 100}, {Kind::erase, kLong}, {Kind::find, kLong}, {Kind::first, {}}};
 };
 
 TEST_F(SteppedTrie, and_the_event_happen_one_after_the_other) {
@@ -364,7 +370,7 @@ TEST_F(SteppedTrie, and_the_event_happen_one_after_the_other) {
     interrupt(
         maps, starts_, operations_,
         {{Kind::put, kLong, 200}, {Kind::erase, kLong}, {Kind::find, kLong}, {Kind::erase, kShort}},
-        197);
+        241);
 }
 
 TEST_F(SteppedTrie, is_as_before_or_as_after_a_death) {

@@ -35,6 +35,10 @@ std::vector<Result> specify(const Content& content, const Operation& operation) 
         after.erase(operation.key);
         return present ? std::vector<Result>{{0, after}}
                        : error(std::errc::no_such_file_or_directory);
+    case Operation::Kind::take:
+        after.erase(operation.key);
+        return present ? std::vector<Result>{{found->second, after}}
+                       : error(std::errc::no_such_file_or_directory);
     case Operation::Kind::put_new:
         if (present) {
             return error(std::errc::file_exists);
@@ -88,7 +92,9 @@ bool may_have_evicted_early(const Content& start, const Operation& body, const O
     const bool event_inserts =
         puts(event) && (start.count(event.key) == 0 || event.key == body.key);
     const bool body_inserts = puts(body) && start.count(body.key) == 0;
-    const bool body_deletes = body.kind == Operation::Kind::erase && start.count(body.key) != 0;
+    const bool body_deletes =
+        (body.kind == Operation::Kind::erase || body.kind == Operation::Kind::take) &&
+        start.count(body.key) != 0;
     if (!event_inserts || (!body_inserts && !body_deletes)) {
         return false;
     }
@@ -150,13 +156,11 @@ protected:
 
 TEST_P(LruEveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_the_other) {
     using Put = Operation::Kind;
-    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 97 : 401 * kStepFactor;
+    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 97 : 479 * kStepFactor;
     const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}, {}};
-    const std::vector<Operation> bodies = {{Put::put, kA, 100},
-                                           {Put::put_new, kC, 101},
-                                           {Put::put_present, kB, 102},
-                                           {Put::erase, kA},
-                                           {Put::get, kA}};
+    const std::vector<Operation> bodies = {
+        {Put::put, kA, 100}, {Put::put_new, kC, 101}, {Put::put_present, kB, 102},
+        {Put::erase, kA},    {Put::take, kA},         {Put::get, kA}};
     const std::vector<Operation> events = {{Put::put, kA, 200},     {Put::erase, kA},
                                            {Put::get, kA},          {Put::put, kD, 201},
                                            {Put::put_new, kB, 202}, {Put::erase, kB}};
@@ -195,10 +199,10 @@ TEST_P(LruEveryInstruction, a_handler_and_what_it_interrupts_happen_one_after_th
 
 TEST_P(LruEveryInstruction, a_death_loses_at_most_what_was_to_be_evicted) {
     using Put = Operation::Kind;
-    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 7 : 199 * kStepFactor;
+    const std::uint64_t stride = std::getenv("TASKWORK_PROVE") != nullptr ? 7 : 263 * kStepFactor;
     const std::vector<Content> starts = {{{kB, 2}}, {{kA, 1}, {kB, 2}}};
     const std::vector<Operation> bodies = {
-        {Put::put, kA, 100}, {Put::put, kC, 101}, {Put::erase, kA}};
+        {Put::put, kA, 100}, {Put::put, kC, 101}, {Put::erase, kA}, {Put::take, kA}};
     std::uint64_t deaths = 0;
     unsigned combination = 0;
     for (const Content& start : starts) {

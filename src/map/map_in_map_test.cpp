@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "map/test_map.hpp"
+#include "map/test_steps.hpp"
 
 namespace taskwork::map {
 namespace {
@@ -245,6 +245,153 @@ TEST_F(MapsOfMaps, are_found_whole_while_they_are_replaced) {
         }
         put_user(map);
         task::Worker::synchronize();
+    }
+}
+
+// ---- An event after each instruction, and a death -----------------------------------------------
+
+/// The host changes which of three maps stand there; events and members look them up and into them.
+struct Places {
+    using Model = std::map<std::uint64_t, std::uint64_t>;  ///< Which one stands at a key.
+    static constexpr std::uint64_t kKeys = 2;
+    static constexpr std::uint64_t kAbsent = UINT64_MAX;
+
+    struct Operation {
+        enum class Kind { put, put_new, erase, take, copy, find } kind;
+        std::uint64_t key;
+        std::uint64_t which = 0;    ///< Of puts.
+        std::uint64_t outcome = 0;  ///< An error, or what was found there.
+
+        void run(Map& map) noexcept {
+            const Sections sections;
+            std::uint32_t id = 0;
+            switch (kind) {
+            case Kind::put:
+            case Kind::put_new:
+                outcome = static_cast<std::uint64_t>(
+                    put_inner(map, &key, *inner[which], kind == Kind::put ? BPF_ANY : BPF_NOEXIST));
+                return;
+            case Kind::erase:
+                outcome = static_cast<std::uint64_t>(remove(map, &key));
+                return;
+            case Kind::take:
+                outcome = lookup_and_remove(map, &key, &id, 0) == no_error ? of_id(id) : kAbsent;
+                return;
+            case Kind::copy:
+                outcome = lookup_copy(map, &key, &id, 0) == no_error ? of_id(id) : kAbsent;
+                return;
+            case Kind::find:
+                outcome = kAbsent;
+                if (Map* const found = find_inner(map, &key)) {
+                    const std::uint32_t index = 0;
+                    outcome =
+                        static_cast<const platform::Atomic<std::uint64_t>*>(lookup(*found, &index))
+                            ->load(std::memory_order_relaxed);
+                }
+            }
+        }
+        static std::uint64_t of_id(std::uint32_t id) noexcept {
+            std::uint64_t which = 0;
+            while (which < inner.size() && inner[which]->id != id) {
+                ++which;
+            }
+            return which;
+        }
+    };
+    static void specify(Model& model, Operation& operation) {
+        using Kind = Operation::Kind;
+        const auto found = model.find(operation.key);
+        const bool present = found != model.end();
+        operation.outcome = 0;
+        switch (operation.kind) {
+        case Kind::put_new:
+            if (present) {
+                operation.outcome = static_cast<std::uint64_t>(std::errc::file_exists);
+                return;
+            }
+            [[fallthrough]];
+        case Kind::put:
+            model[operation.key] = operation.which;
+            return;
+        case Kind::erase:
+            if (!present) {
+                operation.outcome =
+                    static_cast<std::uint64_t>(std::errc::no_such_file_or_directory);
+            }
+            break;
+        default:
+            operation.outcome = present ? found->second : kAbsent;
+        }
+        if (operation.kind == Kind::erase || operation.kind == Kind::take) {
+            model.erase(operation.key);
+        }
+    }
+    static void fill(Map& map, const Model& model) {
+        for (std::uint64_t key = 0; key < kKeys; ++key) {
+            Operation{Operation::Kind::erase, key}.run(map);
+        }
+        for (const auto& [key, which] : model) {
+            Operation put{Operation::Kind::put, key, which};
+            put.run(map);
+            ASSERT_EQ(put.outcome, 0U);
+        }
+    }
+    /// A reference for each place, and that of the test.
+    static Model content(Map& map) {
+        Model found;
+        std::array<std::uint32_t, 3> references{1, 1, 1};
+        for (std::uint64_t key = 0; key < kKeys; ++key) {
+            Operation find{Operation::Kind::find, key};
+            find.run(map);
+            if (find.outcome != kAbsent) {
+                found[key] = find.outcome;
+                ++references[find.outcome];
+            }
+        }
+        for (std::size_t i = 0; i < inner.size(); ++i) {
+            EXPECT_EQ(inner[i]->references.load(std::memory_order_relaxed), references[i]) << i;
+        }
+        return found;
+    }
+    static inline std::array<Map*, 3> inner;
+};
+
+class SteppedOuter : public SteppedMap<Places> {
+protected:
+    using Kind = Operation::Kind;
+    Map& make_outer(std::uint32_t type) {
+        for (std::uint64_t i = 0; i < Places::inner.size(); ++i) {
+            Places::inner[i] = &make(array(1));
+            EXPECT_EQ(put(*Places::inner[i], 0, i), no_error);
+        }
+        MapSpec outer = spec(type, type == BPF_MAP_TYPE_ARRAY_OF_MAPS ? 4 : 8, 4, 4);
+        outer.inner = Places::inner[0];
+        return make(outer);
+    }
+    const std::vector<Model> starts_ = {{{1, 0}}, {{0, 2}}};
+    const std::vector<Operation> events_ = {{Kind::find, 1}, {Kind::find, 0}};
+};
+
+TEST_F(SteppedOuter, array_and_the_event_happen_one_after_the_other) {
+    interrupt({&make_outer(BPF_MAP_TYPE_ARRAY_OF_MAPS)}, starts_,
+              {{Kind::put, 1, 1}, {Kind::erase, 1}, {Kind::copy, 1}, {Kind::find, 1}}, events_, 29);
+}
+
+TEST_F(SteppedOuter, hash_and_the_event_happen_one_after_the_other) {
+    interrupt({&make_outer(BPF_MAP_TYPE_HASH_OF_MAPS)}, starts_,
+              {{Kind::put, 1, 1},
+               {Kind::put_new, 1, 1},
+               {Kind::erase, 1},
+               {Kind::take, 1},
+               {Kind::copy, 1},
+               {Kind::find, 1}},
+              events_, 83);
+}
+
+/// Members look up; only the host changes.
+TEST_F(SteppedOuter, maps_are_as_before_a_death) {
+    for (const std::uint32_t type : {BPF_MAP_TYPE_ARRAY_OF_MAPS, BPF_MAP_TYPE_HASH_OF_MAPS}) {
+        kill_in(make_outer(type), starts_, {{Kind::find, 1}, {Kind::copy, 1}}, 41);
     }
 }
 

@@ -182,19 +182,27 @@ TEST_F(PerCpu, plain_increments_of_threads_that_claim_are_all_there) {
 
 // ---- An event after each instruction, and a death -----------------------------------------------
 
-/// A hash of one-processor slots: each operation is of processor 0.
+/// A hash of which the slots of processor 0 are looked at.
 struct Slots {
     using Model = std::map<std::uint64_t, std::uint64_t>;
 
     struct Operation {
-        enum class Kind { put, erase, get } kind;
+        enum class Kind { put, put_all, erase, take, get } kind;
         std::uint64_t key;
         std::uint64_t number = 0;
         std::uint64_t outcome = 0;
 
         void run(Map& map) noexcept {
             const task::ReadSection sleepable(*task::current(), sync::Flavour::sleepable);
-            if (kind == Kind::get) {
+            if (kind == Kind::put_all || kind == Kind::take) {
+                users_value[0] = number;
+                const std::errc error = kind == Kind::put_all
+                                            ? update_by_user(map, &key, users_value.data(), BPF_ANY)
+                                            : lookup_and_remove(map, &key, users_value.data(), 0);
+                outcome = kind == Kind::take && error == no_error
+                              ? users_value[0]
+                              : static_cast<std::uint64_t>(error);
+            } else if (kind == Kind::get) {
                 const auto* value =
                     static_cast<const platform::Atomic<std::uint64_t>*>(lookup(map, &key));
                 outcome = value == nullptr ? UINT64_MAX : value->load(std::memory_order_relaxed);
@@ -210,12 +218,16 @@ struct Slots {
         operation.outcome = 0;
         switch (operation.kind) {
         case Operation::Kind::put:
+        case Operation::Kind::put_all:
             model[operation.key] = operation.number;
             break;
         case Operation::Kind::erase:
-            model.erase(operation.key);
+        case Operation::Kind::take:
             operation.outcome =
-                present ? 0 : static_cast<std::uint64_t>(std::errc::no_such_file_or_directory);
+                !present ? static_cast<std::uint64_t>(std::errc::no_such_file_or_directory)
+                : operation.kind == Operation::Kind::take ? model[operation.key]
+                                                          : 0;
+            model.erase(operation.key);
             break;
         case Operation::Kind::get:
             operation.outcome = present ? model[operation.key] : UINT64_MAX;
@@ -241,16 +253,25 @@ struct Slots {
         EXPECT_EQ(usage(map).elements, found.size());
         return found;
     }
+    /// What users give and get, all slots. They are no handlers.
+    static inline std::vector<std::uint64_t> users_value;
 };
 
 class SteppedPerCpuHash : public SteppedMap<Slots> {
 protected:
     using Kind = Operation::Kind;
+    void SetUp() override {
+        SteppedMap<Slots>::SetUp();
+        Slots::users_value.assign(MapTable::get().processors.count(), 0);
+    }
     /// An overwrite in place is gone if the event deletes the element that it writes into, as in
     /// the kernel; that is one of the two orders.
     const std::vector<Model> starts_ = {{}, {{1, 10}}};
-    const std::vector<Operation> operations_ = {
-        {Kind::put, 1, 100}, {Kind::erase, 1}, {Kind::get, 1}};
+    const std::vector<Operation> operations_ = {{Kind::put, 1, 100},
+                                                {Kind::put_all, 1, 101},
+                                                {Kind::erase, 1},
+                                                {Kind::take, 1},
+                                                {Kind::get, 1}};
 };
 
 TEST_F(SteppedPerCpuHash, and_the_event_happen_one_after_the_other) {
@@ -259,12 +280,12 @@ TEST_F(SteppedPerCpuHash, and_the_event_happen_one_after_the_other) {
         maps.push_back(&make(spec(BPF_MAP_TYPE_PERCPU_HASH, 8, 8, 3)));
     }
     interrupt(maps, starts_, operations_,
-              {{Kind::put, 1, 200}, {Kind::erase, 1}, {Kind::get, 1}, {Kind::put, 2, 201}}, 61);
+              {{Kind::put, 1, 200}, {Kind::erase, 1}, {Kind::get, 1}, {Kind::put, 2, 201}}, 97);
 }
 
 TEST_F(SteppedPerCpuHash, is_as_before_or_as_after_a_death) {
     kill_in(make(spec(BPF_MAP_TYPE_PERCPU_HASH, 8, 8, 3)), starts_,
-            {{Kind::put, 1, 100}, {Kind::erase, 1}}, 53);
+            {{Kind::put, 1, 100}, {Kind::put_all, 1, 101}, {Kind::erase, 1}, {Kind::take, 1}}, 73);
 }
 
 // An update that had found the element wrote into it when its value had been copied already, and

@@ -87,6 +87,120 @@ TEST_F(ProgramArray, lets_go_of_all_programs_when_its_last_user_leaves) {
     EXPECT_EQ(released[&first_], 1);
 }
 
+// ---- An event after each instruction, and a death -----------------------------------------------
+
+/// An entry of either array while the host changes it. Handlers look for what stands there: of a
+/// program by its address, of an event by an output.
+struct OneEntry {
+    using Model = std::uint64_t;  ///< Which object stands there, 0: none.
+    static constexpr std::uint64_t kObjects = 3;
+
+    struct Operation {
+        enum class Kind { put, remove, copy, find } kind;
+        std::uint64_t which = 0;
+        std::uint64_t outcome = 0;
+
+        void run(Map& map) noexcept {
+            const std::uint32_t index = 0;
+            const Sections sections;
+            if (kind == Kind::put) {
+                ++references;
+                outcome = static_cast<std::uint64_t>(put_entry(
+                    map, &index,
+                    {&outputs[which], static_cast<std::uint32_t>(which), {}, &outputs[which]}));
+            } else if (kind == Kind::remove) {
+                outcome = static_cast<std::uint64_t>(map::remove(map, &index));
+            } else if (kind == Kind::copy) {
+                std::uint32_t id = 0;
+                outcome = lookup_copy(map, &index, &id, 0) == no_error ? id : 0;
+            } else if (map.type == BPF_MAP_TYPE_PROG_ARRAY) {
+                const auto* found = static_cast<const EventOutput*>(program_at(map, index));
+                outcome = found == nullptr ? 0 : static_cast<std::uint64_t>(found - outputs);
+            } else {
+                outcome = find_by_output(map);
+            }
+        }
+        /// Each has its own ring.
+        static std::uint64_t find_by_output(Map& map) noexcept {
+            const std::uint64_t record = 0;
+            const std::errc error =
+                perf_output(map, 0, 0, &record, sizeof record, task::current()->process);
+            for (std::uint64_t i = 1; i <= kObjects; ++i) {
+                Map* const ring = outputs[i].ring.load(std::memory_order_relaxed);
+                const auto nothing = [](void*, void*, std::size_t) { return 0L; };
+                if (ring_consume(*ring, nothing, nullptr) == 1) {
+                    return error == no_error ? i : kObjects + 1;
+                }
+            }
+            return error == std::errc::no_such_file_or_directory ? 0 : kObjects + 2;
+        }
+    };
+    static void specify(Model& model, Operation& operation) {
+        using Kind = Operation::Kind;
+        operation.outcome = 0;
+        if (operation.kind == Kind::put) {
+            model = operation.which;
+        } else if (operation.kind != Kind::remove) {
+            operation.outcome = model;
+        } else {
+            if (model == 0) {
+                operation.outcome =
+                    static_cast<std::uint64_t>(std::errc::no_such_file_or_directory);
+            }
+            model = 0;
+        }
+    }
+    static void fill(Map& map, const Model& model) {
+        Operation{Operation::Kind::remove}.run(map);
+        if (model != 0) {
+            Operation{Operation::Kind::put, model}.run(map);
+        }
+    }
+    static Model content(Map& map) {
+        Operation find{Operation::Kind::find};
+        find.run(map);
+        EXPECT_EQ(references, find.outcome == 0 ? 0 : 1);
+        EXPECT_EQ(usage(map).elements, find.outcome == 0 ? 0U : 1U);
+        return find.outcome;
+    }
+    static inline EventOutput outputs[kObjects + 1];
+    static inline int references;  ///< That the array has.
+};
+
+class SteppedEntry : public SteppedMap<OneEntry> {
+protected:
+    using Kind = Operation::Kind;
+    Map& make_array(std::uint32_t type) {
+        OneEntry::references = 0;
+        set_program_release([](void*) noexcept { --OneEntry::references; });
+        set_event_release([](void*) noexcept { --OneEntry::references; });
+        for (std::uint64_t i = 1; i <= OneEntry::kObjects; ++i) {
+            EventOutput& output = OneEntry::outputs[i];
+            output.takes_records = true;
+            output.enabled.store(1, std::memory_order_relaxed);
+            output.ring.store(&make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096)),
+                              std::memory_order_relaxed);
+        }
+        return make(spec(type, 4, 4, 2));
+    }
+    const std::vector<Model> starts_ = {0, 1};
+};
+
+TEST_F(SteppedEntry, of_programs_and_the_event_happen_one_after_the_other) {
+    interrupt({&make_array(BPF_MAP_TYPE_PROG_ARRAY)}, starts_,
+              {{Kind::put, 2}, {Kind::remove}, {Kind::copy}, {Kind::find}}, {{Kind::find}}, 11);
+}
+
+TEST_F(SteppedEntry, of_perf_events_and_the_event_happen_one_after_the_other) {
+    interrupt({&make_array(BPF_MAP_TYPE_PERF_EVENT_ARRAY)}, starts_,
+              {{Kind::put, 2}, {Kind::remove}}, {{Kind::find}}, 11);
+}
+
+/// Members look up; only the host changes.
+TEST_F(SteppedEntry, of_programs_is_as_before_a_death) {
+    kill_in(make_array(BPF_MAP_TYPE_PROG_ARRAY), starts_, {{Kind::find}}, 5);
+}
+
 // An output is interrupted by one into the same event, and dies, after any of its instructions.
 
 struct PerfOutput {

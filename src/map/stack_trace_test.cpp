@@ -158,9 +158,24 @@ struct OneBucket {
     struct Operation {
         std::uint64_t number;
         std::uint64_t flags;
-        long outcome = 0;
+        enum class Kind { store, remove, take, copy } kind = Kind::store;
+        long outcome = 0;  ///< Of what a user gets the stack's number.
 
         void run(Map& map) noexcept {
+            if (kind == Kind::store) {
+                run_store(map);
+                return;
+            }
+            const std::uint32_t id = 0;
+            std::uint64_t seen[kDepth] = {};
+            outcome = negative_errno(kind == Kind::remove ? map::remove(map, &id)
+                                     : kind == Kind::take ? lookup_and_remove(map, &id, seen, 0)
+                                                          : lookup_copy(map, &id, seen, 0));
+            if (kind != Kind::remove && outcome == 0) {
+                outcome = seen[1] == ~seen[0] ? static_cast<long>(seen[0]) : -EIO;
+            }
+        }
+        void run_store(Map& map) noexcept {
             std::uint64_t* room = stack_claim(map, task::current()->process);
             if (room == nullptr) {
                 outcome = -ENOMEM;
@@ -174,6 +189,13 @@ struct OneBucket {
     static void specify(Model& model, Operation& operation) {
         const Stack wanted{operation.number, ~operation.number};
         operation.outcome = 0;
+        using Kind = Operation::Kind;
+        if (operation.kind != Kind::store) {
+            const bool gets = !model.empty() && operation.kind != Kind::remove;
+            operation.outcome = gets ? static_cast<long>(model[0]) : model.empty() ? -ENOENT : 0;
+            model = operation.kind == Kind::copy ? model : Stack{};
+            return;
+        }
         if (model.empty() || (operation.flags & BPF_F_REUSE_STACKID) != 0) {
             model = wanted;
         } else if (model != wanted) {
@@ -206,13 +228,21 @@ using SteppedStacks = SteppedMap<OneBucket>;
 
 TEST_F(SteppedStacks, and_the_event_happen_one_after_the_other) {
     Map& map = make(stacks(1));
-    interrupt({&map}, {{}, {1, ~1ULL}}, {{100, 0}, {100, BPF_F_REUSE_STACKID}},
-              {{200, 0}, {200, BPF_F_REUSE_STACKID}, {100, 0}}, 31);
+    using Kind = OneBucket::Operation::Kind;
+    interrupt({&map}, {{}, {1, ~1ULL}},
+              {{100, 0},
+               {100, BPF_F_REUSE_STACKID},
+               {0, 0, Kind::remove},
+               {0, 0, Kind::take},
+               {0, 0, Kind::copy}},
+              {{200, 0}, {200, BPF_F_REUSE_STACKID}, {100, 0}}, 43);
 }
 
+/// Only the host removes, and does not outlive that.
 TEST_F(SteppedStacks, are_as_before_or_as_after_a_death) {
     Map& map = make(stacks(1));
-    kill_in(map, {{}, {1, ~1ULL}}, {{100, 0}, {100, BPF_F_REUSE_STACKID}}, 29);
+    using Kind = OneBucket::Operation::Kind;
+    kill_in(map, {{}, {1, ~1ULL}}, {{100, 0}, {100, BPF_F_REUSE_STACKID}, {0, 0, Kind::copy}}, 43);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ inline constexpr std::uint32_t kEntries = 2;
 inline constexpr std::uint64_t kAbsent = UINT64_MAX;
 
 struct Operation {
-    enum class Kind { put, put_new, put_present, erase, get } kind;
+    enum class Kind { put, put_new, put_present, erase, take, get } kind;
     std::uint64_t key;
     std::uint64_t value = 0;  ///< Of puts.
     std::uint64_t outcome = 0;
@@ -41,12 +41,20 @@ struct Operation {
         case Kind::erase:
             outcome = static_cast<std::uint64_t>(remove(map, &key));
             break;
+        case Kind::take: {
+            const std::errc error = lookup_and_remove(map, &key, taken.data(), 0);
+            outcome = error == no_error ? taken[0] : static_cast<std::uint64_t>(error);
+            break;
+        }
         case Kind::get: {
             auto* found = static_cast<platform::Atomic<std::uint64_t>*>(lookup(map, &key));
             outcome = found == nullptr ? kAbsent : found->load(std::memory_order_relaxed);
         }
         }
     }
+    /// What a user gets, the slots of all processors if there are such. Users are no handlers.
+    static inline std::vector<std::uint64_t> taken;
+
     std::uint64_t flags() const noexcept {
         return kind == Kind::put_new       ? BPF_NOEXIST
                : kind == Kind::put_present ? BPF_EXIST
@@ -68,6 +76,7 @@ protected:
             map = &make(spec);
         }
         map_ = maps_[0];
+        Operation::taken.assign(user_value_bytes(*map_) / sizeof(std::uint64_t), 0);
     }
     void fill(const Content& content) {
         map_ = maps_[turn_++ % maps_.size()];
