@@ -28,8 +28,9 @@ SCRIPTS := tests/conformance_maps_test tests/conformance_lru_test \
 # kernel, not for a processor.
 SCRIPTS_OF_MAPS_OF_MAPS := tests/conformance_map_in_map_test
 # Maps under threads and events: histories, and a minute for each kind; the latter with sanitizers too.
-MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_ring_test
-SANITIZED := tests/maps_stress_test
+MAPS := tests/maps_history_test tests/maps_stress_test tests/maps_fields_stress_test \
+    tests/maps_ring_test
+SANITIZED := tests/maps_stress_test tests/maps_fields_stress_test
 # Fuzzers of loading: fuzz_y begins with the inputs in corpus_y and ends after so many of them, 20
 # million in all, in shares by what each can do: about forty minutes on two processors.
 FUZZED := types program object

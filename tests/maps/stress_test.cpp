@@ -1,46 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One map of each kind under eight threads, each with an event of 10 kHz on top, all doing all that
-// the kind has. Values are whole, counts are exact, all memory comes back, everybody gets on.
-//
-//   TASKWORK_SEED           the sequence of random numbers
-//   TASKWORK_MAP_SECONDS    how long, each kind (1; 60 with TASKWORK_PROVE)
+// One map of each kind under a crowd of threads and events (crowd.hpp), all doing all that the kind
+// has. Values are whole, counts are exact, all memory comes back, everybody gets on.
 #include <gtest/gtest.h>
 
 #include <array>
 #include <atomic>
 #include <bit>
-#include <memory>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include "base/sanitizers.hpp"
 #include "map/map_in_map.hpp"
 #include "map/program_array.hpp"
+#include "map/ring_buffer.hpp"
 #include "map/stack_trace.hpp"
 #include "map/test_map.hpp"
 #include "map/value.hpp"
-#include "task/test_events.hpp"
-#include "tests/random.hpp"
+#include "tests/maps/crowd.hpp"
 
 namespace taskwork::maps {
 namespace {
 
 using map::Map;
-using test::choose_seed;
-using test::is_long;
 using test::Random;
 
-constexpr unsigned kThreads = 8;
-constexpr std::uint64_t kEventUs = 100;
 constexpr std::uint32_t kEntries = 24;
 constexpr std::uint64_t kKeys = 40;
-
-/// A value that shows whether it is of one piece.
-using Value = std::array<std::uint64_t, 4>;
-Value value_of(std::uint64_t number) { return {number, number * 31, ~number, number ^ 0x5555}; }
-bool is_whole(const Value& value) { return value == value_of(value[0]); }
+constexpr std::uint32_t kRingBytes = 64U << 10;
 
 struct Subject {
     const char* name;
@@ -59,26 +44,20 @@ struct Stage {
     const Subject* subject = nullptr;
     std::array<Map*, 4> inner{};    ///< What a map of maps may hold.
     std::array<int, 4> programs{};  ///< What an array of programs may: they stand for programs.
+    std::array<map::EventOutput, 4>
+        outputs{};                             ///< What an array of events may, each with its ring.
     std::atomic<std::uint64_t> references{0};  ///< To these, that the array has.
     std::atomic<std::uint64_t> next_number{1};
     std::atomic<std::uint64_t> torn{0};
-    std::atomic<std::uint64_t> events{0};
-    std::atomic<int> unexpected{0};
     /// Elements that came, less those that went, as the results say.
     std::atomic<std::int64_t> balance{0};
-    std::atomic<bool> stop{false};
+    /// Of records that went into rings, less those that came out.
+    std::atomic<std::int64_t> records{0};
+    std::atomic<std::uint64_t> numbers{0};
 };
 Stage* stage = nullptr;
-thread_local constinit Random* own_random = nullptr;
 
-void expect(std::errc result, std::initializer_list<std::errc> allowed) noexcept {
-    for (const std::errc one : allowed) {
-        if (result == one) {
-            return;
-        }
-    }
-    stage->unexpected.store(static_cast<int>(result), std::memory_order_relaxed);
-}
+constexpr auto expect = Crowd::expect;
 
 void check_whole(const Value& value) noexcept {
     if (stage->subject->is_replaced && !is_whole(value)) {
@@ -86,21 +65,14 @@ void check_whole(const Value& value) noexcept {
     }
 }
 
-constexpr std::errc kNone = std::errc::no_such_file_or_directory;
-/// E2BIG; of an LPM trie ENOSPC.
-constexpr std::errc kFull = std::errc::argument_list_too_long;
-constexpr std::errc kNoSpace = std::errc::no_space_on_device;
-constexpr std::errc kNoMemory = std::errc::not_enough_memory;
-
 void act_on_sequence(Map& map, Random& random) noexcept {
     Value value = value_of(stage->next_number.fetch_add(1, std::memory_order_relaxed));
-    const std::errc busy = std::errc::device_or_resource_busy;  // Many of us are interrupted.
     switch (random.below(5)) {
     case 0:
     case 1: {
         const std::errc result = map::push(map, &value, BPF_ANY);
         stage->balance.fetch_add(result == no_error ? 1 : 0, std::memory_order_relaxed);
-        expect(result, {no_error, kFull, busy});
+        expect(result, {no_error, kFull, kBusy});  // Many of us are interrupted.
         break;
     }
     case 2:
@@ -256,17 +228,53 @@ void act_on_programs(Map& map, Random& random, bool is_handler) noexcept {
     }
 }
 
+/// Arrays of events likewise; everybody sends records through them.
+void act_on_events(Map& map, Random& random, bool is_handler) noexcept {
+    const auto index = static_cast<std::uint32_t>(random.below(kEntries));
+    const std::uint64_t kind = is_handler ? 4 : random.below(8);
+    if (kind == 0) {
+        expect(map::remove(map, &index), {no_error, kNone});
+    } else if (kind < 4) {
+        map::EventOutput& output = stage->outputs[random.below(stage->outputs.size())];
+        stage->references.fetch_add(1, std::memory_order_relaxed);
+        expect(map::put_entry(map, &index, {&output, index + 1, {}, &output}), {no_error});
+    } else {
+        const Value value = value_of(stage->next_number.fetch_add(1, std::memory_order_relaxed));
+        const std::errc result =
+            map::perf_output(map, index, 0, value.data(), sizeof value, task::current()->process);
+        expect(result, {no_error, kNone, kNoSpace});
+        if (result == no_error) {
+            stage->records.fetch_add(1, std::memory_order_relaxed);
+            stage->numbers.fetch_add(value[0], std::memory_order_relaxed);
+        }
+    }
+}
+void consume_outputs() {
+    const auto take = [](void*, void* data, std::size_t size) {
+        Value value{};
+        map::copy_bytes(value.data(), data, sizeof value);
+        stage->torn.fetch_add(size == sizeof value && is_whole(value) ? 0 : 1);
+        stage->records.fetch_sub(1);
+        stage->numbers.fetch_sub(value[0]);
+        return 0L;
+    };
+    for (map::EventOutput& output : stage->outputs) {
+        if (Map* const ring = output.ring.load(std::memory_order_relaxed)) {
+            map::ring_consume(*ring, take, nullptr);
+        }
+    }
+}
+
 /// Context: any.
 void act(Random& random, bool is_handler) noexcept {
-    task::Task* const self = task::current();
-    const task::Section section(self);
-    const task::ReadSection keep(*self, sync::Flavour::sleepable);
     if (map::is_outer(*stage->map)) {
         act_on_maps(*stage->map, random, is_handler);
     } else if (stage->map->type == BPF_MAP_TYPE_PROG_ARRAY) {
         act_on_programs(*stage->map, random, is_handler);
+    } else if (stage->map->type == BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
+        act_on_events(*stage->map, random, is_handler);
     } else if (stage->map->type == BPF_MAP_TYPE_STACK_TRACE) {
-        act_on_stacks(*stage->map, random, self->process);
+        act_on_stacks(*stage->map, random, task::current()->process);
     } else if (map::has_keys(*stage->map)) {
         act_on_elements(*stage->map, random);
     } else {
@@ -274,18 +282,8 @@ void act(Random& random, bool is_handler) noexcept {
     }
 }
 
-bool on_event(task::Task&, const siginfo_t&, void*, task::Dropped dropped) noexcept {
-    if (dropped == task::Dropped::no && own_random != nullptr) {
-        stage->events.fetch_add(1, std::memory_order_relaxed);
-        act(*own_random, true);
-    }
-    return true;
-}
-
 class MapStress : public map::MapTest, public testing::WithParamInterface<Subject> {
 protected:
-    ~MapStress() override { task::set_event_hook(nullptr, nullptr); }
-
     /// Arrays of one whole value.
     static void make_inner(Stage& shared) {
         for (Map*& inner : shared.inner) {
@@ -299,7 +297,9 @@ protected:
     static Map& make_subject(const Subject& subject, Stage& shared) {
         const bool holds_maps =
             subject.type == BPF_MAP_TYPE_HASH_OF_MAPS || subject.type == BPF_MAP_TYPE_ARRAY_OF_MAPS;
-        const bool holds_ids = holds_maps || subject.type == BPF_MAP_TYPE_PROG_ARRAY;
+        const bool holds_events = subject.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY;
+        const bool holds_ids =
+            holds_maps || holds_events || subject.type == BPF_MAP_TYPE_PROG_ARRAY;
         map::MapSpec of =
             spec(subject.type, subject.key_size, holds_ids ? sizeof(std::uint32_t) : sizeof(Value),
                  kEntries, subject.flags);
@@ -307,61 +307,29 @@ protected:
             make_inner(shared);
             of.inner = shared.inner[0];
         }
+        for (map::EventOutput& output : shared.outputs) {
+            output.takes_records = true;
+            output.enabled.store(1, std::memory_order_relaxed);
+            output.ring.store(holds_events ? &make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, kRingBytes))
+                                           : nullptr,
+                              std::memory_order_relaxed);
+        }
         return make(of);
     }
 };
 
 TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
     const Subject& subject = GetParam();
-    const std::uint64_t seed = choose_seed();
     Stage shared;
     shared.subject = &subject;
     shared.map = &make_subject(subject, shared);
     Map& map = *shared.map;
     stage = &shared;
-    map::set_program_release([](void*) noexcept { stage->references.fetch_sub(1); });
-    task::set_event_hook(task::is_timer_event, on_event);
-    std::array<std::atomic<std::uint64_t>, kThreads> turns{};
-    std::vector<std::thread> threads;
-    for (unsigned i = 0; i < kThreads; ++i) {
-        threads.push_back(task::task_thread([&, i] {
-            Random random(seed + i);
-            own_random = &random;
-            task::EventTimer events(kEventUs);
-            events.start(random.below(UINT32_MAX));
-            while (!shared.stop.load(std::memory_order_acquire)) {
-                act(random, false);
-                turns[i].fetch_add(1, std::memory_order_relaxed);
-            }
-            events.stop();
-            own_random = nullptr;
-        }));
-    }
-    // So long, and until everybody has had turns and there were events.
-    const std::uint64_t end =
-        platform::now_ns() +
-        test::setting("TASKWORK_MAP_SECONDS", is_long() ? 60 : 1) * 1'000'000'000U;
-    const auto is_done = [&] {
-        bool all = platform::now_ns() >= end && shared.events.load() > 100;
-        for (const std::atomic<std::uint64_t>& one : turns) {
-            all = all && one.load() > 100;
-        }
-        return all;
-    };
-    const std::uint64_t patience = end + 60'000'000'000U;
-    while (!is_done() && platform::now_ns() < patience) {
-        ::usleep(10'000);
-    }
-    EXPECT_TRUE(is_done()) << "somebody does not get on";
-    shared.stop.store(true, std::memory_order_release);
-    std::uint64_t sum = 0;
-    for (unsigned i = 0; i < kThreads; ++i) {
-        threads[i].join();
-        sum += turns[i].load();
-    }
-    std::cout << sum << " turns of threads, " << shared.events.load() << " events" << std::endl;
+    const auto release = [](void*) noexcept { stage->references.fetch_sub(1); };
+    map::set_program_release(release);
+    map::set_event_release(release);
+    Crowd(act).run(consume_outputs);
     EXPECT_EQ(shared.torn.load(), 0U);
-    EXPECT_EQ(shared.unexpected.load(), 0);
     if (subject.is_replaced && !subject.evicts) {
         EXPECT_EQ(static_cast<std::int64_t>(map::usage(map).elements), shared.balance.load());
     }
@@ -370,7 +338,9 @@ TEST_P(MapStress, leaves_values_whole_counts_exact_and_all_memory_free) {
                                             ? std::bit_ceil(map.max_entries)
                                             : map.max_entries);
     task::wait_until([&] { return map::usage(map).waiting == 0; });
-    if (subject.type == BPF_MAP_TYPE_PROG_ARRAY) {
+    EXPECT_EQ(shared.records.load(), 0) << "records are lost, or seen twice";
+    EXPECT_EQ(shared.numbers.load(), 0U);
+    if (subject.type == BPF_MAP_TYPE_PROG_ARRAY || subject.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
         task::wait_until([&] { return map::usage(map).elements == shared.references.load(); });
         for (std::uint32_t index = 0; index < kEntries; ++index) {
             const map::Sections sections;
@@ -393,6 +363,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Subject{"array_of_maps", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 0, true, true},
                     Subject{"hash_of_maps", BPF_MAP_TYPE_HASH_OF_MAPS, 8, 0, true, true},
                     Subject{"program_array", BPF_MAP_TYPE_PROG_ARRAY, 4, 0, true, true},
+                    Subject{"perf_event_array", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 0, true, true},
                     Subject{"stack_trace", BPF_MAP_TYPE_STACK_TRACE, 4, 0, true, true},
                     Subject{"percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY, 4},
                     Subject{"percpu_hash", BPF_MAP_TYPE_PERCPU_HASH, 8},
