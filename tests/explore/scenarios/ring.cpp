@@ -65,12 +65,13 @@ private:
 
 class TestedRing {
 public:
-    /// For so many records, 1 or 3: the rule leaves 8 bytes free.
-    TestedRing(Setup& setup, std::shared_ptr<Core> core, std::uint32_t capacity)
+    /// For so many records, 1 or 3: the rule leaves 8 bytes free. So many have been consumed.
+    TestedRing(Setup& setup, std::shared_ptr<Core> core, std::uint32_t capacity,
+               unsigned consumed = 0)
         : core_(std::move(core)), history_(setup), capacity_(capacity),
           record_bytes_(kRingBytes / (capacity + 1)) {
         Machine& machine = Setup::machine();
-        machine.as_thread(0, [this] {
+        machine.as_thread(0, [this, consumed] {
             map::MapSpec spec;
             spec.type = BPF_MAP_TYPE_RINGBUF;
             spec.max_entries = kRingBytes;
@@ -84,6 +85,10 @@ public:
             }
             ring_ = made.value();
             map::set_ring_hook([](map::Map&) noexcept { told = true; });
+            for (unsigned number = 0; number < consumed; ++number) {
+                put(number);
+                consume();
+            }
         });
         const map::RingLayout layout = map::ring_layout(*ring_);
         auto* const base = reinterpret_cast<std::byte*>(taskwork::sync::kArenaBase);
@@ -219,19 +224,22 @@ private:
         } while (found.back().result == no_error);
         return found;
     }
+    bool put(std::uint64_t number) {
+        auto* const record =
+            static_cast<Variable*>(map::ring_reserve(*ring_, record_bytes_ - 8, 0, 0));
+        if (record != nullptr) {
+            record[0].store(number, relaxed);
+            record[1].store(~number, relaxed);
+            map::ring_submit(record, BPF_RB_NO_WAKEUP);
+        }
+        return record != nullptr;
+    }
     void check_room() {
         check(map::ring_query(*ring_, BPF_RB_AVAIL_DATA) == 0, "leak",
               "something is left that nobody can consume");
         for (std::uint32_t count = 0; count <= capacity_; ++count) {
-            auto* const record =
-                static_cast<Variable*>(map::ring_reserve(*ring_, record_bytes_ - 8, 0, 0));
-            check((record != nullptr) == (count < capacity_), "leak",
+            check(put(count) == (count < capacity_), "leak",
                   "there is another number of places than in the beginning");
-            if (record != nullptr) {
-                record[0].store(count, relaxed);
-                record[1].store(~std::uint64_t{count}, relaxed);
-                map::ring_submit(record, 0);
-            }
         }
         check(rest().size() == capacity_ + 1, "leak", "a new record is lost");
     }
@@ -252,11 +260,12 @@ struct RingPlay {
     unsigned consumes = 0;
     bool first_dies = false;
     unsigned worker_rounds = 0;
+    unsigned consumed = 0;  ///< Records that were there before.
 };
 
 TestedRing& lay_out(Setup& setup, const RingPlay& play) {
     auto ring = std::make_shared<TestedRing>(setup, make_core(setup, {.contexts = 1, .tasks = 4}),
-                                             play.capacity);
+                                             play.capacity, play.consumed);
     Core& core = ring->core();
     setup.at_end([ring, died = play.first_dies] { ring->check_end(died); });
     const unsigned mortal = play.first_dies ? core.process(true) : 0;
@@ -369,6 +378,15 @@ const Registered kDeathNmi{
      .lay_out = [](Setup& setup) {
          lay_out(setup,
                  RingPlay{.producers = {{submit(1)}}, .nmi = {discard(2)}, .first_dies = true});
+     }}};
+/// The second looks for what is finished, which the first one's record is not.
+const Registered kDeathLap{
+    {.name = "ring.death_lap",
+     .about = "producer that dies, another that looks for room behind 2 records, sweep",
+     .lay_out = [](Setup& setup) {
+         lay_out(
+             setup,
+             RingPlay{.producers = {{submit(1)}, {submit(2)}}, .first_dies = true, .consumed = 2});
      }}};
 const Registered kDeathSweep{{.name = "ring.death_sweep",
                               .about = "producer that dies, sweep beside another producer",
