@@ -17,7 +17,7 @@ STEPPED := src/defer/defer_every_instruction_test src/defer/defer_death_test \
     src/map/map_lru_instruction_test src/map/map_in_place_instruction_test \
     src/map/map_per_cpu_test src/map/map_map_in_map_test src/map/map_program_array_test \
     src/map/map_stack_trace_test src/map/map_lpm_trie_test src/map/map_queue_stack_test \
-    src/map/map_bloom_filter_test src/map/map_spin_lock_test \
+    src/map/map_ring_instruction_test src/map/map_bloom_filter_test src/map/map_spin_lock_test \
     src/library/library_every_instruction_test tests/native/native_death_test
 STORMS := tests/storm_stress_test tests/storm_kill_test
 # Random commands of bpf(2) to maps here and in the kernel: a thousand scripts of ten thousand a kind

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An event after an instruction of the operations that hash_instruction_test.cpp does not step
-// through: array update, lookup_and_delete, the walks, and the three steps of a ring's record. It
-// looks up, updates, deletes, schedules and cancels on the element in hand and on another. Results
-// and content are those of the two done one after the other. With TASKWORK_PROVE in the
-// environment: after every instruction, else after some of each.
+// An event after an instruction of operations of arrays and hashes that hash_instruction_test.cpp
+// does not step through, of values with task works: updates, lookup_and_delete, the walks. It looks
+// up, updates, deletes, schedules and cancels on the element in hand and on another. Results and
+// content are those of the two done one after the other. With TASKWORK_PROVE in the environment:
+// after every instruction, else after some of each.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -310,135 +310,6 @@ TEST_F(OperationsUnderEvents, of_a_hash) {
         with_slot(hash(4)),
         {{Kind::take}, {Kind::walk}, {Kind::for_each}, {Kind::update, kSame, 100}, {Kind::remove}},
         false);
-}
-
-// The three steps of a record, one at a time.
-
-enum class Step { reserve, submit, discard };
-
-struct Record {
-    Map* map;
-    std::uint64_t number;
-    std::uint64_t* data = nullptr;
-
-    void reserve() noexcept {
-        data = static_cast<std::uint64_t*>(
-            ring_reserve(*map, sizeof number, 0, task::current()->process));
-        if (data != nullptr) {
-            *data = number;
-        }
-    }
-};
-
-void run_reserve(void* argument) { static_cast<Record*>(argument)->reserve(); }
-void run_submit(void* argument) { ring_submit(static_cast<Record*>(argument)->data, 0); }
-void run_discard(void* argument) { ring_discard(static_cast<Record*>(argument)->data, 0); }
-void event_submit(void* argument) {
-    auto* record = static_cast<Record*>(argument);
-    record->reserve();
-    if (record->data != nullptr) {
-        ring_submit(record->data, 0);
-    }
-}
-void event_discard(void* argument) {
-    auto* record = static_cast<Record*>(argument);
-    record->reserve();
-    if (record->data != nullptr) {
-        ring_discard(record->data, 0);
-    }
-}
-
-TEST_F(OperationsUnderEvents, of_a_ring) {
-    using List = std::vector<std::uint64_t>;
-    Map& ring = make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096));
-    const auto consume = [&ring] {
-        List found;
-        ring_consume(
-            ring,
-            [](void* argument, void* data, std::size_t) {
-                static_cast<List*>(argument)->push_back(*static_cast<std::uint64_t*>(data));
-                return 0L;
-            },
-            &found);
-        return found;
-    };
-    const std::uint64_t every =
-        std::getenv("TASKWORK_PROVE") != nullptr ? 1 : 5 * kStepFactor;  // They are short.
-    std::uint64_t points = 0;
-    for (Step step : {Step::reserve, Step::submit, Step::discard}) {
-        for (bool submits : {true, false}) {
-            for (std::uint64_t at = 1;; at += every) {
-                Record x{&ring, 1000};
-                Record y{&ring, 2000};
-                if (step != Step::reserve) {
-                    x.reserve();
-                }
-                const std::uint64_t steps =
-                    task::single_step(step == Step::reserve  ? run_reserve
-                                      : step == Step::submit ? run_submit
-                                                             : run_discard,
-                                      &x, submits ? event_submit : event_discard, &y, at, 0);
-                ASSERT_NE(x.data, nullptr);
-                if (step == Step::reserve) {
-                    // What lies behind a record under way is held back, what lies before is not.
-                    const List early = consume();
-                    const bool is_before = submits && steps >= at && y.data < x.data;
-                    ASSERT_EQ(early, is_before ? List{2000} : List{}) << "after " << at;
-                    run_submit(&x);
-                    ASSERT_EQ(consume(), submits && steps >= at && !is_before ? (List{1000, 2000})
-                                                                              : List{1000})
-                        << "after " << at;
-                } else {
-                    List expected;
-                    if (step == Step::submit) {
-                        expected.push_back(1000);
-                    }
-                    if (submits && steps >= at) {
-                        expected.push_back(2000);
-                    }
-                    ASSERT_EQ(consume(), expected) << "after " << at;
-                }
-                ASSERT_EQ(ring_query(ring, BPF_RB_AVAIL_DATA), 0U);
-                if (steps < at) {
-                    break;
-                }
-                ASSERT_NE(y.data, nullptr);
-                ++points;
-            }
-        }
-    }
-    EXPECT_EQ(ring_dropped(ring), 0U);
-    EXPECT_GT(points, 20U);
-    RecordProperty("points", static_cast<int>(points));
-}
-
-/// Two records: the consumer is past where the interrupted reservation wanted to end.
-void event_submit_and_consume(void* argument) {
-    auto* record = static_cast<Record*>(argument);
-    event_submit(record);
-    event_submit(record);
-    ring_consume(*record->map, [](void*, void*, std::size_t) { return 0L; }, nullptr);
-}
-
-// What a reservation has read of the ring may be old when it comes to decide: the records that
-// others have put behind it meanwhile may even have been consumed.
-TEST_F(OperationsUnderEvents, of_a_ring_whose_consumer_has_passed_find_room) {
-    Map& ring = make(spec(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096));
-    for (std::uint64_t at = 1;; ++at) {
-        Record x{&ring, 1000};
-        Record y{&ring, 2000};
-        const std::uint64_t steps =
-            task::single_step(run_reserve, &x, event_submit_and_consume, &y, at, 0);
-        ASSERT_NE(x.data, nullptr) << "after " << at;
-        run_submit(&x);
-        ring_consume(ring, [](void*, void*, std::size_t) { return 0L; }, nullptr);
-        ASSERT_EQ(ring_query(ring, BPF_RB_AVAIL_DATA), 0U);
-        if (steps < at) {
-            break;
-        }
-        ASSERT_NE(y.data, nullptr) << "after " << at;
-    }
-    EXPECT_EQ(ring_dropped(ring), 0U);
 }
 
 }  // namespace

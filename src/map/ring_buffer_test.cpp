@@ -2,9 +2,7 @@
 #include "map/ring_buffer.hpp"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -12,7 +10,6 @@
 
 #include "map/map_ops.hpp"
 #include "map/test_map.hpp"
-#include "task/single_step.hpp"
 
 namespace taskwork::map {
 namespace {
@@ -382,117 +379,6 @@ TEST_F(RingBuffer, every_record_of_four_producers_arrives_once_and_in_their_orde
         producer.join();
     }
     EXPECT_EQ(consume(map), List{});
-}
-
-struct Nested {
-    Map* map;
-    std::uint64_t value;
-    bool done;
-};
-
-void output_nested(void* argument) {
-    auto* nested = static_cast<Nested*>(argument);
-    nested->done =
-        ring_output(*nested->map, &nested->value, 8, 0, task::current()->process) == no_error;
-}
-
-TEST_F(RingBuffer, a_handler_after_any_instruction_of_an_output_makes_its_own) {
-    if (!task::kCanSingleStep) {
-        GTEST_SKIP() << "no single step under this sanitizer";
-    }
-    Map& map = ring();
-    for (std::uint64_t at = 1;; at += 7 * kStepFactor) {
-        Nested body{&map, 1000, false};
-        Nested event{&map, 2000, false};
-        const std::uint64_t steps =
-            task::single_step(output_nested, &body, output_nested, &event, at, 0);
-        ASSERT_TRUE(body.done);
-        if (steps < at) {
-            EXPECT_EQ(consume(map), List{1000});
-            break;
-        }
-        ASSERT_TRUE(event.done) << "after instruction " << at;
-        const List found = consume(map);
-        ASSERT_TRUE(found == (List{1000, 2000}) || found == (List{2000, 1000}))
-            << "after instruction " << at;
-    }
-    EXPECT_EQ(ring_dropped(map), 0U);
-}
-
-struct Many {
-    Map* map;
-    std::uint64_t count;
-    std::uint64_t done;
-};
-
-void output_many(void* argument) {
-    auto* many = static_cast<Many*>(argument);
-    for (std::uint64_t i = 0; i < many->count; ++i) {
-        many->done +=
-            ring_output(*many->map, &i, 8, BPF_RB_NO_WAKEUP, task::current()->process) == no_error;
-    }
-}
-
-/// RB.3: those behind it wait in the table of reservations, which grows with the ring.
-TEST_F(RingBuffer, behind_a_producer_that_was_interrupted_a_large_ring_takes_thousands_of_records) {
-    if (!task::kCanSingleStep) {
-        GTEST_SKIP() << "no single step under this sanitizer";
-    }
-    constexpr std::uint64_t kFit = ((1U << 20) / 64) - 1;
-    Map& map = ring(1U << 20);
-    for (std::uint64_t at = 1;; at += 41 * kStepFactor) {
-        Nested body{&map, 1000, false};
-        Many event{&map, kFit, 0};
-        const std::uint64_t steps =
-            task::single_step(output_nested, &body, output_many, &event, at, 0);
-        ASSERT_TRUE(body.done);
-        EXPECT_EQ(consume(map).size(), 1 + (steps < at ? 0 : kFit)) << "after instruction " << at;
-        if (steps < at) {
-            break;
-        }
-    }
-    EXPECT_EQ(ring_dropped(map), 0U);
-}
-
-TEST_F(RingBuffer, the_record_of_a_dead_producer_is_discarded_wherever_he_died) {
-    if (!task::kCanSingleStep) {
-        GTEST_SKIP() << "no single step under this sanitizer";
-    }
-    Map& map = ring();
-    unsigned deaths = 0;
-    for (std::uint64_t at = 1;; at += 11 * kStepFactor) {
-        ASSERT_EQ(output(map, 1), no_error);
-        task::TaskTable& table = task::TaskTable::get();
-        const std::uint32_t before = table.processes.count_free();
-        const pid_t child = ::fork();
-        if (child == 0) {
-            if (task::join_process("victim") != no_error ||
-                task::register_current(0, 0) != no_error) {
-                ::_exit(3);
-            }
-            Nested body{&map, 1000, false};
-            task::single_step(
-                output_nested, &body, [](void*) { ::kill(::getpid(), SIGKILL); }, nullptr, at, 0,
-                false);
-            ::_exit(4);
-        }
-        int status = 0;
-        ASSERT_EQ(::waitpid(child, &status, 0), child);
-        ASSERT_EQ(output(map, 2), no_error);
-        task::wait_until([&] { return table.processes.count_free() == before; });
-        ASSERT_EQ(output(map, 3), no_error);
-        const List found = consume(map);
-        ASSERT_TRUE(found == (List{1, 2, 3}) || found == (List{1, 1000, 2, 3}))
-            << "after instruction " << at;
-        ASSERT_EQ(ring_query(map, BPF_RB_AVAIL_DATA), 0U);
-        if (!WIFSIGNALED(status)) {
-            ASSERT_EQ(WEXITSTATUS(status), 4);
-            ASSERT_EQ(found.size(), 4U);
-            break;
-        }
-        ++deaths;
-    }
-    EXPECT_GT(deaths, 5U);
 }
 
 }  // namespace

@@ -35,7 +35,9 @@
 namespace taskwork::map {
 
 /// Runs `body` in a child that is killed after instruction `at`; false if there were fewer.
-inline bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
+/// `unswept` is called when it is dead, before or while it is swept.
+template <class Unswept>
+bool die_in(void (*body)(void*), void* argument, std::uint64_t at, Unswept unswept) {
     task::TaskTable& table = task::TaskTable::get();
     const std::uint32_t before = table.processes.count_free();
     const pid_t child = ::fork();
@@ -50,8 +52,12 @@ inline bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
     int status = 0;
     EXPECT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 4);
+    unswept();
     task::wait_until([&] { return table.processes.count_free() == before; });
     return WIFSIGNALED(status);
+}
+inline bool die_in(void (*body)(void*), void* argument, std::uint64_t at) {
+    return die_in(body, argument, at, [] {});
 }
 
 template <class Kind>
