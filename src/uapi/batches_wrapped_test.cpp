@@ -5,8 +5,10 @@
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "map/map.hpp"
@@ -18,6 +20,8 @@ namespace taskwork::uapi {
 namespace {
 
 constexpr std::uint64_t kCount = 100;
+/// So that threads meet.
+constexpr std::uint32_t kFew = 6;
 
 class Batches : public HostTest {
 protected:
@@ -30,10 +34,10 @@ protected:
     }
 
     /// A hash with the keys 0 to kCount - 1.
-    void make_hash() {
-        map_ = bpf_map_create(BPF_MAP_TYPE_HASH, "batches", 8, 8, kCount, nullptr);
+    void make_hash(std::uint32_t count = kCount) {
+        map_ = bpf_map_create(BPF_MAP_TYPE_HASH, "batches", 8, 8, count, nullptr);
         ASSERT_GE(map_, 0);
-        for (std::uint64_t key = 0; key < kCount; ++key) {
+        for (std::uint64_t key = 0; key < count; ++key) {
             put(key);
         }
     }
@@ -119,6 +123,77 @@ TEST_F(Batches, find_every_key_that_stays_while_others_come_and_go) {
     for (std::uint64_t key = 0; key < kCount; ++key) {
         EXPECT_TRUE(seen.count(key) != 0) << key;
     }
+}
+
+/// Keys come, are replaced and go while threads walk; all that the kernel promises by the lock of a
+/// bucket.
+TEST_F(Batches, find_every_key_that_stays_while_threads_replace_it_and_its_neighbours_go) {
+    constexpr std::uint64_t kStay = kFew / 2;
+    make_hash(kFew);
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> changes{0};
+    const auto change_all = [&](std::uint64_t first, std::uint64_t end, bool erases) {
+        while (!stop.load()) {
+            for (std::uint64_t key = first; key < end; ++key) {
+                if (erases) {
+                    erase(key);
+                }
+                put(key);
+                changes.fetch_add(1);
+            }
+        }
+    };
+    std::thread replacer(change_all, 0, kStay, false);
+    std::thread eraser(change_all, kStay, kFew, true);
+    for (std::uint64_t walks = 0; walks < 20'000 || changes.load() < 20'000; ++walks) {
+        std::multiset<std::uint64_t> seen;
+        walk(20, false, [&](const std::vector<std::uint64_t>& keys) {
+            seen.insert(keys.begin(), keys.end());
+        });
+        for (std::uint64_t key = 0; key < kStay; ++key) {
+            EXPECT_EQ(seen.count(key), 1U) << key;
+        }
+    }
+    stop.store(true);
+    replacer.join();
+    eraser.join();
+}
+
+TEST_F(Batches, hand_out_each_element_once_to_threads_that_take_at_once) {
+    constexpr unsigned kRounds = 800;
+    std::atomic<unsigned> round{0};
+    std::atomic<unsigned> finished{0};
+    std::vector<std::uint64_t> taken[2];
+    const auto take_all = [this](std::vector<std::uint64_t>& into) {
+        walk(20, true, [&](const std::vector<std::uint64_t>& keys) {
+            into.insert(into.end(), keys.begin(), keys.end());
+        });
+    };
+    make_hash();
+    std::thread other([&] {
+        for (unsigned mine = 1; mine <= kRounds; ++mine) {
+            while (round.load() < mine) {
+                std::this_thread::yield();
+            }
+            take_all(taken[1]);
+            finished.store(mine);
+        }
+    });
+    for (unsigned mine = 1; mine <= kRounds; ++mine) {
+        for (std::uint64_t key = 0; key < kCount; ++key) {
+            put(key);
+        }
+        round.store(mine);
+        take_all(taken[0]);
+        task::wait_until([&] { return finished.load() == mine; });
+        EXPECT_EQ(taken[0].size() + taken[1].size(), kCount);
+        std::set<std::uint64_t> all(taken[0].begin(), taken[0].end());
+        all.insert(taken[1].begin(), taken[1].end());
+        EXPECT_EQ(all.size(), kCount);
+        taken[0].clear();
+        taken[1].clear();
+    }
+    other.join();
 }
 
 TEST_F(Batches, end_at_a_token_beyond_the_last_bucket) {
