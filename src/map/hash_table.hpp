@@ -263,8 +263,9 @@ private:
     std::uint64_t seed_;
     platform::Atomic<std::uint64_t> refused_no_memory_;
     /// Deletions whose ticket is, and is not yet, released. Equal: no insertion need look for one.
-    /// A death in between leaves them apart: then insertions into the full map always look.
-    platform::Atomic<std::uint64_t> releases_begun_;
+    /// A death in between leaves them apart: then insertions into the full map always look. On a
+    /// line of their own: each deletion writes them, and all operations read what is above.
+    alignas(64) platform::Atomic<std::uint64_t> releases_begun_;
     platform::Atomic<std::uint64_t> releases_ended_;
 };
 
