@@ -42,9 +42,9 @@ public:
         std::uint64_t accepted = 0;
         std::uint64_t executions = 0;  ///< In native code.
         std::uint64_t compared = 0;
-        std::uint64_t unrepeatable = 0;     ///< Compared, but for words that vary.
-        std::uint64_t by_time = 0;          ///< Not judged.
-        std::uint64_t cut_off = 0;          ///< By the limit, in both engines.
+        std::uint64_t unrepeatable = 0;  ///< Compared, but for words that vary.
+        std::uint64_t by_time = 0;       ///< Not judged.
+        std::uint64_t cut_off = 0;       ///< By the limit, in both engines; or by may_goto in one.
         std::uint64_t cut_interpreter = 0;  ///< In the interpreter alone, and compared.
         std::uint64_t cut_native = 0;
         /// Of executions of at least kCountedMin instructions in the interpreter that native code

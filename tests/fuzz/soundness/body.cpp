@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The frame of a function, and what works on numbers. Memory: body_memory.cpp; calls:
-// body_calls.cpp.
+// body_calls.cpp; loops that need no bound: body_loops.cpp.
 #include "tests/fuzz/soundness/body.hpp"
 
 namespace taskwork::fuzz {
@@ -21,6 +21,8 @@ void Body::emit_map(Register dst, int fd) {
     emit(wide(dst, static_cast<std::uint32_t>(fd), BPF_PSEUDO_MAP_FD));
 }
 
+void Body::emit_kfunc(const char* name) { emit(BpfDomain::call_kfunc(name)); }
+
 void Body::land(const Jumps& jumps) {
     for (const std::size_t at : jumps) {
         code_[at].off = static_cast<__s16>(here() - at - 1);
@@ -35,6 +37,9 @@ std::vector<bpf_insn> Body::write() {
 }
 
 void Body::begin() {
+    if (plan_.all_constructs && choices_.one_in(5)) {
+        loop_at_first();
+    }
     static constexpr int sizes[] = {BPF_DW, BPF_DW, BPF_DW, BPF_W, BPF_H, BPF_B};
     switch (signature_.kind) {
     case Signature::Kind::main: {
@@ -114,6 +119,9 @@ void Body::statements(unsigned most) {
 }
 
 void Body::statement() {
+    if (plan_.all_constructs && choices_.below(4) == 0) {
+        return construct();
+    }
     switch (choices_.below(26)) {
     case 0:
     case 1:
@@ -155,6 +163,16 @@ void Body::statement() {
         return call_back();
     default:
         return linked();
+    }
+}
+
+/// What has rules of its own.
+void Body::construct() {
+    switch (choices_.below(2)) {
+    case 0:
+        return may_goto_loop();
+    default:
+        return iterator_loop();
     }
 }
 
@@ -322,13 +340,8 @@ void Body::loop() {
     const unsigned locked = locked_;
     emit(set(counter, 0));
     put_number(counter);
-    // Pointers must be there in each round.
-    for (unsigned i = 0; i < 4; ++i) {
-        if (!known_.registers[i].is_number() || i == static_cast<unsigned>(counter - R6)) {
-            locked_ |= 1U << i;
-        }
-    }
-    forget_slots();
+    locked_ |= 1U << (counter - R6);
+    keep_for_rounds();
     const Known before = known_;
     const std::size_t head = here();
     const unsigned step = 1 + choices_.below(3);

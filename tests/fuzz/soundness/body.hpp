@@ -59,6 +59,7 @@ private:
 
     void emit(const bpf::test::Piece& piece);
     void emit_map(Register dst, int fd);
+    void emit_kfunc(const char* name);
     std::size_t here() const { return code_.size(); }
     void land(const Jumps& jumps);
     bool more() const { return !choices_.exhausted() && code_.size() < 220; }
@@ -72,6 +73,7 @@ private:
     void leave_registers();
     void statements(unsigned most);
     void statement();
+    void construct();
 
     // numbers
     Register any_number();  ///< One that holds a number.
@@ -85,6 +87,14 @@ private:
     void loop();
     void merge(const Known& before);
     void linked();
+
+    // loops
+    void keep_for_rounds();
+    void jump_back(std::size_t head);
+    void leave_some_time(std::uint32_t counter, Jumps& ends);
+    void may_goto_loop();
+    void iterator_loop();
+    void loop_at_first();
 
     // memory
     int stack_offset(int size);
@@ -118,6 +128,7 @@ private:
     Known known_;
     unsigned locked_ = 0;  ///< Registers that nothing may be put into, a bit each from R6 on.
     unsigned nesting_ = 0;
+    unsigned special_ = 0;  ///< Slots that only kfuncs may use, below all others.
 };
 
 /// The functions of a program, written in the order in which they are referred to.
@@ -125,6 +136,7 @@ struct Plan {
     const MapFds& maps;
     std::uint32_t type;
     Audience audience;
+    bool all_constructs;  ///< Not numbers, memory and helpers alone.
     std::vector<Signature> functions;
     [[nodiscard]] bool has_room() const { return functions.size() < 5; }
 };

@@ -30,6 +30,8 @@ void Follower::start(const bpf::Program& program, const void* stack, const void*
     activations_.clear();
     found_.clear();
     records_.clear();
+    iterated_.clear();
+    held_ = {};
     insn_ = Node::kNone;
     steps_ = 0;
     violation_.clear();
@@ -91,40 +93,6 @@ bool Follower::at(std::uint32_t insn, unsigned depth, const Word* registers) {
     return true;
 }
 
-/// Values, records and keys that a call has handed out.
-void Follower::remember_result(unsigned depth, const Word* registers) {
-    if (!calls(previous(), CallKind::helper)) {
-        return;
-    }
-    const RegisterFile& arguments = registers_[depth_];
-    if (depth == depth_ + 1) {
-        if (previous().imm == BPF_FUNC_for_each_map_elem) {
-            found_.push_back({reinterpret_cast<const void*>(registers[1]), registers[3]});
-            keys_[depth] = registers[2];
-        }
-        return;
-    }
-    switch (previous().imm) {
-    case BPF_FUNC_map_lookup_elem:
-        if (registers[0] != 0) {
-            found_.push_back({reinterpret_cast<const void*>(arguments[1]), registers[0]});
-        }
-        break;
-    case BPF_FUNC_ringbuf_reserve:
-        if (registers[0] != 0) {
-            records_.emplace_back(registers[0], arguments[2]);
-        }
-        break;
-    case BPF_FUNC_ringbuf_submit:
-    case BPF_FUNC_ringbuf_discard:
-        std::erase_if(records_,
-                      [&arguments](const auto& each) { return each.first == arguments[1]; });
-        break;
-    default:
-        break;
-    }
-}
-
 // ---- Along the walk -----------------------------------------------------------------------------
 
 bool Follower::enter(std::uint32_t insn, unsigned depth) {
@@ -132,7 +100,7 @@ bool Follower::enter(std::uint32_t insn, unsigned depth) {
     if (node == Node::kNone) {
         return blame(text_of("the walk never began at instruction %u", insn));
     }
-    activations_.push_back({.base = depth, .places = {}, .arguments = {}});
+    activations_.push_back({.base = depth, .places = {}, .arguments = {}, .held = held_});
     activation().arguments.assign(registers_[depth].begin() + 1, registers_[depth].begin() + 6);
     if (!settle({.node = node, .loose = {}}, activation().places)) {
         return blame(text_of("entry, instruction %u: %s", insn, complaint_.c_str()));
@@ -173,7 +141,7 @@ bool Follower::go_to(std::uint32_t insn, unsigned depth) {
 
 bool Follower::settle(Place place, std::vector<Place>& places) {
     const Node& node = recording_.at(place.node);
-    if (!hold(node.frames, place.loose)) {
+    if (!hold(node, place.loose)) {
         return false;
     }
     if (node.target != Node::kNone) {
@@ -187,7 +155,7 @@ bool Follower::settle(Place place, std::vector<Place>& places) {
                 loose[f].any_number_slots |= place.loose[f].any_number_slots;
             }
         }
-        if (!hold(recording_.at(node.target).frames, loose)) {
+        if (!hold(recording_.at(node.target), loose)) {
             complaint_ = "pruned by a state that does not cover it: " + complaint_;
             return false;
         }

@@ -17,6 +17,9 @@
 // a branch that the walk took one way only has one successor: a number that matters and is loose
 // ends in a violation, which is what holds marks of precision, reads and liveness to their word. A
 // component that c has as the state says is not loose any more.
+//
+// What is held (references, locks, regions) is counted as calls give and take it, and must be what
+// the state holds, with nothing loose.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +40,8 @@ public:
     /// Before an execution of `program` on a stack that begins at `stack`.
     void start(const bpf::Program& program, const void* stack, const void* context);
     bool at(std::uint32_t insn, unsigned depth, const std::uint64_t* registers) override;
+    /// The execution came to its end.
+    void end();
 
     /// Empty: all was as walked.
     [[nodiscard]] const std::string& violation() const { return violation_; }
@@ -57,11 +62,22 @@ private:
         LooseFrames loose;
         bool operator==(const Place&) const = default;
     };
+    /// What is held, of each kind.
+    struct Holding {
+        std::array<std::uint32_t, 4> of_kind{};  ///< By HeldKind.
+        std::uint32_t rcu_locks = 0;
+        std::uint32_t preempt_locks = 0;
+        bool operator==(const Holding&) const = default;
+        std::uint32_t& operator[](verifier::HeldKind kind) {
+            return of_kind[static_cast<std::size_t>(kind)];
+        }
+    };
     /// A function that was walked by itself, called: its first frame, and where the walk is.
     struct Activation {
         unsigned base = 0;
         std::vector<Place> places;
         std::vector<Word> arguments;
+        Holding held;  ///< By those that have called it.
     };
     /// Registers and slots of eight frames that equal others, in all.
     static constexpr std::size_t kMembersMax = 256;
@@ -75,6 +91,11 @@ private:
     }
     [[nodiscard]] const bpf_insn& previous() const { return program_->insns[insn_]; }
     void remember_result(unsigned depth, const Word* registers);
+    void remember_helper(const Word* arguments, Word result);
+    void remember_kfunc(const Word* arguments, Word result);
+    bool hold_held(const Node& node, const LooseFrames& loose);
+    [[nodiscard]] bool is_null(const Node& node, const LooseFrames& loose,
+                               std::uint32_t reference) const;
     bool return_from_callback();
     bool enter(std::uint32_t insn, unsigned depth);
     bool go_to(std::uint32_t insn, unsigned depth);
@@ -86,7 +107,7 @@ private:
     bool reads_unread(const Place& place);
     [[nodiscard]] bool slot_at(Word address, unsigned& depth, unsigned& slot) const;
 
-    bool hold(const std::vector<verifier::Frame>& frames, LooseFrames& loose);
+    bool hold(const Node& node, LooseFrames& loose);
     bool hold_ids(const std::vector<verifier::Frame>& frames, const LooseFrames& was,
                   LooseFrames& loose);
     [[nodiscard]] Word slot_word(unsigned frame, unsigned slot) const;
@@ -105,6 +126,8 @@ private:
     std::vector<Place> scratch_;
     std::vector<Found> found_;                    ///< Values, by maps.
     std::vector<std::pair<Word, Word>> records_;  ///< Address, size.
+    std::vector<Word> iterated_;                  ///< Addresses of numbers.
+    Holding held_;
     std::array<RegisterFile, bpf::kFramesMax> registers_{};
     std::array<Word, bpf::kFramesMax> keys_{};
     std::uint32_t insn_ = Node::kNone;

@@ -62,9 +62,13 @@ Generated generate(Choices& choices, const MapFds& maps, Audience audience) {
     const unsigned kind = choices.byte();
     result.type = kind % 4 == 3 && audience != Audience::kernel ? BPF_PROG_TYPE_PERF_EVENT
                                                                 : BPF_PROG_TYPE_SYSCALL;
-    const unsigned changes = kind / 4 % 8 == 7 ? 1 + kind / 32 % 3 : 0;
+    const unsigned changes = kind / 4 % 8 == 7 ? 1 + kind / 32 % 4 % 3 : 0;
 
-    Plan plan{.maps = maps, .type = result.type, .audience = audience, .functions = {Signature{}}};
+    Plan plan{.maps = maps,
+              .type = result.type,
+              .audience = audience,
+              .all_constructs = kind >= 128 && audience != Audience::kernel,
+              .functions = {Signature{}}};
     std::vector<std::uint32_t> begins;
     std::vector<std::pair<std::size_t, std::size_t>> references;
     for (std::size_t i = 0; i < plan.functions.size(); ++i) {

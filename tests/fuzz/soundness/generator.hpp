@@ -38,9 +38,9 @@ enum class Audience : std::uint8_t {
     /// Our engines, of which all is compared that is left in memory: in main's frame lies at the
     /// end what was in registers.
     engines,
-    /// And the kernel, which must come to the same: only of the type that it runs on demand, with
-    /// helpers whose results repeat; frames are filled before they are used, and what is in
-    /// registers and in the stack at the end is left in the context.
+    /// And the kernel, which must come to the same: only of the type that it runs on demand, of
+    /// numbers, memory and helpers whose results repeat; frames are filled before they are used,
+    /// and what is in registers and in the stack at the end is left in the context.
     kernel
 };
 

@@ -33,6 +33,9 @@ std::string Harness::execute(bpf::Program& program) {
         follower_.start(program, World::stack(), world_.context.data());
         world_.domain.run(program, world_.context.data(), World::context_bytes(program),
                           is_syscall);
+        if (!world_.domain.execution.faulted) {
+            follower_.end();
+        }
         ++counts.executions;
         counts.instructions += follower_.steps();
         if (!follower_.violation().empty()) {
@@ -67,6 +70,7 @@ std::string Harness::judge(std::span<const std::uint8_t> bytes) {
     ++counts.accepted;
     std::string wrong;
     if (recording_.is_whole()) {
+        count_constructs(generated, counts.constructs);
         wrong = execute(*program);
     } else {
         ++counts.too_large;

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "tests/fuzz/soundness/constructs.hpp"
 #include "tests/fuzz/soundness/follower.hpp"
 #include "tests/fuzz/soundness/recording.hpp"
 #include "tests/fuzz/soundness/world.hpp"
@@ -33,6 +34,7 @@ public:
         std::uint64_t instructions = 0;
         std::uint64_t jumps_to_covering = 0;
         std::uint64_t loosened = 0;
+        ConstructCounts constructs{};  ///< In accepted programs that were followed.
     };
     Counts counts;
     /// Why the last program was refused; empty if it was accepted.

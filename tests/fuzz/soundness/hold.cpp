@@ -54,7 +54,8 @@ std::uint64_t Follower::slot_word(unsigned frame, unsigned slot) const {
     return word;
 }
 
-bool Follower::hold(const std::vector<Frame>& frames, LooseFrames& loose) {
+bool Follower::hold(const Node& node, LooseFrames& loose) {
+    const std::vector<Frame>& frames = node.frames;
     const LooseFrames was = loose;
     for (unsigned f = 0; f < frames.size(); ++f) {
         const RegisterFile& registers = registers_[activation().base + f];
@@ -85,7 +86,7 @@ bool Follower::hold(const std::vector<Frame>& frames, LooseFrames& loose) {
             loose[f].tighten_slot(static_cast<unsigned>(i));
         }
     }
-    return hold_ids(frames, was, loose);
+    return hold_held(node, loose) && hold_ids(frames, was, loose);
 }
 
 /// Numbers of one id are equal, but for their deltas.
@@ -199,6 +200,9 @@ bool Follower::points_into(const Register& reg, Word word) const {
             return each.second == reg.size && from(each.first);
         });
     case Type::memory:
+        if (reg.reference != 0) {
+            return std::any_of(iterated_.begin(), iterated_.end(), from);
+        }
         // Of a global function's arguments; what else there is has no address that we know.
         return reg.read_only || activation().base == 0 ||
                std::any_of(activation().arguments.begin(), activation().arguments.end(), from);
@@ -212,6 +216,9 @@ bool Follower::points_into(const Register& reg, Word word) const {
 
 bool Follower::slot_contains(const Slot& slot, Word word) const {
     unsigned first = 0;
+    if (slot.bytes[0] == Byte::iterator && slot.drained && word != 0) {
+        return false;
+    }
     if (slot.is_spilled()) {
         first = slot.spilled_bytes();
         if (!contains(slot.spilled, low_bytes(word, first))) {

@@ -27,6 +27,12 @@ std::uint32_t Recording::add(std::uint32_t insn, const verifier::State& state) {
     node.target = Node::kNone;
     node.frames = state.frames;
     node.next.clear();
+    node.held.clear();
+    for (const verifier::Held& each : state.held) {
+        node.held.push_back({each.kind, each.id});
+    }
+    node.rcu_locks = state.rcu_locks;
+    node.preempt_locks = state.preempt_locks;
     node.loose = {};
     node.everything_counted = false;
     for (verifier::Frame& frame : node.frames) {

@@ -61,6 +61,13 @@ struct Node {
     std::uint32_t target = kNone;  ///< Pruned: what is walked instead.
     std::vector<verifier::Frame> frames;
     std::vector<std::uint32_t> next;
+    struct Held {
+        verifier::HeldKind kind;
+        std::uint32_t id;
+    };
+    std::vector<Held> held;
+    std::uint32_t rcu_locks = 0;
+    std::uint32_t preempt_locks = 0;
     LooseFrames loose;  ///< Pruned: in the target.
     /// Pruned: all that is read later was compared, as in a loop whose end was not known yet. What
     /// was loose before and still does not matter stays so.
