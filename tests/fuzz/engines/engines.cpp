@@ -54,7 +54,7 @@ void Engines::fill_memory() {
 }
 
 void Engines::take_memory(std::vector<std::uint64_t>& words) {
-    for (map::Map* map : {world_.values, world_.direct}) {
+    for (map::Map* map : {world_.values, world_.direct, world_.spin, world_.resilient}) {
         for (std::uint32_t key = 0; key < map->max_entries; ++key) {
             append(words, map::lookup(*map, &key), map->value_size);
         }

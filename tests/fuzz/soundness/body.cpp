@@ -10,7 +10,8 @@ using namespace bpf::test;
 using What = Holds::What;
 
 Body::Body(Plan& plan, Choices& choices, Signature signature)
-    : plan_(plan), choices_(choices), signature_(std::move(signature)) {}
+    : plan_(plan), choices_(choices), signature_(std::move(signature)), inside_(signature_.inside) {
+}
 
 void Body::emit(const Piece& piece) {
     code_.insert(code_.end(), piece.insns.begin(),
@@ -119,6 +120,9 @@ void Body::statements(unsigned most) {
 }
 
 void Body::statement() {
+    if (inside_.lock) {
+        return statement_under_lock();
+    }
     if (plan_.all_constructs && choices_.below(4) == 0) {
         return construct();
     }
@@ -168,11 +172,18 @@ void Body::statement() {
 
 /// What has rules of its own.
 void Body::construct() {
-    switch (choices_.below(2)) {
+    switch (choices_.below(8)) {
     case 0:
+    case 1:
         return may_goto_loop();
-    default:
+    case 2:
+    case 3:
         return iterator_loop();
+    case 4:
+    case 5:
+        return spin_lock();
+    default:
+        return resilient_lock();
     }
 }
 

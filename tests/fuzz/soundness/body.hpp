@@ -33,6 +33,9 @@ struct Signature {
     std::vector<Holds> arguments;
     bool may_be_null = false;  ///< Of a global function's memory.
     bool stack_argument = false;
+    struct Inside {
+        bool lock = false;  ///< Where no helper may be called.
+    } inside;
 };
 
 struct Plan;
@@ -94,6 +97,17 @@ private:
     void leave_some_time(std::uint32_t counter, Jumps& ends);
     void may_goto_loop();
     void iterator_loop();
+
+    // regions
+    int special_slot();
+    Register hold_value(int map, Jumps& skips);
+    void on_lock(Register value, const bpf_insn& call);
+    void statement_under_lock();
+    template <class Unlock>
+    void under_lock(const Unlock& unlock);
+    void spin_lock();
+    void resilient_lock();
+    void resilient_lock(Register value, Register second);
     void loop_at_first();
 
     // memory
@@ -129,6 +143,7 @@ private:
     unsigned locked_ = 0;  ///< Registers that nothing may be put into, a bit each from R6 on.
     unsigned nesting_ = 0;
     unsigned special_ = 0;  ///< Slots that only kfuncs may use, below all others.
+    Signature::Inside inside_;
 };
 
 /// The functions of a program, written in the order in which they are referred to.

@@ -60,7 +60,10 @@ void Body::call_function() {
         return arithmetic();
     }
     Signature signature;
-    signature.kind = choices_.one_in(3) ? Signature::Kind::global : Signature::Kind::function;
+    const bool may_be_global = !inside_.lock;
+    signature.kind =
+        may_be_global && choices_.one_in(3) ? Signature::Kind::global : Signature::Kind::function;
+    signature.inside = inside_;
     const bool global = signature.kind == Signature::Kind::global;
     const bool memory = choices_.one_in(2);
     if (memory) {
@@ -94,6 +97,7 @@ void Body::call_back() {
         return arithmetic();
     }
     Signature signature;
+    signature.inside = inside_;
     const bool each = choices_.one_in(3);
     signature.kind = each ? Signature::Kind::each : Signature::Kind::loop;
     // The order of a hash is each engine's own.

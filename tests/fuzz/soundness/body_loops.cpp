@@ -15,9 +15,6 @@ constexpr std::uint32_t kRoundsAtFirst = 120;
 
 constexpr bpf_insn may_goto() { return make(BPF_JMP | bpf::kOpConditionalPseudo, 0, 0, 0, 0); }
 
-/// Below what functions use of their frames.
-constexpr int kSpecialAt = -152;
-
 }  // namespace
 
 /// Pointers must be there in each round.
@@ -96,7 +93,7 @@ void Body::iterator_loop() {
     }
     ++nesting_;
     const unsigned locked = locked_;
-    const int at = kSpecialAt - 8 * static_cast<int>(special_++);
+    const int at = special_slot();
     const auto on_iterator = [this, at](const char* kfunc) {
         emit(copy(R1, R10));
         emit(add(R1, at));

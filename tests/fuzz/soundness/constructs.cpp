@@ -42,6 +42,9 @@ void count_constructs(const Generated& program, ConstructCounts& counts) {
         note(Construct::may_goto, insn.code == (BPF_JMP | bpf::kOpConditionalPseudo));
         note(Construct::loop_at_first, goes_to_first(program, i));
         note(Construct::iterator, calls_kfunc(insn, "bpf_iter_num_next"));
+        note(Construct::spin_lock, calls(insn, CallKind::helper) && insn.imm == BPF_FUNC_spin_lock);
+        note(Construct::resilient_lock, calls_kfunc(insn, "bpf_res_spin_lock") ||
+                                            calls_kfunc(insn, "bpf_res_spin_lock_irqsave"));
         i += insn.code == bpf::kLoadImmediate64 ? 1 : 0;
     }
     for (std::size_t i = 0; i < has.size(); ++i) {

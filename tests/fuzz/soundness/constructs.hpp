@@ -15,9 +15,11 @@ enum class Construct : std::uint8_t {
     may_goto,
     loop_at_first,  ///< Its head is the first instruction of a function.
     iterator,
+    spin_lock,
+    resilient_lock,
 };
 inline constexpr std::array kConstructNames = {"may_goto", "loops at a first instruction",
-                                               "iterators"};
+                                               "iterators", "spin locks", "resilient locks"};
 
 using ConstructCounts = std::array<std::uint64_t, kConstructNames.size()>;
 

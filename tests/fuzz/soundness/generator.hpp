@@ -24,6 +24,10 @@ struct MapFds {
     int ring = 0;       ///< Ring buffer.
     int direct = 0;     ///< Array of one value of 128 bytes.
     int constants = 0;  ///< The same, frozen, read-only to programs.
+    // Not of the kernel. Arrays of 2 values of 64 bytes, whose last 8 are no memory of programs'.
+    int spin = 0;       ///< There, a struct bpf_spin_lock;
+    int resilient = 0;  ///< a struct bpf_res_spin_lock.
+    static constexpr unsigned kSpecialAt = 56;
 };
 
 struct Generated {

@@ -49,6 +49,12 @@ void Follower::remember_helper(const Word* arguments, Word result) {
                       [arguments](const auto& each) { return each.first == arguments[1]; });
         --held_[HeldKind::reference];
         break;
+    case BPF_FUNC_spin_lock:
+        ++held_[HeldKind::spin_lock];
+        break;
+    case BPF_FUNC_spin_unlock:
+        --held_[HeldKind::spin_lock];
+        break;
     default:
         break;
     }
@@ -63,6 +69,12 @@ void Follower::remember_kfunc(const Word* arguments, Word result) {
     } else if (name == "bpf_iter_num_destroy") {
         std::erase(iterated_, arguments[1]);
         --held_[HeldKind::reference];
+    } else if (name.starts_with("bpf_res_spin_lock") && result == 0) {
+        ++held_[HeldKind::res_spin_lock];
+        held_[HeldKind::irq_flag] += name.ends_with("_irqsave") ? 1 : 0;
+    } else if (name.starts_with("bpf_res_spin_unlock")) {
+        --held_[HeldKind::res_spin_lock];
+        held_[HeldKind::irq_flag] -= name.ends_with("_irqrestore") ? 1 : 0;
     }
 }
 

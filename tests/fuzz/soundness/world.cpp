@@ -10,14 +10,28 @@
 
 namespace taskwork::fuzz {
 
+map::Map& World::special_array(std::int32_t map::SpecialFields::* field) {
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_ARRAY;
+    spec.key_size = 4;
+    spec.value_size = MapFds::kSpecialAt + sizeof(std::uint64_t);
+    spec.max_entries = 2;
+    spec.btf_value_type_id = 1;
+    spec.fields.*field = MapFds::kSpecialAt;
+    return domain.add_map(spec);
+}
+
 World::World()
     : values(&domain.array(64, 2)), hash(&domain.hash(4, 48, kHashKeys)), ring(&domain.ring(4096)),
       direct(&domain.array(128, 1)), constants(&domain.array(128, 1, BPF_F_RDONLY_PROG)),
+      spin(&special_array(&map::SpecialFields::spin_lock)),
+      resilient(&special_array(&map::SpecialFields::res_spin_lock)),
       context(kSyscallBytes / sizeof(std::uint64_t)) {
     const auto fd = [this](const map::Map& map) {
         return domain.wide_map(bpf::test::R1, map).insns[0].imm;
     };
-    fds = {fd(*values), fd(*hash), fd(*ring), fd(*direct), fd(*constants)};
+    fds = {fd(*values),    fd(*hash), fd(*ring),     fd(*direct),
+           fd(*constants), fd(*spin), fd(*resilient)};
     std::uint64_t drawn[16];
     for (std::uint64_t& each : drawn) {
         each = word();
@@ -63,6 +77,11 @@ void World::fill_arrays() {
     for (map::Map* map : {values, direct}) {
         for (std::uint32_t key = 0; key < map->max_entries; ++key) {
             fill(map::lookup(*map, &key), map->value_size);
+        }
+    }
+    for (map::Map* map : {spin, resilient}) {
+        for (std::uint32_t key = 0; key < map->max_entries; ++key) {
+            fill(map::lookup(*map, &key), MapFds::kSpecialAt);
         }
     }
 }

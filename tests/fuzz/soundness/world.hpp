@@ -64,11 +64,15 @@ public:
     }
 
     bpf::test::BpfDomain domain;
+    /// An array of 2 values that end in something that is no memory of programs'.
+    map::Map& special_array(std::int32_t map::SpecialFields::* field);
     map::Map* const values;
     map::Map* const hash;
     map::Map* const ring;
     map::Map* const direct;
     map::Map* const constants;
+    map::Map* const spin;
+    map::Map* const resilient;
     MapFds fds;
     std::vector<std::uint64_t> context;
     test::Random random{1};
