@@ -47,7 +47,7 @@ ScheduleResult result_of(std::errc error) noexcept {
 /// domain.
 task::Task* task_argument(Machine& machine, std::uint64_t value) noexcept {
     task::Task* task = task_of_view(value);
-    if (kIsChecking && task == nullptr) {
+    if (kIsChecking && task == nullptr && !is_outside_parent(value)) {
         machine.fault(FaultKind::bad_argument);
     }
     return task;

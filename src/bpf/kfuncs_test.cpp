@@ -408,6 +408,12 @@ TEST_F(KfuncTest, acquires_and_releases_tasks_only) {
     };
     const auto self = reinterpret_cast<std::uint64_t>(task::current()->view);
     EXPECT_EQ(domain.run(acquire(wide(R1, self))), self);
+    // A parent that is not of the domain is a task to be read, but not one to be held.
+    const auto parent = reinterpret_cast<std::uint64_t>(task_view(*task::current()).real_parent);
+    EXPECT_EQ(domain.run(domain.load(
+                  {wide(R1, parent), BpfDomain::call_kfunc("bpf_task_acquire"), leave()})),
+              0u);
+    EXPECT_FALSE(domain.execution.faulted);
     domain.expect_fault(acquire(wide(R1, 0)), FaultKind::bad_argument, 2);
     domain.expect_fault(acquire(wide(R1, self + 8)), FaultKind::bad_argument, 2);
     domain.expect_fault(

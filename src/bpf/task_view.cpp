@@ -164,6 +164,17 @@ task::Task* task_of_view(std::uint64_t address) noexcept {
     return reinterpret_cast<std::uint64_t>(task->view) == address ? task : nullptr;
 }
 
+bool is_outside_parent(std::uint64_t address) noexcept {
+    sync::Pool& processes = task::TaskTable::get().processes;
+    if (!processes.contains(address)) {
+        return false;
+    }
+    const auto* process = static_cast<const task::Process*>(
+        processes.at(processes.index_of(reinterpret_cast<const void*>(address))));
+    return reinterpret_cast<std::uint64_t>(process->view) + offsetof(ProcessView, outside_parent) ==
+           address;
+}
+
 void describe_task(task::Task& task) noexcept {
     task::TaskTable& table = task::TaskTable::get();
     const task::Process& process = table.process_at(task.process);

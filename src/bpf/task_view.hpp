@@ -41,6 +41,9 @@ inline ProcessView& process_view(const task::Task& task) noexcept {
 /// The task whose view starts at `address`; nullptr if there is none. It may have exited.
 /// Context: any.
 task::Task* task_of_view(std::uint64_t address) noexcept;
+/// Whether it is that of a ProcessView::outside_parent.
+/// Context: any.
+bool is_outside_parent(std::uint64_t address) noexcept;
 
 /// Takes over the calling thread's present name, by one system call. `task` is its own.
 /// Context: task, task_work.
