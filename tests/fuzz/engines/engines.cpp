@@ -207,9 +207,11 @@ std::string Engines::judge(std::span<const std::uint8_t> bytes) {
     if (program.native.code == nullptr) {
         wrong = "it has no native code";
     }
+    world_.put_in_reach(program);
     for (unsigned i = 0; i < kMemories && wrong.empty(); ++i) {
         wrong = compare(program, seed + i);
     }
+    world_.no_program_in_reach();
     bpf::put_program(program);
     return wrong.empty() ? wrong : listing(wrong, generated);
 }

@@ -83,6 +83,14 @@ void Body::begin() {
         put(R8, signature_.arguments[0]);
         emit(set(R9, 0));
         break;
+    case Signature::Kind::work:
+        emit(set(R6, choices_.number()));
+        emit(copy(R7, R2));
+        put(R7, signature_.arguments[0]);
+        emit(copy(R8, R3));
+        put(R8, signature_.arguments[1]);
+        emit(set(R9, 0));
+        break;
     }
     if (is_for_kernel()) {
         fill_frame();
@@ -172,18 +180,37 @@ void Body::statement() {
 
 /// What has rules of its own.
 void Body::construct() {
-    switch (choices_.below(8)) {
+    // Of few programs, where they have their context still.
+    if (plan_.type == BPF_PROG_TYPE_PERF_EVENT && held_context() != R5 && choices_.one_in(3)) {
+        return call_program();
+    }
+    switch (choices_.below(18)) {
     case 0:
     case 1:
-        return may_goto_loop();
     case 2:
+        return may_goto_loop();
     case 3:
-        return iterator_loop();
     case 4:
     case 5:
+        return iterator_loop();
+    case 6:
+    case 7:
         return spin_lock();
-    default:
+    case 8:
+    case 9:
+    case 10:
         return resilient_lock();
+    case 11:
+    case 12:
+    case 13:
+        return schedule_work();
+    case 14:
+    case 15:
+        return task_reference();
+    case 16:
+        return rcu_section();
+    default:
+        return no_preemption();
     }
 }
 

@@ -20,7 +20,8 @@ struct Holds {
         memory,
         stack,
         context,
-        read_only
+        read_only,
+        task
     } what = What::number;
     unsigned size = 0;  ///< Bytes behind a pointer.
     friend bool operator==(Holds, Holds) = default;
@@ -29,12 +30,15 @@ struct Holds {
 
 /// How a function is called; what R1 and so on are at its beginning.
 struct Signature {
-    enum class Kind : std::uint8_t { main, function, global, loop, each } kind = Kind::main;
+    /// `work`: a callback of task work.
+    enum class Kind : std::uint8_t { main, function, global, loop, each, work } kind = Kind::main;
     std::vector<Holds> arguments;
     bool may_be_null = false;  ///< Of a global function's memory.
     bool stack_argument = false;
     struct Inside {
         bool lock = false;  ///< Where no helper may be called.
+        bool rcu = false;
+        bool work = false;  ///< No region: such callbacks schedule none.
     } inside;
 };
 
@@ -108,6 +112,10 @@ private:
     void spin_lock();
     void resilient_lock();
     void resilient_lock(Register value, Register second);
+    void task_reference();
+    void read_task(Register task);
+    void rcu_section();
+    void no_preemption();
     void loop_at_first();
 
     // memory
@@ -134,6 +142,9 @@ private:
     [[nodiscard]] bool holds_element() const;
     void call_function();
     void call_back();
+    Register held_context() const;
+    void call_program();
+    void schedule_work();
 
     Plan& plan_;
     Choices& choices_;

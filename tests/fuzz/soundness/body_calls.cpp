@@ -80,6 +80,10 @@ void Body::call_function() {
         if (signature.may_be_null && choices_.one_in(2)) {
             emit(set(R3, 0));
         }
+    } else if (const Register context = held_context();
+               context != R5 && !global && plan_.all_constructs && choices_.one_in(2)) {
+        emit(copy(R3, context));
+        signature.arguments[2] = known_.registers[context - R6];
     } else {
         emit(set(R3, choices_.number()));
     }
@@ -138,6 +142,64 @@ void Body::call_back() {
         emit(copy(dst, R0));
         put_number(dst);
     }
+    land(skips);
+    merge(before);
+}
+
+/// R5: none.
+Register Body::held_context() const {
+    for (unsigned i = 0; i < 4; ++i) {
+        if (known_.registers[i].what == What::context) {
+            return static_cast<Register>(R6 + i);
+        }
+    }
+    return R5;
+}
+
+/// A tail call, of the program itself or, mostly, of nothing. Precondition: held_context().
+void Body::call_program() {
+    if (choices_.one_in(3)) {
+        emit(set(R3, choices_.below(3)));
+    } else {
+        emit(copy(R3, any_number()));
+        emit(alu(BPF_AND, R3, 3));
+    }
+    emit(copy(R1, held_context()));
+    emit_map(R2, plan_.maps.programs);
+    emit(call(BPF_FUNC_tail_call));
+}
+
+/// Callbacks run natively whoever has scheduled them, so that engines are not compared by them.
+void Body::schedule_work() {
+    static constexpr const char* kfuncs[] = {
+        "bpf_task_work_schedule_signal", "bpf_task_work_schedule_resume",
+        "bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl"};
+    if (!plan_.has_room() || nesting_ >= 2 || inside_.work || plan_.audience != Audience::ours) {
+        return arithmetic();
+    }
+    const unsigned locked = locked_;
+    const Known before = known_;
+    Jumps skips;
+    const Register value = hold_value(plan_.maps.works, skips);
+    if (value == R5) {
+        return arithmetic();
+    }
+    Signature signature;
+    signature.kind = Signature::Kind::work;
+    signature.inside.work = true;
+    signature.arguments = {Holds{What::read_only, 4}, known_.registers[value - R6]};
+    emit(call(BPF_FUNC_get_current_task_btf));
+    emit(copy(R1, R0));
+    emit(copy(R2, value));
+    emit(add(R2, MapFds::kSpecialAt));
+    emit_map(R3, plan_.maps.works);
+    references.push_back({here(), plan_.functions.size()});
+    emit(bpf::test::function(R4, 0));
+    emit(set(R5, 0));
+    emit_kfunc(choices_.of(kfuncs));
+    plan_.functions.push_back(signature);
+    result_of_helper();
+    locked_ = locked;
     land(skips);
     merge(before);
 }

@@ -338,7 +338,7 @@ void Body::kept_pointer() {
     for (unsigned i = 0, first = choices_.below(4); i < 4; ++i) {
         const unsigned at = (first + i) % 4;
         const Holds holds = known_.registers[at];
-        if (holds.is_number() || holds.what == What::context) {
+        if (holds.is_number() || holds.what == What::context || holds.what == What::task) {
             continue;
         }
         const unsigned locked = locked_;

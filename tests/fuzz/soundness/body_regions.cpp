@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of the generator: regions, in which not everything may be done, and which must be left.
+#include <cstddef>
+
+#include "bpf/kernel_btf/task_struct.h"
 #include "tests/fuzz/soundness/body.hpp"
 
 namespace taskwork::fuzz {
@@ -11,6 +14,10 @@ namespace {
 
 /// Below what functions use of their frames.
 constexpr int kSpecialSlotsAt = -152;
+
+constexpr int kPidAt = offsetof(task_struct, pid);
+constexpr int kParentAt = offsetof(task_struct, real_parent);
+constexpr int kStartAt = offsetof(task_struct, start_time);
 
 }  // namespace
 
@@ -158,6 +165,103 @@ void Body::resilient_lock(Register value, Register second) {
     land(failed);
     merge(before);
     special_ -= keeps_flags ? 1 : 0;
+}
+
+// ---- References, sections -----------------------------------------------------------------------
+
+/// Acquires a task, and releases it behind some statements, seldom not.
+void Body::task_reference() {
+    const unsigned locked = locked_;
+    const Known before = known_;
+    const Register keep = writable();
+    if (keep == R5) {
+        return arithmetic();
+    }
+    if (choices_.one_in(2)) {
+        emit(call(BPF_FUNC_get_current_pid_tgid));
+        emit(copy(R1, choices_.one_in(4) ? any_number() : R0));
+        emit_kfunc("bpf_task_from_pid");
+    } else {
+        emit(call(BPF_FUNC_get_current_task_btf));
+        emit(copy(R1, R0));
+        emit_kfunc("bpf_task_acquire");
+    }
+    emit(copy(keep, R0));
+    const Jumps none{here()};
+    emit(jump_if(BPF_JEQ, choices_.one_in(2) ? R0 : keep, 0, 0));
+    put(keep, {Holds::What::task, 0});
+    locked_ |= 1U << (keep - R6);
+    const bool spills = choices_.one_in(3);
+    const int slot = spills ? special_slot() : 0;
+    if (spills) {
+        emit(store(BPF_DW, R10, slot, keep));
+    }
+    if (choices_.one_in(2)) {
+        read_task(keep);
+    }
+    statements(choices_.below(3));
+    emit(spills ? load(BPF_DW, R1, R10, slot) : copy(R1, keep));
+    if (!choices_.one_in(40)) {
+        emit_kfunc("bpf_task_release");
+    }
+    special_ -= spills ? 1 : 0;
+    locked_ = locked;
+    land(none);
+    merge(before);
+}
+
+void Body::read_task(Register task) {
+    const Register dst = writable();
+    const Register to = dst == R5 ? R4 : dst;
+    switch (choices_.below(3)) {
+    case 0:
+        emit(load(BPF_W, to, task, kPidAt));
+        break;
+    case 1:
+        emit(load(BPF_DW, to, task, kStartAt));
+        break;
+    default:  // which may be none
+        emit(load(BPF_DW, R3, task, kParentAt));
+        emit(load(BPF_W, to, R3, kPidAt));
+        break;
+    }
+    if (dst != R5) {
+        put_number(dst);
+    }
+}
+
+void Body::rcu_section() {
+    if (inside_.rcu) {
+        return arithmetic();
+    }
+    inside_.rcu = true;
+    emit_kfunc("bpf_rcu_read_lock");
+    if (choices_.one_in(2)) {
+        // What is only there inside.
+        emit(call(BPF_FUNC_get_current_task_btf));
+        emit(load(BPF_DW, R1, R0, kParentAt));
+        Jumps none{here()};
+        emit(jump_if(BPF_JEQ, R1, 0, 0));
+        emit_kfunc("bpf_task_acquire");
+        none.push_back(here());
+        emit(jump_if(BPF_JEQ, R0, 0, 0));
+        emit(copy(R1, R0));
+        emit_kfunc("bpf_task_release");
+        land(none);
+    }
+    statements(1 + choices_.below(3));
+    if (!choices_.one_in(40)) {
+        emit_kfunc("bpf_rcu_read_unlock");
+    }
+    inside_.rcu = false;
+}
+
+void Body::no_preemption() {
+    emit_kfunc("bpf_preempt_disable");
+    statements(1 + choices_.below(3));
+    if (!choices_.one_in(40)) {
+        emit_kfunc("bpf_preempt_enable");
+    }
 }
 
 }  // namespace taskwork::fuzz

@@ -45,6 +45,15 @@ void count_constructs(const Generated& program, ConstructCounts& counts) {
         note(Construct::spin_lock, calls(insn, CallKind::helper) && insn.imm == BPF_FUNC_spin_lock);
         note(Construct::resilient_lock, calls_kfunc(insn, "bpf_res_spin_lock") ||
                                             calls_kfunc(insn, "bpf_res_spin_lock_irqsave"));
+        for (const char* name :
+             {"bpf_task_work_schedule_signal", "bpf_task_work_schedule_resume",
+              "bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl"}) {
+            note(Construct::work, calls_kfunc(insn, name));
+        }
+        note(Construct::reference, calls_kfunc(insn, "bpf_task_release"));
+        note(Construct::rcu, calls_kfunc(insn, "bpf_rcu_read_unlock"));
+        note(Construct::preempt, calls_kfunc(insn, "bpf_preempt_enable"));
+        note(Construct::tail_call, calls(insn, CallKind::helper) && insn.imm == BPF_FUNC_tail_call);
         i += insn.code == bpf::kLoadImmediate64 ? 1 : 0;
     }
     for (std::size_t i = 0; i < has.size(); ++i) {

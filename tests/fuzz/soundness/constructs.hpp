@@ -17,9 +17,22 @@ enum class Construct : std::uint8_t {
     iterator,
     spin_lock,
     resilient_lock,
+    work,
+    reference,
+    rcu,
+    preempt,
+    tail_call,
 };
-inline constexpr std::array kConstructNames = {"may_goto", "loops at a first instruction",
-                                               "iterators", "spin locks", "resilient locks"};
+inline constexpr std::array kConstructNames = {"may_goto",
+                                               "loops at a first instruction",
+                                               "iterators",
+                                               "spin locks",
+                                               "resilient locks",
+                                               "task works",
+                                               "task references",
+                                               "RCU sections",
+                                               "regions without preemption",
+                                               "tail calls"};
 
 using ConstructCounts = std::array<std::uint64_t, kConstructNames.size()>;
 

@@ -31,6 +31,7 @@ void Follower::start(const bpf::Program& program, const void* stack, const void*
     found_.clear();
     records_.clear();
     iterated_.clear();
+    acquired_.clear();
     held_ = {};
     insn_ = Node::kNone;
     steps_ = 0;
@@ -48,33 +49,21 @@ bool Follower::at(std::uint32_t insn, unsigned depth, const Word* registers) {
     if (!violation_.empty() || ++steps_ > kStepsMax) {
         return false;
     }
-    if (insn_ == Node::kNone) {
-        std::copy_n(registers, MAX_BPF_REG, registers_[depth].begin());
-        if (!enter(insn, depth)) {
+    if (insn_ == Node::kNone || (leaves(previous()) && depth_ == 0)) {
+        if (!begin(insn, depth, registers)) {
             return false;
         }
     } else {
-        if (leaves(previous())) {
-            const FrameKind kind =
-                recording_.at(activation().places.front().node).frames.back().kind;
-            for (Place& place : activation().places) {
-                carry(place, false);
-            }
-            if (kind == FrameKind::callback) {
-                if (!return_from_callback()) {
-                    return false;
-                }
-            } else if (kind == FrameKind::global) {
-                activations_.pop_back();
-                insn_ = recording_.at(activation().places.front().node).insn;
-                --depth_;
-            }
+        bool carried = false;
+        if (leaves(previous()) && !leave_frame(carried)) {
+            return false;
         }
         const bool called = calls(previous(), CallKind::subprogram);
         const bool into_callback = !called && depth == depth_ + 1;
         const bool global =
             called && depth == depth_ + 1 && recording_.entry(insn) != Node::kNone && insn != 0;
-        if (!leaves(previous()) && !global) {
+        const bool program = !carried && calls(previous(), CallKind::tail) && insn == 0;
+        if (!carried && !global && !program) {
             for (Place& place : activation().places) {
                 if (!reads_unread(place)) {
                     return false;
@@ -84,12 +73,80 @@ bool Follower::at(std::uint32_t insn, unsigned depth, const Word* registers) {
         }
         remember_result(depth, registers);
         std::copy_n(registers, MAX_BPF_REG, registers_[depth].begin());
-        if (global ? !enter(insn, depth) : !go_to(insn, depth)) {
+        if (global || program ? !enter(insn, depth) : !go_to(insn, depth)) {
             return false;
+        }
+        if (program) {
+            activation().tail_call = insn_;
+            ++programs_called;
         }
     }
     insn_ = insn;
     depth_ = depth;
+    return true;
+}
+
+/// The main program, or one of its works, which have a stack of their own.
+bool Follower::begin(std::uint32_t insn, unsigned depth, const Word* registers) {
+    std::copy_n(registers, MAX_BPF_REG, registers_[depth].begin());
+    if (insn_ == Node::kNone) {
+        return enter(insn, depth);
+    }
+    end();
+    activations_.clear();
+    stack_ = registers[BPF_REG_10] - bpf::kFrameBytes;
+    found_.push_back({reinterpret_cast<const void*>(registers[1]), registers[3]});
+    keys_[depth] = registers[2];
+    ++works;
+    return enter_work(insn);
+}
+
+// ---- Returns ------------------------------------------------------------------------------------
+
+/// What was called has ended. `carried`: what is loose is where it is when the caller goes on.
+bool Follower::leave_frame(bool& carried) {
+    carried = true;
+    if (activation().tail_call != Node::kNone && depth_ == activation().base) {
+        carried = return_from_program();
+        return true;
+    }
+    const FrameKind kind = recording_.at(activation().places.front().node).frames.back().kind;
+    for (Place& place : activation().places) {
+        carry(place, false);
+    }
+    if (kind == FrameKind::callback) {
+        carried = false;
+        return return_from_callback();
+    }
+    if (kind == FrameKind::global) {
+        carried = false;
+        return_from_global();
+    }
+    return true;
+}
+
+void Follower::return_from_global() {
+    activations_.pop_back();
+    insn_ = recording_.at(activation().places.front().node).insn;
+    --depth_;
+}
+
+/// The frame is left in which the tail call was made: a function's, whose result is what the
+/// program's is, a global one's, or again a program's.
+bool Follower::return_from_program() {
+    do {
+        insn_ = activation().tail_call;
+        activations_.pop_back();
+    } while (activation().tail_call != Node::kNone && depth_ == activation().base);
+    if (depth_ == activation().base) {
+        return_from_global();
+        return false;
+    }
+    const unsigned f = depth_ - activation().base;
+    for (Place& place : activation().places) {
+        place.loose[f - 1].tighten_register(BPF_REG_0);
+        place.loose[f] = {};
+    }
     return true;
 }
 
@@ -106,6 +163,19 @@ bool Follower::enter(std::uint32_t insn, unsigned depth) {
         return blame(text_of("entry, instruction %u: %s", insn, complaint_.c_str()));
     }
     return true;
+}
+
+/// A callback of task work: as often walked as there are maps that it was scheduled for.
+bool Follower::enter_work(std::uint32_t insn) {
+    complaint_ = "the walk never began there";
+    activations_.push_back({.held = held_});
+    for (const std::uint32_t node : recording_.later()) {
+        if (recording_.at(node).insn == insn) {
+            settle({.node = node, .loose = {}}, activation().places);
+        }
+    }
+    return !activation().places.empty() ||
+           blame(text_of("task work, instruction %u: %s", insn, complaint_.c_str()));
 }
 
 /// The walk is at the call again, as it was made; the execution is inside the helper.

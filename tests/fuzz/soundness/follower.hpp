@@ -19,7 +19,9 @@
 // component that c has as the state says is not loose any more.
 //
 // What is held (references, locks, regions) is counted as calls give and take it, and must be what
-// the state holds, with nothing loose.
+// the state holds, with nothing loose. Works that the program has scheduled are followed behind it,
+// each from where the walk of its callback begins; a tail call to the program itself, from the
+// walk's beginning, in the frame of whoever made it.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +39,7 @@ class Follower final : public bpf::ExecutionObserver {
 public:
     explicit Follower(const Recording& recording) : recording_(recording) {}
 
-    /// Before an execution of `program` on a stack that begins at `stack`.
+    /// Before an execution of `program` on a stack that begins at `stack`, and of its works.
     void start(const bpf::Program& program, const void* stack, const void* context);
     bool at(std::uint32_t insn, unsigned depth, const std::uint64_t* registers) override;
     /// The execution came to its end.
@@ -50,6 +52,9 @@ public:
     /// loose.
     std::uint64_t jumps_to_covering = 0;
     std::uint64_t loosened = 0;
+    /// Callbacks of task work, and tail calls to the program, that were followed.
+    std::uint64_t works = 0;
+    std::uint64_t programs_called = 0;
 
     /// An execution is cut off, without blame, after so many instructions.
     static constexpr std::uint64_t kStepsMax = 2000;
@@ -78,6 +83,8 @@ private:
         std::vector<Place> places;
         std::vector<Word> arguments;
         Holding held;  ///< By those that have called it.
+        /// It was gone to by this tail call, in the frame of another.
+        std::uint32_t tail_call = Node::kNone;
     };
     /// Registers and slots of eight frames that equal others, in all.
     static constexpr std::size_t kMembersMax = 256;
@@ -96,8 +103,13 @@ private:
     bool hold_held(const Node& node, const LooseFrames& loose);
     [[nodiscard]] bool is_null(const Node& node, const LooseFrames& loose,
                                std::uint32_t reference) const;
+    bool begin(std::uint32_t insn, unsigned depth, const Word* registers);
+    bool leave_frame(bool& carried);
     bool return_from_callback();
+    bool return_from_program();
+    void return_from_global();
     bool enter(std::uint32_t insn, unsigned depth);
+    bool enter_work(std::uint32_t insn);
     bool go_to(std::uint32_t insn, unsigned depth);
     bool settle(Place place, std::vector<Place>& places);
     void carry(Place& place, bool into_callback) const;
@@ -127,6 +139,7 @@ private:
     std::vector<Found> found_;                    ///< Values, by maps.
     std::vector<std::pair<Word, Word>> records_;  ///< Address, size.
     std::vector<Word> iterated_;                  ///< Addresses of numbers.
+    std::vector<Word> acquired_;                  ///< Tasks.
     Holding held_;
     std::array<RegisterFile, bpf::kFramesMax> registers_{};
     std::array<Word, bpf::kFramesMax> keys_{};

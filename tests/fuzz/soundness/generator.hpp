@@ -26,7 +26,9 @@ struct MapFds {
     int constants = 0;  ///< The same, frozen, read-only to programs.
     // Not of the kernel. Arrays of 2 values of 64 bytes, whose last 8 are no memory of programs'.
     int spin = 0;       ///< There, a struct bpf_spin_lock;
-    int resilient = 0;  ///< a struct bpf_res_spin_lock.
+    int resilient = 0;  ///< a struct bpf_res_spin_lock;
+    int works = 0;      ///< a struct bpf_task_work.
+    int programs = 0;   ///< For programs of perf events: the program itself, and nothing.
     static constexpr unsigned kSpecialAt = 56;
 };
 

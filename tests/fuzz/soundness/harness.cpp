@@ -30,10 +30,16 @@ std::string Harness::execute(bpf::Program& program) {
     const bool is_syscall = program.type == BPF_PROG_TYPE_SYSCALL;
     for (unsigned i = 0; i < kExecutions; ++i) {
         fill_memory();
+        const std::uint64_t faults = program.faults.load(std::memory_order_relaxed);
         follower_.start(program, World::stack(), world_.context.data());
-        world_.domain.run(program, world_.context.data(), World::context_bytes(program),
-                          is_syscall);
-        if (!world_.domain.execution.faulted) {
+        {
+            // Its works run at the end of this one.
+            const task::Section section(task::current());
+            world_.domain.run(program, world_.context.data(), World::context_bytes(program),
+                              is_syscall);
+        }
+        const bool faulted = program.faults.load(std::memory_order_relaxed) != faults;
+        if (!faulted) {
             follower_.end();
         }
         ++counts.executions;
@@ -43,7 +49,7 @@ std::string Harness::execute(bpf::Program& program) {
         }
         const auto fault =
             static_cast<bpf::FaultKind>(program.last_fault_kind.load(std::memory_order_relaxed));
-        if (!world_.domain.execution.faulted) {
+        if (!faulted) {
             continue;
         }
         if (fault == bpf::FaultKind::too_long) {
@@ -71,13 +77,17 @@ std::string Harness::judge(std::span<const std::uint8_t> bytes) {
     std::string wrong;
     if (recording_.is_whole()) {
         count_constructs(generated, counts.constructs);
+        world_.put_in_reach(*program);
         wrong = execute(*program);
+        world_.no_program_in_reach();
     } else {
         ++counts.too_large;
     }
     bpf::put_program(*program);
     counts.jumps_to_covering = follower_.jumps_to_covering;
     counts.loosened = follower_.loosened;
+    counts.works = follower_.works;
+    counts.programs_called = follower_.programs_called;
     return wrong.empty() ? wrong : listing(wrong, generated);
 }
 

@@ -34,7 +34,9 @@ public:
         std::uint64_t instructions = 0;
         std::uint64_t jumps_to_covering = 0;
         std::uint64_t loosened = 0;
-        ConstructCounts constructs{};  ///< In accepted programs that were followed.
+        std::uint64_t works = 0;            ///< Callbacks of task work followed,
+        std::uint64_t programs_called = 0;  ///< and tail calls that went somewhere.
+        ConstructCounts constructs{};       ///< In accepted programs that were followed.
     };
     Counts counts;
     /// Why the last program was refused; empty if it was accepted.

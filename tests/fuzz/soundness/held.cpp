@@ -75,6 +75,25 @@ void Follower::remember_kfunc(const Word* arguments, Word result) {
     } else if (name.starts_with("bpf_res_spin_unlock")) {
         --held_[HeldKind::res_spin_lock];
         held_[HeldKind::irq_flag] -= name.ends_with("_irqrestore") ? 1 : 0;
+    } else if ((name == "bpf_task_from_pid" || name == "bpf_task_acquire") && result != 0) {
+        acquired_.push_back(result);
+        ++held_[HeldKind::reference];
+    } else if (name == "bpf_task_release") {
+        const auto released = std::find(acquired_.begin(), acquired_.end(), arguments[1]);
+        if (released == acquired_.end()) {
+            blame(text_of("instruction %u releases what is not held", insn_));
+        } else {
+            acquired_.erase(released);
+        }
+        --held_[HeldKind::reference];
+    } else if (name == "bpf_rcu_read_lock") {
+        ++held_.rcu_locks;
+    } else if (name == "bpf_rcu_read_unlock") {
+        --held_.rcu_locks;
+    } else if (name == "bpf_preempt_disable") {
+        ++held_.preempt_locks;
+    } else if (name == "bpf_preempt_enable") {
+        --held_.preempt_locks;
     }
 }
 

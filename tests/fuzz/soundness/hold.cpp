@@ -208,7 +208,11 @@ bool Follower::points_into(const Register& reg, Word word) const {
                std::any_of(activation().arguments.begin(), activation().arguments.end(), from);
     case Type::function:
         return word >> 56 == bpf::kFunctionTag >> 56;
-    default:  // kernel structs, of no address that we know
+    default:  // kernel structs
+        if (reg.reference != 0) {
+            return std::any_of(acquired_.begin(), acquired_.end(), from);
+        }
+        // Of no address that we know.
         return word != 0 ||
                (reg.trust != verifier::Trust::trusted && reg.trust != verifier::Trust::rcu);
     }

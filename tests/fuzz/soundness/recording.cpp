@@ -7,6 +7,7 @@ void Recording::clear() {
     count_ = 0;
     maps_.clear();
     put_off_.clear();
+    later_.clear();
     entries_.clear();
     checkpoints_.clear();
     latest_ = Node::kNone;
@@ -33,6 +34,7 @@ std::uint32_t Recording::add(std::uint32_t insn, const verifier::State& state) {
     }
     node.rcu_locks = state.rcu_locks;
     node.preempt_locks = state.preempt_locks;
+    node.entry = state.entry;
     node.loose = {};
     node.everything_counted = false;
     for (verifier::Frame& frame : node.frames) {
@@ -43,10 +45,12 @@ std::uint32_t Recording::add(std::uint32_t insn, const verifier::State& state) {
             slot.spilled.map = keep(slot.spilled.map);
         }
     }
-    if (latest_ != Node::kNone) {
+    if (latest_ == Node::kNone) {
+        entries_[insn] = number;
+    } else if (nodes_[latest_].entry == state.entry) {
         nodes_[latest_].next.push_back(number);
     } else {
-        entries_[insn] = number;
+        later_.push_back(number);
     }
     return number;
 }

@@ -68,7 +68,8 @@ struct Node {
     std::vector<Held> held;
     std::uint32_t rcu_locks = 0;
     std::uint32_t preempt_locks = 0;
-    LooseFrames loose;  ///< Pruned: in the target.
+    std::uint32_t entry = 0;  ///< State::entry
+    LooseFrames loose;        ///< Pruned: in the target.
     /// Pruned: all that is read later was compared, as in a loop whose end was not known yet. What
     /// was loose before and still does not matter stays so.
     bool everything_counted = false;
@@ -83,6 +84,8 @@ public:
     [[nodiscard]] bool is_whole() const { return count_ < kNodesMax; }
     /// The first node of the program, or of a global function, at this instruction.
     [[nodiscard]] std::uint32_t entry(std::uint32_t insn) const;
+    /// The first nodes of callbacks that run later.
+    [[nodiscard]] const std::vector<std::uint32_t>& later() const { return later_; }
     [[nodiscard]] const Node& at(std::uint32_t node) const { return nodes_[node]; }
 
     void begin(std::uint32_t insn) override;
@@ -101,6 +104,7 @@ private:
     std::vector<Node> nodes_;  ///< The first count_; the others keep their memory.
     std::uint32_t count_ = 0;
     std::vector<std::uint32_t> put_off_;
+    std::vector<std::uint32_t> later_;
     std::uint32_t latest_ = Node::kNone;
     std::unordered_map<std::uint32_t, std::uint32_t> entries_;
     std::unordered_map<const verifier::Checkpoint*, std::uint32_t> checkpoints_;

@@ -61,7 +61,8 @@ void print(const Harness& harness, double seconds) {
         number(counts.too_large), number(counts.executions), number(counts.cut_off),
         number(counts.instructions), number(counts.jumps_to_covering), number(counts.loosened),
         seconds);
-    std::printf("accepted and followed, with");
+    std::printf("followed: %llu task works, %llu tail calls; accepted and followed, with",
+                number(counts.works), number(counts.programs_called));
     for (std::size_t i = 0; i < counts.constructs.size(); ++i) {
         std::printf("%s %s: %llu", i == 0 ? "" : ",", kConstructNames[i],
                     number(counts.constructs[i]));

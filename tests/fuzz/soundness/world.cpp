@@ -6,7 +6,9 @@
 #include <thread>
 
 #include "bpf/verifier/log.hpp"
+#include "map/program_array.hpp"
 #include "map/ring_buffer.hpp"
+#include "tests/fuzz/soundness/instructions.hpp"
 
 namespace taskwork::fuzz {
 
@@ -21,17 +23,35 @@ map::Map& World::special_array(std::int32_t map::SpecialFields::* field) {
     return domain.add_map(spec);
 }
 
+namespace {
+
+map::Map& program_array(bpf::test::BpfDomain& domain) {
+    map::set_program_release(
+        [](void* program) noexcept { bpf::put_program(*static_cast<bpf::Program*>(program)); });
+    map::MapSpec spec;
+    spec.type = BPF_MAP_TYPE_PROG_ARRAY;
+    spec.key_size = 4;
+    spec.value_size = 4;
+    spec.max_entries = 2;
+    return domain.add_map(spec);
+}
+
+constexpr std::uint32_t kProgramIndex = 0;
+
+}  // namespace
+
 World::World()
     : values(&domain.array(64, 2)), hash(&domain.hash(4, 48, kHashKeys)), ring(&domain.ring(4096)),
       direct(&domain.array(128, 1)), constants(&domain.array(128, 1, BPF_F_RDONLY_PROG)),
       spin(&special_array(&map::SpecialFields::spin_lock)),
       resilient(&special_array(&map::SpecialFields::res_spin_lock)),
+      works(&special_array(&map::SpecialFields::task_work)), programs(&program_array(domain)),
       context(kSyscallBytes / sizeof(std::uint64_t)) {
     const auto fd = [this](const map::Map& map) {
         return domain.wide_map(bpf::test::R1, map).insns[0].imm;
     };
-    fds = {fd(*values),    fd(*hash), fd(*ring),     fd(*direct),
-           fd(*constants), fd(*spin), fd(*resilient)};
+    fds = {fd(*values), fd(*hash),      fd(*ring),  fd(*direct),  fd(*constants),
+           fd(*spin),   fd(*resilient), fd(*works), fd(*programs)};
     std::uint64_t drawn[16];
     for (std::uint64_t& each : drawn) {
         each = word();
@@ -79,7 +99,7 @@ void World::fill_arrays() {
             fill(map::lookup(*map, &key), map->value_size);
         }
     }
-    for (map::Map* map : {spin, resilient}) {
+    for (map::Map* map : {spin, resilient, works}) {
         for (std::uint32_t key = 0; key < map->max_entries; ++key) {
             fill(map::lookup(*map, &key), MapFds::kSpecialAt);
         }
@@ -130,6 +150,18 @@ Result<bpf::Program*> World::load(const bpf::LoadSpec& spec, std::string& log,
     }
 }
 
+void World::put_in_reach(bpf::Program& program) {
+    if (program.type != BPF_PROG_TYPE_PERF_EVENT) {
+        return;
+    }
+    bpf::get_program(program);
+    EXPECT_EQ(map::put_entry(*programs, &kProgramIndex,
+                             {&program, program.id, {program.type, 0}, nullptr}),
+              no_error);
+}
+
+void World::no_program_in_reach() { static_cast<void>(map::remove(*programs, &kProgramIndex)); }
+
 World::Run World::run(bpf::Program& program, bool interpret, std::int64_t budget) {
     bpf::Execution execution;
     execution.task = task::current();
@@ -153,10 +185,16 @@ std::uint64_t seed_of(std::span<const std::uint8_t> bytes) {
 }
 
 std::string listing(const std::string& what, const Generated& program) {
+    std::vector<bpf_insn> insns = program.insns;
+    const std::int32_t first_kfunc = bpf::test::BpfDomain::call_kfunc(bpf::kfunc(0).name).imm;
     std::string text = what + "\n";
-    for (std::uint32_t i = 0; i < program.insns.size(); ++i) {
-        text += std::to_string(i) + ": " + bpf::verifier::describe(program.insns, i) + "\n";
-        i += program.insns[i].code == bpf::kLoadImmediate64 ? 1 : 0;
+    for (std::uint32_t i = 0; i < insns.size(); ++i) {
+        if (calls(insns[i], CallKind::kfunc)) {
+            const auto number = static_cast<std::uint32_t>(insns[i].imm - first_kfunc);
+            insns[i].imm = static_cast<std::int32_t>(number < bpf::kKfuncs ? number : 0);
+        }
+        text += std::to_string(i) + ": " + bpf::verifier::describe(insns, i) + "\n";
+        i += insns[i].code == bpf::kLoadImmediate64 ? 1 : 0;
     }
     return text;
 }

@@ -46,6 +46,9 @@ public:
     /// Waits while there is no room but by programs that were put. `before`: of each attempt.
     Result<bpf::Program*>
     load(const bpf::LoadSpec& spec, std::string& log, const std::function<void()>& before = [] {});
+    /// Where its tail calls find it, until `no_program_in_reach`.
+    void put_in_reach(bpf::Program& program);
+    void no_program_in_reach();
     /// Runs it once in this thread, on the context; in native code, or in the interpreter.
     /// `budget`: Execution::budget.
     struct Run {
@@ -73,6 +76,8 @@ public:
     map::Map* const constants;
     map::Map* const spin;
     map::Map* const resilient;
+    map::Map* const works;
+    map::Map* const programs;
     MapFds fds;
     std::vector<std::uint64_t> context;
     test::Random random{1};
