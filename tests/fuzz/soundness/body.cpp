@@ -104,6 +104,11 @@ void Body::begin() {
 void Body::end() {
     const bool is_callback =
         signature_.kind == Signature::Kind::loop || signature_.kind == Signature::Kind::each;
+    const bool is_given_context = signature_.kind == Signature::Kind::function &&
+                                  signature_.arguments[2].what == What::context;
+    if (is_given_context && may_call_program() && choices_.one_in(2)) {
+        call_program();
+    }
     emit(copy(R0, any_number()));
     if (is_callback) {
         emit(alu(BPF_AND, R0, choices_.one_in(12) ? 3 : 1));
@@ -181,7 +186,7 @@ void Body::statement() {
 /// What has rules of its own.
 void Body::construct() {
     // Of few programs, where they have their context still.
-    if (plan_.type == BPF_PROG_TYPE_PERF_EVENT && held_context() != R5 && choices_.one_in(3)) {
+    if (may_call_program() && choices_.one_in(3)) {
         return call_program();
     }
     switch (choices_.below(18)) {

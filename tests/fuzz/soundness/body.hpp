@@ -104,6 +104,8 @@ private:
 
     // regions
     int special_slot();
+    template <class Emit>
+    void on_one_way(const Emit& rest);
     Register hold_value(int map, Jumps& skips);
     void on_lock(Register value, const bpf_insn& call);
     void statement_under_lock();
@@ -142,7 +144,8 @@ private:
     [[nodiscard]] bool holds_element() const;
     void call_function();
     void call_back();
-    Register held_context() const;
+    [[nodiscard]] Register held_context() const;
+    [[nodiscard]] bool may_call_program() const;
     void call_program();
     void schedule_work();
 

@@ -81,7 +81,7 @@ void Body::call_function() {
             emit(set(R3, 0));
         }
     } else if (const Register context = held_context();
-               context != R5 && !global && plan_.all_constructs && choices_.one_in(2)) {
+               context != R5 && !global && plan_.all_constructs && choices_.below(4) != 0) {
         emit(copy(R3, context));
         signature.arguments[2] = known_.registers[context - R6];
     } else {
@@ -156,7 +156,12 @@ Register Body::held_context() const {
     return R5;
 }
 
-/// A tail call, of the program itself or, mostly, of nothing. Precondition: held_context().
+bool Body::may_call_program() const {
+    return plan_.type == BPF_PROG_TYPE_PERF_EVENT && held_context() != R5;
+}
+
+/// A tail call, of the program itself or, mostly, of nothing. Precondition:
+/// may_call_program().
 void Body::call_program() {
     if (choices_.one_in(3)) {
         emit(set(R3, choices_.below(3)));

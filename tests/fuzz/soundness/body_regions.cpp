@@ -23,6 +23,26 @@ constexpr int kStartAt = offsetof(task_struct, start_time);
 
 int Body::special_slot() { return kSpecialSlotsAt - 8 * static_cast<int>(special_++); }
 
+/// What is entered or left, seldom on one of two ways only, or not before the function is left.
+template <class Emit>
+void Body::on_one_way(const Emit& rest) {
+    if (!choices_.one_in(20)) {
+        return rest();
+    }
+    const bpf_insn compare = comparison();
+    const Jumps over{here()};
+    emit(compare);
+    if (choices_.one_in(2)) {
+        emit(set(R0, choices_.below(2)));
+        emit(leave());
+        land(over);
+        rest();
+    } else {
+        rest();
+        land(over);
+    }
+}
+
 /// Looks up one of the two values of an array. Nothing is put into its register until that is taken
 /// out of `locked_`; R5: there is none to be had.
 Register Body::hold_value(int map, Jumps& skips) {
@@ -80,7 +100,7 @@ void Body::statement_under_lock() {
     }
 }
 
-/// What is done while a lock is held. It is given back on one way or on two, seldom on none.
+/// What is done while a lock is held. It is given back at one place or at two.
 template <class Unlock>
 void Body::under_lock(const Unlock& unlock) {
     inside_.lock = true;
@@ -95,8 +115,8 @@ void Body::under_lock(const Unlock& unlock) {
         land(other);
         unlock();
         land(end);
-    } else if (!choices_.one_in(40)) {
-        unlock();
+    } else {
+        on_one_way(unlock);
     }
     inside_.lock = false;
 }
@@ -169,7 +189,7 @@ void Body::resilient_lock(Register value, Register second) {
 
 // ---- References, sections -----------------------------------------------------------------------
 
-/// Acquires a task, and releases it behind some statements, seldom not.
+/// Acquires a task, and releases it behind some statements.
 void Body::task_reference() {
     const unsigned locked = locked_;
     const Known before = known_;
@@ -200,10 +220,10 @@ void Body::task_reference() {
         read_task(keep);
     }
     statements(choices_.below(3));
-    emit(spills ? load(BPF_DW, R1, R10, slot) : copy(R1, keep));
-    if (!choices_.one_in(40)) {
+    on_one_way([this, spills, slot, keep] {
+        emit(spills ? load(BPF_DW, R1, R10, slot) : copy(R1, keep));
         emit_kfunc("bpf_task_release");
-    }
+    });
     special_ -= spills ? 1 : 0;
     locked_ = locked;
     land(none);
@@ -235,7 +255,7 @@ void Body::rcu_section() {
         return arithmetic();
     }
     inside_.rcu = true;
-    emit_kfunc("bpf_rcu_read_lock");
+    on_one_way([this] { emit_kfunc("bpf_rcu_read_lock"); });
     if (choices_.one_in(2)) {
         // What is only there inside.
         emit(call(BPF_FUNC_get_current_task_btf));
@@ -250,18 +270,14 @@ void Body::rcu_section() {
         land(none);
     }
     statements(1 + choices_.below(3));
-    if (!choices_.one_in(40)) {
-        emit_kfunc("bpf_rcu_read_unlock");
-    }
+    on_one_way([this] { emit_kfunc("bpf_rcu_read_unlock"); });
     inside_.rcu = false;
 }
 
 void Body::no_preemption() {
-    emit_kfunc("bpf_preempt_disable");
+    on_one_way([this] { emit_kfunc("bpf_preempt_disable"); });
     statements(1 + choices_.below(3));
-    if (!choices_.one_in(40)) {
-        emit_kfunc("bpf_preempt_enable");
-    }
+    on_one_way([this] { emit_kfunc("bpf_preempt_enable"); });
 }
 
 }  // namespace taskwork::fuzz
