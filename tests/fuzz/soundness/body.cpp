@@ -189,7 +189,7 @@ void Body::construct() {
     if (may_call_program() && choices_.one_in(3)) {
         return call_program();
     }
-    switch (choices_.below(18)) {
+    switch (choices_.below(20)) {
     case 0:
     case 1:
     case 2:
@@ -214,6 +214,9 @@ void Body::construct() {
         return task_reference();
     case 16:
         return rcu_section();
+    case 17:
+    case 18:
+        return sleeping_helper();
     default:
         return no_preemption();
     }

@@ -38,7 +38,8 @@ struct Signature {
     struct Inside {
         bool lock = false;  ///< Where no helper may be called.
         bool rcu = false;
-        bool work = false;  ///< No region: such callbacks schedule none.
+        bool awake = false;  ///< Where nothing may sleep.
+        bool work = false;   ///< No region: such callbacks schedule none.
     } inside;
 };
 
@@ -139,6 +140,7 @@ private:
     // calls
     void helper();
     void repeatable_helper();
+    void sleeping_helper();
     std::int32_t flags();
     void result_of_helper();
     [[nodiscard]] bool holds_element() const;

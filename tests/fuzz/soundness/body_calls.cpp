@@ -44,6 +44,21 @@ void Body::helper() {
     merge(before);
 }
 
+/// What may sleep, seldom where that is not allowed. There is no memory at its address, so that its
+/// result repeats.
+void Body::sleeping_helper() {
+    const bool may_sleep = plan_.type == BPF_PROG_TYPE_SYSCALL || inside_.work;
+    if ((!may_sleep && !choices_.one_in(20)) || (inside_.awake && !choices_.one_in(4))) {
+        return arithmetic();
+    }
+    emit(copy(R1, R10));
+    emit(add(R1, -144));
+    emit(set(R2, 1 + choices_.below(64)));
+    emit(set(R3, choices_.below(256)));
+    emit(call(BPF_FUNC_copy_from_user));
+    result_of_helper();
+}
+
 void Body::result_of_helper() {
     const Register dst = writable();
     if (dst != R5) {

@@ -254,7 +254,9 @@ void Body::rcu_section() {
     if (inside_.rcu) {
         return arithmetic();
     }
+    const Signature::Inside outside = inside_;
     inside_.rcu = true;
+    inside_.awake = true;
     on_one_way([this] { emit_kfunc("bpf_rcu_read_lock"); });
     if (choices_.one_in(2)) {
         // What is only there inside.
@@ -271,13 +273,16 @@ void Body::rcu_section() {
     }
     statements(1 + choices_.below(3));
     on_one_way([this] { emit_kfunc("bpf_rcu_read_unlock"); });
-    inside_.rcu = false;
+    inside_ = outside;
 }
 
 void Body::no_preemption() {
+    const Signature::Inside outside = inside_;
+    inside_.awake = true;
     on_one_way([this] { emit_kfunc("bpf_preempt_disable"); });
     statements(1 + choices_.below(3));
     on_one_way([this] { emit_kfunc("bpf_preempt_enable"); });
+    inside_ = outside;
 }
 
 }  // namespace taskwork::fuzz

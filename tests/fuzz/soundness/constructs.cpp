@@ -54,6 +54,8 @@ void count_constructs(const Generated& program, ConstructCounts& counts) {
         note(Construct::rcu, calls_kfunc(insn, "bpf_rcu_read_unlock"));
         note(Construct::preempt, calls_kfunc(insn, "bpf_preempt_enable"));
         note(Construct::tail_call, calls(insn, CallKind::helper) && insn.imm == BPF_FUNC_tail_call);
+        note(Construct::sleeping,
+             calls(insn, CallKind::helper) && insn.imm == BPF_FUNC_copy_from_user);
         i += insn.code == bpf::kLoadImmediate64 ? 1 : 0;
     }
     for (std::size_t i = 0; i < has.size(); ++i) {

@@ -22,6 +22,7 @@ enum class Construct : std::uint8_t {
     rcu,
     preempt,
     tail_call,
+    sleeping,
 };
 inline constexpr std::array kConstructNames = {"may_goto",
                                                "loops at a first instruction",
@@ -32,7 +33,8 @@ inline constexpr std::array kConstructNames = {"may_goto",
                                                "task references",
                                                "RCU sections",
                                                "regions without preemption",
-                                               "tail calls"};
+                                               "tail calls",
+                                               "calls that may sleep"};
 
 using ConstructCounts = std::array<std::uint64_t, kConstructNames.size()>;
 

@@ -19,9 +19,10 @@
 // component that c has as the state says is not loose any more.
 //
 // What is held (references, locks, regions) is counted as calls give and take it, and must be what
-// the state holds, with nothing loose. Works that the program has scheduled are followed behind it,
-// each from where the walk of its callback begins; a tail call to the program itself, from the
-// walk's beginning, in the frame of whoever made it.
+// the state holds, with nothing loose; what may sleep is not called inside of a region. Works that
+// the program has scheduled are followed behind it, each from where the walk of its callback
+// begins; a tail call to the program itself, from the walk's beginning, in the frame of whoever
+// made it.
 #pragma once
 
 #include <cstdint>
@@ -100,6 +101,8 @@ private:
     void remember_result(unsigned depth, const Word* registers);
     void remember_helper(const Word* arguments, Word result);
     void remember_kfunc(const Word* arguments, Word result);
+    /// By what is held.
+    [[nodiscard]] bool may_sleep() const;
     bool hold_held(const Node& node, const LooseFrames& loose);
     [[nodiscard]] bool is_null(const Node& node, const LooseFrames& loose,
                                std::uint32_t reference) const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "bpf/helpers.hpp"
 #include "bpf/kfuncs.hpp"
 #include "bpf/verifier/log.hpp"
 #include "tests/fuzz/soundness/follower.hpp"
@@ -31,6 +32,9 @@ void Follower::remember_result(unsigned depth, const Word* registers) {
 }
 
 void Follower::remember_helper(const Word* arguments, Word result) {
+    if (bpf::helper(previous().imm).sleepable && !may_sleep()) {
+        blame(text_of("instruction %u may sleep where nothing may", insn_));
+    }
     switch (previous().imm) {
     case BPF_FUNC_map_lookup_elem:
         if (result != 0) {
@@ -58,6 +62,12 @@ void Follower::remember_helper(const Word* arguments, Word result) {
     default:
         break;
     }
+}
+
+bool Follower::may_sleep() const {
+    return held_.rcu_locks == 0 && held_.preempt_locks == 0 &&
+           std::all_of(held_.of_kind.begin() + 1, held_.of_kind.end(),
+                       [](std::uint32_t count) { return count == 0; });
 }
 
 void Follower::remember_kfunc(const Word* arguments, Word result) {
