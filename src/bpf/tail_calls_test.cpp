@@ -4,6 +4,7 @@
 // tests/conformance/tail_calls_test.cpp.
 #include <gtest/gtest.h>
 
+#include "bpf/statistics.hpp"
 #include "bpf/test_program.hpp"
 #include "map/program_array.hpp"
 #include "task/worker.hpp"
@@ -70,6 +71,7 @@ protected:
 TEST_F(TailCalls, lead_to_the_other_program_with_the_context_and_do_not_come_back) {
     put(1, program({{load(BPF_DW, R0, R1, 0), leave()}}));
     Program& caller = program({call_at(1), result(7)});
+    const Statistics statistics;
     std::uint64_t context = 42;
     EXPECT_EQ(domain_.run(caller, &context, sizeof(context)), 42u);
     EXPECT_FALSE(domain_.execution.faulted);

@@ -433,11 +433,13 @@ static void case_nested_wait(void) {
 /* While ours is served on top of a wait, another signal comes: the wait ends if the application
  * handles that one and the wait admits it, and only then. */
 static atomic_int tell;
+static atomic_int served;
 static void send_usr1_once(void) {
     if (tell) {
         tell = 0;
         syscall(SYS_tgkill, getpid(), waiter, SIGUSR1);
     }
+    ++served;
 }
 
 static void send_foreign_once(void) {
@@ -445,14 +447,19 @@ static void send_foreign_once(void) {
         tell = 0;
         send_foreign(waiter);
     }
+    ++served;
 }
 
+/* One at a time: the kernel drops a signal of which one is pending, a foreign one as well. */
 static void* send_ours_until_told(void* unused) {
     (void)unused;
     await_wait(waiter);
     while (tell) {
+        const int before = served;
         send_ours(waiter);
-        pass_ns(2000000);
+        while (served == before) {
+            pass_ns(100000);
+        }
     }
     return NULL;
 }
