@@ -34,6 +34,11 @@ public:
     static constexpr std::int64_t kBudgetInterpreted = 32'000'000;
     static constexpr std::int64_t kBudgetNative = 2 * kBudget;
 
+    /// Few programs take most of the time that the verifier takes for all, and are loops as others
+    /// are: one in so many may be walked as far as the verifier goes.
+    static constexpr std::uint32_t kInsnsWalkedMax = 4096;
+    static constexpr std::uint64_t kWalkedWholeEach = 64;
+
     /// One input. Empty, or how the engines differ and the program.
     std::string judge(std::span<const std::uint8_t> bytes);
 
@@ -67,7 +72,7 @@ private:
 
     void fill_memory();
     void take_memory(std::vector<std::uint64_t>& words);
-    /// `lower`: of so much more of the stack.
+    /// `lower`: so many times 16 bytes further down the stack.
     Outcome run(bpf::Program& program, std::uint64_t seed, Engine engine, std::int64_t budget,
                 unsigned lower = 0);
     std::string compare(bpf::Program& program, std::uint64_t seed);
