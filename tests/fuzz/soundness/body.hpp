@@ -102,6 +102,7 @@ private:
     void leave_some_time(std::uint32_t counter, Jumps& ends);
     void may_goto_loop();
     void iterator_loop();
+    void end_rounds(std::size_t head, const Known& before, Jumps& ends);
 
     // regions
     int special_slot();

@@ -73,6 +73,13 @@ void Body::may_goto_loop() {
     } else if (how < 23 || plan_.audience != Audience::ours) {
         leave_some_time(kRoundsAt, ends);
     }
+    end_rounds(head, before, ends);
+    locked_ = locked;
+    --nesting_;
+}
+
+/// What a round does, one way out more or none, and the way back.
+void Body::end_rounds(std::size_t head, const Known& before, Jumps& ends) {
     statements(1 + choices_.below(3));
     merge(before);
     if (choices_.one_in(3)) {
@@ -82,8 +89,6 @@ void Body::may_goto_loop() {
     }
     jump_back(head);
     land(ends);
-    locked_ = locked;
-    --nesting_;
 }
 
 /// By an iterator over a few numbers.
@@ -118,15 +123,7 @@ void Body::iterator_loop() {
     if (choices_.below(4) != 0) {
         touch(R0, 0, 4, {Holds::What::read_only, 4});
     }
-    statements(1 + choices_.below(3));
-    merge(before);
-    if (choices_.one_in(3)) {
-        const bpf_insn compare = comparison();
-        ends.push_back(here());
-        emit(compare);
-    }
-    jump_back(head);
-    land(ends);
+    end_rounds(head, before, ends);
     if (!choices_.one_in(40)) {
         on_iterator("bpf_iter_num_destroy");
     }
