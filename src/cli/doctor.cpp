@@ -186,6 +186,9 @@ Finding check_executable_memfd() {
 }
 
 Finding check_names() {
+    if (check_executable_memfd().verdict != Verdict::works) {
+        return {Verdict::missing, "programs are interpreted: there is no native code to name", ""};
+    }
     const std::errc error = bpf::jit::CodeSegment::probe();
     if (error == no_error) {
         return {Verdict::works, "native code has names for perf, with TASKWORK_PERF_MAP=1"};

@@ -93,8 +93,8 @@ struct Locked {
             model.erase(found);
         }
     }
-    static bool is_refused(const Operation& event) {
-        return event.outcome.error == std::errc::device_or_resource_busy;
+    static bool is_refused(const Operation& body, const Operation& event) {
+        return event.outcome.error == std::errc::device_or_resource_busy && event.key == body.key;
     }
     static bool may_be_left(const Model& before, const Model& after, const Model& left) {
         if (left.size() != before.size() || left.size() != after.size()) {

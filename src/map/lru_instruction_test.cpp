@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A handler after every instruction of an operation of the LRU kinds, and a death there. What is
-// found has to be what the two operations do one after the other, in one order or the other,
-// whichever element they evict; a death has to leave the map as before, as after, or one that was
-// to be evicted short.
+// A handler in an operation of the LRU kinds, and a death there. What is found has to be what the
+// two operations do one after the other, in one order or the other, whichever element they evict; a
+// death has to leave the map as before, as after, or one that was to be evicted short. Not after
+// every instruction: an eviction is long, so strides are taken, which begin elsewhere each time.
 #include <gtest/gtest.h>
 
 #include <ostream>

@@ -13,8 +13,8 @@
 //         static void fill(Map& map, const Model& model);
 //         // Leaves the map as it is.
 //         static Model content(Map& map);
-//         // Optional. A lock that the body holds is refused to the event: it must have done
-//         nothing. static bool is_refused(const Operation& event);
+//         // Optional. The event was refused a lock that the body holds: it must have done nothing.
+//         static bool is_refused(const Operation& body, const Operation& event);
 //         // Optional. What else a death may leave, of values that are written in place.
 //         static bool may_be_left(const Model& before, const Model& after, const Model& left);
 //     };
@@ -125,7 +125,7 @@ protected:
                                    found == model;
                         };
                         ASSERT_TRUE(is_serial(true) || is_serial(false) ||
-                                    (is_refused(y) && is_alone(start, body, x, found)))
+                                    (is_refused(x, y) && is_alone(start, body, x, found)))
                             << "body " << testing::PrintToString(x.outcome) << ", event "
                             << testing::PrintToString(y.outcome) << ", left "
                             << testing::PrintToString(found) << " of "
@@ -173,9 +173,9 @@ protected:
     std::uint64_t refused_ = 0;
 
 private:
-    bool is_refused(const Operation& event) {
-        if constexpr (requires { Kind::is_refused(event); }) {
-            const bool refused = Kind::is_refused(event);
+    bool is_refused(const Operation& body, const Operation& event) {
+        if constexpr (requires { Kind::is_refused(body, event); }) {
+            const bool refused = Kind::is_refused(body, event);
             refused_ += refused ? 1 : 0;
             return refused;
         }

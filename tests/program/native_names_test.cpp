@@ -136,16 +136,19 @@ TEST_F(NativeNames, are_said_to_be_missing_where_their_code_gets_no_segment) {
     const std::string line = "TASKWORK_PERF_MAP: perf finds no names of programs: no System V "
                              "segment for their code: Operation not permitted";
     nlohmann::json report;
-    const Outcome asked = run_with_report({}, "hash_resume", {"true"}, &report, ask_and_refuse);
+    const Outcome asked = run_with_report({}, "native_names", {"true"}, &report, ask_and_refuse);
+    remove_maps();
     EXPECT_EQ(asked.exit_status, 0);
     EXPECT_THAT(asked.error, HasSubstr("taskwork: " + line + "\n"));
     EXPECT_THAT(report.at("notes"), Contains(line));
-    const Outcome not_asked = run_with_report({}, "hash_resume", {"true"}, &report, refuse);
+    const Outcome not_asked = run_with_report({}, "native_names", {"true"}, &report, refuse);
     EXPECT_THAT(not_asked.error, Not(HasSubstr("TASKWORK_PERF_MAP")));
     EXPECT_THAT(report.at("notes"), Not(Contains(line)));
 
     const std::string missing = "--  names for perf    System V segment: Operation not permitted";
     EXPECT_THAT(taskwork({"doctor"}, refuse).out, HasSubstr(missing));
+    EXPECT_THAT(taskwork({"doctor"}, [] { ::setenv("TASKWORK_JIT", "off", 1); }).out,
+                HasSubstr("--  names for perf    programs are interpreted"));
     EXPECT_THAT(taskwork({"doctor"}).out, HasSubstr("ok  names for perf    native code has names"));
 }
 
