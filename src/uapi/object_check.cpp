@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "uapi/object_types.hpp"
@@ -114,7 +115,7 @@ public:
             found = fault_of_section(sections_[i]);
         }
         if (found.empty()) {
-            found = fault_of_functions();
+            found = fault_of_calls();
         }
         return found.empty() ? fault_of_types() : found;
     }
@@ -220,42 +221,127 @@ private:
         return {};
     }
 
+    /// Whether libbpf takes the section for code: by these names it takes it for something else, or
+    /// passes over it.
     [[nodiscard]] static bool is_code(const Section& section) {
+        constexpr std::string_view kOthers[] = {"license", "version",  "maps",         ".maps",
+                                                ".BTF",    ".BTF.ext", ".llvm_addrsig"};
         return section.header.sh_type == SHT_PROGBITS &&
-               (section.header.sh_flags & SHF_EXECINSTR) != 0;
+               (section.header.sh_flags & SHF_EXECINSTR) != 0 && !section.bytes.empty() &&
+               !section.name.starts_with(".debug_") &&
+               std::find(std::begin(kOthers), std::end(kOthers), section.name) == std::end(kOthers);
     }
 
-    /// libbpf takes the only function of an object for a program wherever it is, and one of .text
-    /// that calls itself it appends to itself, out of bounds.
-    std::string fault_of_functions() {
-        const Bytes symbols = symbols_ == 0 ? Bytes{} : sections_[symbols_].bytes;
-        unsigned functions = 0;
-        for (std::size_t at = 0; at < symbols.size(); at += sizeof(Elf64_Sym)) {
-            Elf64_Sym symbol;
-            std::memcpy(&symbol, symbols.data() + at, sizeof symbol);
-            functions += ELF64_ST_TYPE(symbol.st_info) == STT_FUNC && is_section(symbol.st_shndx) &&
-                                 is_code(sections_[symbol.st_shndx])
-                             ? 1
-                             : 0;
+    [[nodiscard]] static bool is_call(const bpf_insn& insn) {
+        return insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == BPF_PSEUDO_CALL &&
+               insn.dst_reg == 0 && insn.off == 0;
+    }
+    [[nodiscard]] static std::vector<bpf_insn> instructions_of(const Section& section) {
+        std::vector<bpf_insn> insns(section.bytes.size() / sizeof(bpf_insn));
+        if (!insns.empty()) {
+            std::memcpy(insns.data(), section.bytes.data(), insns.size() * sizeof(bpf_insn));
         }
-        if (functions != 1) {
-            return {};
-        }
+        return insns;
+    }
+
+    /// The relocations of each section, but for those that libbpf passes over by their name.
+    [[nodiscard]] std::vector<std::vector<Elf64_Rel>> relocations() const {
+        std::vector<std::vector<Elf64_Rel>> all(sections_.size());
         for (const Section& section : sections_) {
-            const bool may_call = is_code(section) && section.name == ".text";
-            for (std::size_t at = 0; may_call && at + 8 <= section.bytes.size(); at += 8) {
-                bpf_insn insn;
-                std::memcpy(&insn, section.bytes.data() + at, sizeof insn);
-                const bool calls =
-                    insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == BPF_PSEUDO_CALL;
-                const bool refers =
-                    insn.code == (BPF_LD | BPF_IMM | BPF_DW) && insn.src_reg == BPF_PSEUDO_FUNC;
-                if (calls || refers) {
-                    return of(section, "its only function calls itself");
-                }
+            if (section.header.sh_type != SHT_REL || section.bytes.empty() ||
+                section.name == ".rel.BTF" || section.name == ".rel.BTF.ext" ||
+                section.name.starts_with(".rel.debug_")) {
+                continue;
+            }
+            std::vector<Elf64_Rel>& own = all[section.header.sh_info];
+            const std::size_t before = own.size();
+            own.resize(before + section.bytes.size() / sizeof(Elf64_Rel));
+            std::memcpy(own.data() + before, section.bytes.data(), section.bytes.size());
+        }
+        return all;
+    }
+
+    /// Which functions are called, as far as libbpf takes that on trust.
+    [[nodiscard]] std::string fault_of_calls() const {
+        const bool is_only_function = count_functions() == 1;
+        const std::vector<std::vector<Elf64_Rel>> all = relocations();
+        bool has_text = false;
+        for (std::size_t i = 1; i < sections_.size(); ++i) {
+            const Section& section = sections_[i];
+            if (!is_code(section)) {
+                continue;
+            }
+            std::string fault;
+            if (section.name != ".text") {
+                fault = fault_of_program_calls(section, all[i]);
+            } else if (std::exchange(has_text, true)) {
+                fault = "is there twice";
+            } else if (is_only_function && refers_to_itself(i, all[i])) {
+                fault = "its only function calls or refers to itself";
+            }
+            if (!fault.empty()) {
+                return of(section, fault.c_str());
             }
         }
         return {};
+    }
+
+    /// All functions that programs call are in .text, so there is a relocation for each call. For
+    /// others libbpf makes a list of relocations of no length, and gives it back twice.
+    [[nodiscard]] static std::string
+    fault_of_program_calls(const Section& section, const std::vector<Elf64_Rel>& relocations) {
+        std::vector<std::uint64_t> places;
+        places.reserve(relocations.size());
+        for (const Elf64_Rel& relocation : relocations) {
+            places.push_back(relocation.r_offset);
+        }
+        std::sort(places.begin(), places.end());
+        const std::vector<bpf_insn> insns = instructions_of(section);
+        for (std::size_t i = 0; i < insns.size(); ++i) {
+            if (is_call(insns[i]) &&
+                !std::binary_search(places.begin(), places.end(), i * sizeof(bpf_insn))) {
+                return "instruction " + std::to_string(i) +
+                       " calls a function without a relocation: functions that programs call "
+                       "must be in .text";
+            }
+        }
+        return {};
+    }
+
+    [[nodiscard]] Elf64_Sym symbol_at(std::size_t index) const {
+        Elf64_Sym symbol;
+        std::memcpy(&symbol, sections_[symbols_].bytes.data() + index * sizeof symbol,
+                    sizeof symbol);
+        return symbol;
+    }
+    [[nodiscard]] unsigned count_functions() const {
+        const std::size_t symbols =
+            symbols_ == 0 ? 0 : sections_[symbols_].bytes.size() / sizeof(Elf64_Sym);
+        unsigned functions = 0;
+        for (std::size_t i = 0; i < symbols; ++i) {
+            const Elf64_Sym symbol = symbol_at(i);
+            const bool is_function = ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
+                                     is_section(symbol.st_shndx) &&
+                                     is_code(sections_[symbol.st_shndx]);
+            functions += is_function ? 1 : 0;
+        }
+        return functions;
+    }
+    /// Whether .text has a call or an address of a function of it, by its instructions or its
+    /// relocations. libbpf takes the only function of an object for a program wherever it is, and
+    /// appends it to itself then, out of bounds.
+    [[nodiscard]] bool refers_to_itself(std::size_t index,
+                                        const std::vector<Elf64_Rel>& relocations) const {
+        for (const bpf_insn& insn : instructions_of(sections_[index])) {
+            const bool has_address =
+                insn.code == (BPF_LD | BPF_IMM | BPF_DW) && insn.src_reg == BPF_PSEUDO_FUNC;
+            if (is_call(insn) || has_address) {
+                return true;
+            }
+        }
+        return std::any_of(relocations.begin(), relocations.end(), [&](const Elf64_Rel& each) {
+            return symbol_at(ELF64_R_SYM(each.r_info)).st_shndx == index;
+        });
     }
 
     std::string fault_of_types() {

@@ -16,6 +16,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "uapi/object_check.hpp"
@@ -167,6 +168,39 @@ TEST(ObjectCheck, what_is_damaged_is_named) {
         damage.how(damaged);
         EXPECT_THAT(fault_of(damaged), HasSubstr(damage.fault));
     }
+}
+
+std::string fuzzed(const char* name) {
+    return read(std::filesystem::path(TASKWORK_TEST_CORPUS_DIR) / name);
+}
+/// Of only_function_calls_itself, which has code in it and a symbol, but no function.
+constexpr unsigned kProgramSection = 4;
+constexpr unsigned kProgramSymbol = 4;
+
+TEST(ObjectCheck, calls_that_libbpf_would_relocate_out_of_bounds_are_named) {
+    const std::string_view itself = "section '.text': its only function calls or refers to itself";
+    EXPECT_EQ(fault_of(fuzzed("only_function_calls_itself")), itself);
+    EXPECT_EQ(fault_of(fuzzed("only_function_has_its_address")), itself);
+    EXPECT_THAT(
+        fault_of(fuzzed("calls_without_relocations")),
+        HasSubstr("section 'syscall': instruction 2 calls a function without a relocation"));
+}
+
+TEST(ObjectCheck, a_function_in_what_libbpf_takes_for_no_code_is_not_counted) {
+    std::string two = fuzzed("only_function_calls_itself");
+    content<Elf64_Sym>(two, ".symtab")[kProgramSymbol].st_info =
+        ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+    EXPECT_EQ(fault_of(two), "");
+    headers_of(two)[kProgramSection].sh_name = section(two, "license").sh_name;
+    EXPECT_EQ(fault_of(two), "section '.text': its only function calls or refers to itself");
+}
+
+TEST(ObjectCheck, a_second_text_is_refused) {
+    std::string two = fuzzed("only_function_calls_itself");
+    content<Elf64_Sym>(two, ".symtab")[kProgramSymbol].st_info =
+        ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+    headers_of(two)[kProgramSection].sh_name = section(two, ".text").sh_name;
+    EXPECT_EQ(fault_of(two), "section '.text': is there twice");
 }
 
 /// Where a byte is wrong libbpf gets to see it only if it survives that.
