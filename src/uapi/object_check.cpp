@@ -32,6 +32,7 @@ struct ExtHeader {
 };
 constexpr std::size_t kExtHeaderMin = offsetof(ExtHeader, parts) + 4 * sizeof(std::uint32_t);
 constexpr const char* kPartNames[] = {"func_info", "line_info", "relocations"};
+constexpr unsigned kRelocations = 2;
 constexpr std::uint32_t kRecordMin[] = {sizeof(bpf_func_info), sizeof(bpf_line_info),
                                         sizeof(bpf_core_relo)};
 
@@ -65,7 +66,14 @@ std::string fault_of_part(Bytes part, unsigned kind, const ObjectTypes& types) {
         if (word_at(part, at) >= types.strings_size) {
             return name + "of a section without a name";
         }
-        at += 8 + static_cast<std::size_t>(size);
+        at += 8;
+        for (const std::size_t end = at + static_cast<std::size_t>(size); at < end; at += record) {
+            // All kinds begin with a place. libbpf gives up at such a relocation, and forgets what
+            // it has allocated for those before.
+            if (kind == kRelocations && word_at(part, at) % sizeof(bpf_insn) != 0) {
+                return name + "inside of an instruction";
+            }
+        }
     }
     return {};
 }

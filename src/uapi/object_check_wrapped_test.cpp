@@ -144,6 +144,11 @@ TEST(ObjectCheck, what_is_damaged_is_named) {
          [](std::string& o) { content<std::uint32_t>(o, ".BTF.ext")[9] = kNowhere; }},
         {".BTF.ext: func_info more or less than there are",
          [](std::string& o) { content<std::uint32_t>(o, ".BTF.ext")[10] = kNowhere; }},
+        {".BTF.ext: relocations inside of an instruction",
+         [](std::string& o) {
+             auto* const words = content<std::uint32_t>(o, ".BTF.ext");
+             words[(words[1] + words[6]) / 4 + 3] += 4;
+         }},
         {"section '.symtab': a symbol of no name",
          [](std::string& o) { content<Elf64_Sym>(o, ".symtab")[1].st_name = kNowhere; }},
         {"section '.symtab': a symbol of no name or section",
