@@ -20,6 +20,7 @@ void Harness::fill_memory() {
 bpf::Program* Harness::load(const Generated& program) {
     bpf::LoadSpec spec = world_.spec_of(program);
     spec.observer = &recording_;
+    spec.insns_processed_max = insns_walked_max;
     spec.log_level = log_level;
     const auto loaded = world_.load(spec, log, [this] { recording_.clear(); });
     refusal = loaded ? "" : loaded.error().text;

@@ -39,6 +39,8 @@ public:
         ConstructCounts constructs{};       ///< In accepted programs that were followed.
     };
     Counts counts;
+    /// Programs whose walks are longer are refused.
+    std::uint32_t insns_walked_max = bpf::verifier::kInsnsProcessedMax;
     /// Why the last program was refused; empty if it was accepted.
     std::string refusal;
     /// What the verifier said of it, by this level.
