@@ -16,12 +16,12 @@
 //   wait.hpp        waits that a work interrupts, without a gap
 //   trace.hpp       transitions of works as a Chrome/Perfetto trace
 //
-// Each function's last line says where it may be called:
+// Behind "Context:" each function says where it may be called:
 //
 //   task   ordinary code of a thread, also a callback declared at_safe_point. Not a signal handler,
 //          not a callback declared anywhere.
-//   any    everywhere: neither locks nor allocates, keeps errno, makes no system call but to
-//   notify.
+//   any    everywhere: neither locks nor allocates, keeps errno, makes no system call but those
+//          that notify.
 //
 // docs/library.md has the guarantees, errors and lifetimes in one place, docs/versions.md what may
 // change between versions.

@@ -135,6 +135,16 @@ private:
         Bytes bytes;  ///< Empty if it takes no room in the file.
     };
 
+    /// What a section holds, as far as it holds it whole.
+    template <class Record>
+    static std::vector<Record> records_of(const Section& section) {
+        std::vector<Record> records(section.bytes.size() / sizeof(Record));
+        if (!records.empty()) {
+            std::memcpy(records.data(), section.bytes.data(), records.size() * sizeof(Record));
+        }
+        return records;
+    }
+
     static std::string of(const Section& section, const char* text) {
         return "section '" + std::string(section.name) + "': " + text;
     }
@@ -186,18 +196,17 @@ private:
             if (section.header.sh_type != SHT_SYMTAB) {
                 continue;
             }
-            if (symbols_ != 0) {
+            if (symbol_section_ != 0) {
                 return of(section, "a second table of symbols");
             }
-            symbols_ = i;
+            symbol_section_ = i;
             if (section.header.sh_entsize != sizeof(Elf64_Sym) ||
                 section.bytes.size() % sizeof(Elf64_Sym) != 0 || !is_text(section.header.sh_link)) {
                 return of(section, "not a table of symbols");
             }
             const std::size_t names = sections_[section.header.sh_link].bytes.size();
-            for (std::size_t at = 0; at < section.bytes.size(); at += sizeof(Elf64_Sym)) {
-                Elf64_Sym symbol;
-                std::memcpy(&symbol, section.bytes.data() + at, sizeof symbol);
+            symbols_ = records_of<Elf64_Sym>(section);
+            for (const Elf64_Sym& symbol : symbols_) {
                 const bool is_somewhere =
                     symbol.st_shndx >= SHN_LORESERVE || symbol.st_shndx < sections_.size();
                 if (symbol.st_name >= names || !is_somewhere) {
@@ -213,16 +222,13 @@ private:
             return {};
         }
         if (section.header.sh_entsize != sizeof(Elf64_Rel) ||
-            section.bytes.size() % sizeof(Elf64_Rel) != 0 || symbols_ == 0 ||
-            section.header.sh_link != symbols_ || !is_section(section.header.sh_info)) {
+            section.bytes.size() % sizeof(Elf64_Rel) != 0 || symbol_section_ == 0 ||
+            section.header.sh_link != symbol_section_ || !is_section(section.header.sh_info)) {
             return of(section, "not a table of relocations");
         }
-        const std::uint64_t symbols = sections_[symbols_].bytes.size() / sizeof(Elf64_Sym);
         const std::uint64_t size = sections_[section.header.sh_info].header.sh_size;
-        for (std::size_t at = 0; at < section.bytes.size(); at += sizeof(Elf64_Rel)) {
-            Elf64_Rel relocation;
-            std::memcpy(&relocation, section.bytes.data() + at, sizeof relocation);
-            if (ELF64_R_SYM(relocation.r_info) >= symbols || relocation.r_offset >= size) {
+        for (const Elf64_Rel& relocation : records_of<Elf64_Rel>(section)) {
+            if (ELF64_R_SYM(relocation.r_info) >= symbols_.size() || relocation.r_offset >= size) {
                 return of(section, "a relocation of no symbol or place that is there");
             }
         }
@@ -244,27 +250,18 @@ private:
         return insn.code == (BPF_JMP | BPF_CALL) && insn.src_reg == BPF_PSEUDO_CALL &&
                insn.dst_reg == 0 && insn.off == 0;
     }
-    [[nodiscard]] static std::vector<bpf_insn> instructions_of(const Section& section) {
-        std::vector<bpf_insn> insns(section.bytes.size() / sizeof(bpf_insn));
-        if (!insns.empty()) {
-            std::memcpy(insns.data(), section.bytes.data(), insns.size() * sizeof(bpf_insn));
-        }
-        return insns;
-    }
 
     /// The relocations of each section, but for those that libbpf passes over by their name.
     [[nodiscard]] std::vector<std::vector<Elf64_Rel>> relocations() const {
         std::vector<std::vector<Elf64_Rel>> all(sections_.size());
         for (const Section& section : sections_) {
-            if (section.header.sh_type != SHT_REL || section.bytes.empty() ||
-                section.name == ".rel.BTF" || section.name == ".rel.BTF.ext" ||
-                section.name.starts_with(".rel.debug_")) {
+            if (section.header.sh_type != SHT_REL || section.name == ".rel.BTF" ||
+                section.name == ".rel.BTF.ext" || section.name.starts_with(".rel.debug_")) {
                 continue;
             }
+            const std::vector<Elf64_Rel> more = records_of<Elf64_Rel>(section);
             std::vector<Elf64_Rel>& own = all[section.header.sh_info];
-            const std::size_t before = own.size();
-            own.resize(before + section.bytes.size() / sizeof(Elf64_Rel));
-            std::memcpy(own.data() + before, section.bytes.data(), section.bytes.size());
+            own.insert(own.end(), more.begin(), more.end());
         }
         return all;
     }
@@ -304,7 +301,7 @@ private:
             places.push_back(relocation.r_offset);
         }
         std::sort(places.begin(), places.end());
-        const std::vector<bpf_insn> insns = instructions_of(section);
+        const std::vector<bpf_insn> insns = records_of<bpf_insn>(section);
         for (std::size_t i = 0; i < insns.size(); ++i) {
             if (is_call(insns[i]) &&
                 !std::binary_search(places.begin(), places.end(), i * sizeof(bpf_insn))) {
@@ -316,31 +313,18 @@ private:
         return {};
     }
 
-    [[nodiscard]] Elf64_Sym symbol_at(std::size_t index) const {
-        Elf64_Sym symbol;
-        std::memcpy(&symbol, sections_[symbols_].bytes.data() + index * sizeof symbol,
-                    sizeof symbol);
-        return symbol;
-    }
-    [[nodiscard]] unsigned count_functions() const {
-        const std::size_t symbols =
-            symbols_ == 0 ? 0 : sections_[symbols_].bytes.size() / sizeof(Elf64_Sym);
-        unsigned functions = 0;
-        for (std::size_t i = 0; i < symbols; ++i) {
-            const Elf64_Sym symbol = symbol_at(i);
-            const bool is_function = ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
-                                     is_section(symbol.st_shndx) &&
-                                     is_code(sections_[symbol.st_shndx]);
-            functions += is_function ? 1 : 0;
-        }
-        return functions;
+    [[nodiscard]] std::ptrdiff_t count_functions() const {
+        return std::count_if(symbols_.begin(), symbols_.end(), [&](const Elf64_Sym& symbol) {
+            return ELF64_ST_TYPE(symbol.st_info) == STT_FUNC && is_section(symbol.st_shndx) &&
+                   is_code(sections_[symbol.st_shndx]);
+        });
     }
     /// Whether .text has a call or an address of a function of it, by its instructions or its
     /// relocations. libbpf takes the only function of an object for a program wherever it is, and
     /// appends it to itself then, out of bounds.
     [[nodiscard]] bool refers_to_itself(std::size_t index,
                                         const std::vector<Elf64_Rel>& relocations) const {
-        for (const bpf_insn& insn : instructions_of(sections_[index])) {
+        for (const bpf_insn& insn : records_of<bpf_insn>(sections_[index])) {
             const bool has_address =
                 insn.code == (BPF_LD | BPF_IMM | BPF_DW) && insn.src_reg == BPF_PSEUDO_FUNC;
             if (is_call(insn) || has_address) {
@@ -348,7 +332,7 @@ private:
             }
         }
         return std::any_of(relocations.begin(), relocations.end(), [&](const Elf64_Rel& each) {
-            return symbol_at(ELF64_R_SYM(each.r_info)).st_shndx == index;
+            return symbols_[ELF64_R_SYM(each.r_info)].st_shndx == index;
         });
     }
 
@@ -379,7 +363,8 @@ private:
 
     Elf* elf_;
     std::vector<Section> sections_;
-    std::size_t symbols_ = 0;  ///< The section of symbols; 0: none.
+    std::size_t symbol_section_ = 0;  ///< 0: none.
+    std::vector<Elf64_Sym> symbols_;
 };
 
 }  // namespace
