@@ -172,6 +172,7 @@ bool HashTable::build(std::uint32_t hash, const HashWrite& write, Claims& claims
         refused_no_memory_.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
+    element->next.store(0, std::memory_order_relaxed);
     element->hash.store(std::uint64_t{own_list()} << kListShift | hash, std::memory_order_relaxed);
     copy_bytes(key_of(element), write.key, map_->key_size);
     write.fill(*map_, value_of(element), write);

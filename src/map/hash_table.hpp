@@ -75,14 +75,13 @@ inline constexpr std::uint32_t kSparedMax = 1024;
 inline constexpr std::uint64_t kBucketsMax = std::uint64_t{1} << 27;
 
 /// Elements beyond max_entries: those that wait for a grace period, and replacements being built.
-/// Half as many as entries, at most 8,192; but 1,024 in small maps (one that is updated at 10 kHz
+/// Half as many as entries, at most 8,192; but 832 in small maps (one that is updated at 8 kHz
 /// lives through a grace period of 100 ms), where that is no more than 64 KiB, and 64 in any. No
-/// more than fit 4 MiB, but 8.
-/// Context: any.
+/// more than fit 4 MiB, but 8. `element_bytes`: all that one more takes. Context: any.
 constexpr std::uint32_t spares_of(std::uint32_t max_entries, std::size_t element_bytes) noexcept {
     const std::size_t fit_small = (std::size_t{64} << 10) / element_bytes;
     const std::size_t fit = (std::size_t{4} << 20) / element_bytes;
-    const std::size_t least = std::clamp<std::size_t>(fit_small, 64, 1024);
+    const std::size_t least = std::clamp<std::size_t>(fit_small, 64, 832);
     const std::size_t wanted = std::clamp<std::size_t>(max_entries / 2, least, 8192);
     return static_cast<std::uint32_t>(std::min(wanted, std::max<std::size_t>(fit, 8)));
 }
@@ -250,6 +249,7 @@ private:
     bool take_out(Element* element) noexcept;
     [[nodiscard]] std::uint32_t own_list() const noexcept;
 
+    /// Of elements with a slot for task work.
     static void recycle(sync::Pool& pool, void* element) noexcept;
 
     sync::Pool elements_;  ///< First: recycle() finds the table by it.

@@ -29,8 +29,16 @@ std::uint64_t buckets_of(const Map& map) noexcept {
     return std::bit_ceil(std::uint64_t{map.max_entries});
 }
 
+/// What the worker has to make empty it may as well release.
+sync::Reuse reuse_of(const Map& map) noexcept {
+    return map.fields.task_work == kNoField ? sync::Reuse::in_place : sync::Reuse::released;
+}
+
 std::uint32_t element_count(const Map& map, std::size_t value_bytes) noexcept {
-    return map.max_entries + spares_of(map.max_entries, element_bytes(map, value_bytes));
+    const std::size_t each =
+        element_bytes(map, value_bytes) +
+        (reuse_of(map) == sync::Reuse::in_place ? sync::Pool::kInPlaceBytes : 0);
+    return map.max_entries + spares_of(map.max_entries, each);
 }
 
 }  // namespace
@@ -40,8 +48,8 @@ std::size_t HashTable::bytes(const Map& map, std::size_t value_bytes,
     return round_up_line(sizeof(HashTable)) + lists * sizeof(Hand) +
            round_up_line(buckets_of(map) * sizeof(Link)) +
            round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket))) +
-           round_up_line(
-               sync::Pool::bytes(element_count(map, value_bytes), element_bytes(map, value_bytes)));
+           round_up_line(sync::Pool::bytes(element_count(map, value_bytes),
+                                           element_bytes(map, value_bytes), reuse_of(map)));
 }
 
 std::errc HashTable::create(Map& map, std::size_t value_bytes, std::uint32_t lists,
@@ -73,7 +81,9 @@ HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint3
     tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
     at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));
     elements_.init(at, element_count(map, value_bytes), element_bytes(map, value_bytes),
-                   task::Worker::adopt_pool(elements_, recycle));
+                   task::Worker::adopt_pool(
+                       elements_, reuse_of(map) == sync::Reuse::in_place ? nullptr : recycle),
+                   reuse_of(map));
     seed_ = (map.flags & BPF_F_ZERO_SEED) != 0
                 ? 0
                 : sync::Arena::header().cookie ^ (std::uint64_t{map.id} << 32) ^ platform::now_ns();
@@ -85,10 +95,7 @@ void HashTable::recycle(sync::Pool& pool, void* memory) noexcept {
     // elements_ is the first member (checked below), so the pool's address is the table's.
     auto& table = reinterpret_cast<HashTable&>(pool);
     auto* element = static_cast<Element*>(memory);
-    element->next.store(0, std::memory_order_relaxed);
-    if (defer::Slot* slot = task_work_slot(*table.map_, table.value_of(element))) {
-        defer::reset(*slot);
-    }
+    defer::reset(*task_work_slot(*table.map_, table.value_of(element)));
     pool.release(element);
 }
 
@@ -134,7 +141,8 @@ Usage HashTable::usage() const noexcept {
     Usage usage;
     usage.elements = tickets_.count() - tickets_.count_free();
     for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        if (sync::Pool::load(elements_.at(i)).state() == sync::kStateRetired) {
+        const sync::Word word = sync::Pool::load(elements_.at(i));
+        if (word.state() == sync::kStateRetired && !elements_.is_free(i, word)) {
             ++usage.waiting;
         }
     }

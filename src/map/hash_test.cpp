@@ -194,7 +194,7 @@ TEST_F(Hash, deleted_elements_keep_their_memory_until_the_section_ends_K51) {
 }
 
 TEST_F(Hash, spares_used_up_by_an_open_section_are_refused_counted_and_come_back) {
-    const std::uint64_t spares = spares_of(1, sizeof(Element) + 16);
+    const std::uint64_t spares = spares_of(1, sizeof(Element) + 16 + sync::Pool::kInPlaceBytes);
     Map& map = make(hash(1));
     ASSERT_EQ(put(map, 1, 0), no_error);
     {

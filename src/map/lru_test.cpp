@@ -142,7 +142,7 @@ TEST_F(Lru, lists_of_their_own_have_equally_many_elements_each) {
     const std::uint32_t processors = MapTable::get().processors.count();
     Map& map = make(lru(processors + 1, BPF_F_NO_COMMON_LRU));
     EXPECT_EQ(map.max_entries, 2 * processors);
-    for (std::uint64_t key = 0; key < 1000; ++key) {
+    for (std::uint64_t key = 0; key < 700; ++key) {
         ASSERT_EQ(put(map, key, key), no_error);
         ASSERT_TRUE(has(map, key));
     }

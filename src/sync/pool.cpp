@@ -12,6 +12,7 @@ namespace taskwork::sync {
 namespace {
 
 constexpr std::uint32_t kBits = 64;
+constexpr std::size_t kLine = 64;
 
 constexpr std::uint32_t words(std::uint32_t bits) { return (bits + kBits - 1) / kBits; }
 
@@ -42,10 +43,11 @@ void HintMap::init(void* memory, std::uint32_t count) noexcept {
 void HintMap::set(std::uint32_t index) noexcept {
     // seq_cst throughout: a setter writes the leaf and then reads the summary, a taker clears the
     // summary and then reads the leaf; one of them must see the other. No level is taken on trust:
-    // whoever set a lower one may have been interrupted before the next.
+    // whoever set a lower one may have been interrupted before the next. The leaf is written even
+    // if its bit is set: who takes that sees what was done before.
     for (auto& level : level_) {
         auto& word = level[index / kBits];
-        if ((word.load(std::memory_order_seq_cst) & bit(index)) == 0) {
+        if (&level == level_ || (word.load(std::memory_order_seq_cst) & bit(index)) == 0) {
             word.fetch_or(bit(index), std::memory_order_seq_cst);
         }
         index /= kBits;
@@ -161,18 +163,27 @@ void HintMap::settle() noexcept {
     }
 }
 
-std::size_t Pool::bytes(std::uint32_t count, std::size_t stride) noexcept {
-    return round_up(2 * round_up(HintMap::bytes(count), 64), 64) + count * stride;
+std::size_t Pool::bytes(std::uint32_t count, std::size_t stride, Reuse reuse) noexcept {
+    const std::size_t rounds =
+        reuse == Reuse::in_place ? round_up(count * sizeof(Round), kLine) : 0;
+    return 2 * round_up(HintMap::bytes(count), kLine) + 2 * rounds + count * stride;
 }
 
-void Pool::init(void* memory, std::uint32_t count, std::size_t stride,
-                std::uint32_t doorbell) noexcept {
+void Pool::init(void* memory, std::uint32_t count, std::size_t stride, std::uint32_t doorbell,
+                Reuse reuse) noexcept {
     TW_ASSERT(stride % 8 == 0 && count != 0, "a pool has objects of whole words");
     auto* at = static_cast<std::byte*>(memory);
-    const std::size_t hints = round_up(HintMap::bytes(count), 64);
+    const std::size_t hints = round_up(HintMap::bytes(count), kLine);
     free_.init(at, count);
     retired_.init(at + hints, count);
-    objects_ = at + 2 * hints;
+    at += 2 * hints;
+    if (reuse == Reuse::in_place) {
+        const std::size_t rounds = round_up(count * sizeof(Round), kLine);
+        retired_in_ = reinterpret_cast<Round*>(at);
+        ripe_ = reinterpret_cast<Round*>(at + rounds);
+        at += 2 * rounds;
+    }
+    objects_ = at;
     stride_ = stride;
     count_ = count;
     doorbell_ = doorbell;
@@ -196,7 +207,7 @@ void* Pool::claim(Claimant by, std::uint8_t state) noexcept {
         Word word = load(object);
         // The hint says "probably"; the word decides. A failed exchange means that a sweep has
         // repaired the hint of an object which its claimer then took all the same.
-        if (word.state() == kStateFree &&
+        if (is_free(index, word) &&
             transition(object, word, Word::make(word.round() + 1, by.owner, 0, state))) {
             cursor.store(index, std::memory_order_relaxed);
             return object;
@@ -218,29 +229,64 @@ void Pool::retire(void* object) noexcept {
     Word word = load(object);
     while (word.state() != kStateRetired && word.state() != kStateFree) {
         if (transition(object, word, word.with_state(kStateRetired))) {
-            retired_.set(index_of(object));
+            const std::uint32_t index = index_of(object);
+            note_retired(index, word.round());
+            retired_.set(index);
             DeferralQueue::get().queue_lazily(doorbell_);
             return;
         }
     }
 }
 
-void* Pool::take_retired() noexcept {
+void Pool::note_retired(std::uint32_t index, std::uint32_t round) noexcept {
+    if (retired_in_ == nullptr) {
+        return;
+    }
+    // Forward only: a retirer may be late, and the worker, after a death, have done it for him.
+    // (Rounds wrap: one is taken for earlier after 2^31 claims that end in no retirement.)
+    Round& latest = retired_in_[index];
+    std::uint32_t seen = latest.load(std::memory_order_relaxed);
+    while (static_cast<std::int32_t>(round - seen) > 0 &&
+           !latest.compare_exchange(seen, round, std::memory_order_release)) {
+    }
+}
+
+Pool::Retired Pool::take_retired() noexcept {
     for (;;) {
         const std::uint32_t index = retired_.take(0);
         if (index == HintMap::none) {
-            return nullptr;
+            return {nullptr, 0};
         }
-        if (load(at(index)).state() == kStateRetired) {
-            return at(index);
+        if (retired_in_ != nullptr) {
+            // Acquire: pairs with note_retired(); what was done before is covered by the grace
+            // period that begins now.
+            return {at(index), retired_in_[index].load(std::memory_order_acquire)};
         }
+        if (const Word word = load(at(index)); word.state() == kStateRetired) {
+            return {at(index), word.round()};
+        }
+    }
+}
+
+void Pool::release_retired(Retired one) noexcept {
+    if (retired_in_ == nullptr) {
+        release(one.object);
+        return;
+    }
+    const std::uint32_t index = index_of(one.object);
+    ripe_[index].store(one.round, std::memory_order_release);
+    free_.set(index);
+    // Retired again meanwhile, with a hint that was taken for this round's.
+    if (retired_in_[index].load(std::memory_order_acquire) != one.round) {
+        retired_.set(index);
+        DeferralQueue::get().queue(doorbell_);
     }
 }
 
 void Pool::restore_hints() noexcept {
     free_.settle();
     for (std::uint32_t index = 0; index < count_; ++index) {
-        if (load(at(index)).state() == kStateFree && !free_.test(index)) {
+        if (is_free(index, load(at(index))) && !free_.test(index)) {
             free_.set(index);
         }
     }
@@ -248,7 +294,9 @@ void Pool::restore_hints() noexcept {
 
 void Pool::hint_retired(std::uint32_t index) noexcept {
     // The leaf alone says nothing: the retirer may have died before the summaries or the bell.
-    if (load(at(index)).state() == kStateRetired) {
+    const Word word = load(at(index));
+    if (word.state() == kStateRetired && !is_free(index, word)) {
+        note_retired(index, word.round());
         retired_.set(index);
         DeferralQueue::get().queue(doorbell_);
     }
@@ -257,7 +305,7 @@ void Pool::hint_retired(std::uint32_t index) noexcept {
 std::uint32_t Pool::count_free() const noexcept {
     std::uint32_t found = 0;
     for (std::uint32_t index = 0; index < count_; ++index) {
-        if (load(at(index)).state() == kStateFree) {
+        if (is_free(index, load(at(index)))) {
             ++found;
         }
     }

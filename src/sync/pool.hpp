@@ -23,8 +23,13 @@
 //   claim     hint bit cleared, then CAS word free{r} -> state{r+1, owner}
 //   release   word -> free{r}, then hint bit set
 //   retire    word -> retired{r} (owner and flags stay), then retired-hint bit set, worker rung;
-//   after the grace period the
-//             worker releases it
+//             after the grace period the worker releases it, or, where objects are reused in place,
+//             notes r beside the objects
+//
+// Reuse in place: a line that the worker has written comes from its processor when the object is
+// claimed next, which costs as much as all else in a claim. So there is, beside the objects, for
+// each the round in which it was retired last, and the round that is *ripe*: the worker has waited
+// for its grace period. An object is free, too, if its word says retired{r}, and r is ripe.
 //
 // Bounds: a claim looks at most at kProbesMax candidates, then reports none.
 #pragma once
@@ -74,6 +79,12 @@ inline constexpr std::uint8_t kStateFree = 0;
 inline constexpr std::uint8_t kStateRetired = 1;
 inline constexpr std::uint8_t kStateUser = 2;  ///< First state that belongs to the user.
 
+/// How an object becomes free that was retired.
+enum class Reuse : std::uint8_t {
+    released,  ///< The worker stores its word.
+    in_place,  ///< The worker does not touch it: Pool::kInPlaceBytes an object more.
+};
+
 using AtomicWord = platform::Atomic<std::uint64_t>;
 
 /// Bitmaps in three levels: a set bit in level n+1 says that the word below may have a set bit.
@@ -122,12 +133,13 @@ class Pool {
 public:
     /// Bytes of arena that init() needs for `count` objects of `stride` bytes (stride a multiple
     /// of 8).
-    static std::size_t bytes(std::uint32_t count, std::size_t stride) noexcept;
+    static std::size_t bytes(std::uint32_t count, std::size_t stride,
+                             Reuse reuse = Reuse::released) noexcept;
     /// Lays the pool out in `memory` (zeroed, committed, 64-aligned). `doorbell` is the deferral
     /// item that retire() rings, see sync/deferral.hpp. All objects start free, round 0.
     /// Context: task. Host only.
     TW_TASK_ONLY void init(void* memory, std::uint32_t count, std::size_t stride,
-                           std::uint32_t doorbell) noexcept;
+                           std::uint32_t doorbell, Reuse reuse = Reuse::released) noexcept;
 
     /// Claims a free object: its word becomes {round + 1, owner, flags 0, state}. nullptr: none.
     /// The content is what its last user left. Threads of different lanes (modulo kLanes) take
@@ -143,9 +155,16 @@ public:
     /// Context: any.
     void retire(void* object) noexcept;
 
-    /// The next object whose state is retired, taken off the hints; nullptr if none. Worker only.
+    struct Retired {
+        void* object;  ///< nullptr: none.
+        std::uint32_t round;
+    };
+    /// The next object that is retired, taken off the hints, and its round. Worker only.
     /// Context: irq.
-    TW_NOT_NMI void* take_retired() noexcept;
+    TW_NOT_NMI Retired take_retired() noexcept;
+    /// Makes what take_retired() gave free; its grace period has ended. Worker only.
+    /// Context: irq.
+    TW_NOT_NMI void release_retired(Retired one) noexcept;
     /// Sets the hints again for every free object. After a death. Worker only.
     /// Context: irq.
     TW_NOT_NMI void restore_hints() noexcept;
@@ -166,14 +185,14 @@ public:
         return address - reinterpret_cast<std::uintptr_t>(objects_) <
                static_cast<std::uintptr_t>(count_) * stride_;
     }
-    /// Sets the retired hint of an object whose retirer died before it could. Worker only.
-    /// Context: irq.
+    /// Sets the retired hint of an object whose retirer died before it could, if it is one. Worker
+    /// only. Context: irq.
     TW_NOT_NMI void hint_retired(std::uint32_t index) noexcept;
     /// Sets the free hint of an object that the caller made free by a transition of its own (a
     /// release that others may repeat).
     /// Context: any.
     void hint_free(std::uint32_t index) noexcept { free_.set(index); }
-    /// Objects in state free now, counted; for reports and tests.
+    /// Objects that are free now, counted; for reports and tests.
     /// Context: task, irq.
     TW_NOT_NMI [[nodiscard]] std::uint32_t count_free() const noexcept;
 
@@ -190,14 +209,31 @@ public:
 
     static constexpr std::uint32_t kProbesMax = 1024;
     static constexpr std::uint32_t kLanes = 8;
+    static constexpr std::size_t kInPlaceBytes = 8;
+
+    /// Whether an object is free while its word is `word`: who exchanges that then, has it.
+    /// Context: any.
+    [[nodiscard]] bool is_free(std::uint32_t index, Word word) const noexcept {
+        // Acquire: pairs with the release in release_retired(); the grace period has ended.
+        return word.state() == kStateFree ||
+               (word.state() == kStateRetired && ripe_ != nullptr &&
+                ripe_[index].load(std::memory_order_acquire) == word.round());
+    }
 
 private:
+    using Round = platform::Atomic<std::uint32_t>;
+    static_assert(2 * sizeof(Round) == kInPlaceBytes);
+    void note_retired(std::uint32_t index, std::uint32_t round) noexcept;
+
     std::byte* objects_ = nullptr;
     std::size_t stride_ = 0;
     std::uint32_t count_ = 0;
     std::uint32_t doorbell_ = 0;
     HintMap free_;
     HintMap retired_;
+    /// For reuse in place: the rounds in which objects were retired last, and those that are ripe.
+    Round* retired_in_ = nullptr;
+    Round* ripe_ = nullptr;  ///< Written by the worker alone.
     /// Where the next claim of a lane starts to look.
     struct alignas(64) Cursor {
         platform::Atomic<std::uint32_t> at;

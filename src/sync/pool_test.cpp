@@ -24,10 +24,10 @@ protected:
     }
     void TearDown() override { Arena::destroy(); }
 
-    Pool& make(std::uint32_t count) {
-        void* memory = Arena::allocate(Pool::bytes(count, kStride), 64);
+    Pool& make(std::uint32_t count, Reuse reuse = Reuse::released) {
+        void* memory = Arena::allocate(Pool::bytes(count, kStride, reuse), 64);
         EXPECT_NE(memory, nullptr);
-        pool_.init(memory, count, kStride, 0);
+        pool_.init(memory, count, kStride, 0, reuse);
         return pool_;
     }
     Pool pool_;
@@ -73,8 +73,8 @@ TEST_F(PoolTest, a_retired_object_is_not_given_out_until_the_worker_releases_it)
     void* object = pool.claim(1, kMine);
     pool.retire(object);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
-    EXPECT_EQ(pool.take_retired(), object);
-    EXPECT_EQ(pool.take_retired(), nullptr);
+    EXPECT_EQ(pool.take_retired().object, object);
+    EXPECT_EQ(pool.take_retired().object, nullptr);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
     pool.release(object);
     EXPECT_EQ(pool.claim(1, kMine), object);
@@ -85,8 +85,82 @@ TEST_F(PoolTest, retiring_twice_is_retiring_once) {
     void* object = pool.claim(1, kMine);
     pool.retire(object);
     pool.retire(object);
-    EXPECT_EQ(pool.take_retired(), object);
-    EXPECT_EQ(pool.take_retired(), nullptr);
+    EXPECT_EQ(pool.take_retired().object, object);
+    EXPECT_EQ(pool.take_retired().object, nullptr);
+}
+
+TEST_F(PoolTest, an_object_reused_in_place_is_given_out_as_its_retirer_has_left_it) {
+    Pool& pool = make(1, Reuse::in_place);
+    void* object = pool.claim(7, kMine);
+    pool.retire(object);
+    const Word retired = Pool::load(object);
+    EXPECT_EQ(pool.claim(1, kMine), nullptr);
+    const Pool::Retired one = pool.take_retired();
+    EXPECT_EQ(one.object, object);
+    EXPECT_EQ(one.round, retired.round());
+    EXPECT_EQ(pool.claim(1, kMine), nullptr);
+    EXPECT_EQ(pool.count_free(), 0U);
+    pool.release_retired(one);
+    EXPECT_EQ(Pool::load(object), retired);
+    EXPECT_EQ(pool.count_free(), 1U);
+    EXPECT_EQ(pool.claim(9, kMine), object);
+    EXPECT_EQ(Pool::load(object), Word::make(retired.round() + 1, 9, 0, kMine));
+}
+
+// Neither hints nor rounds of an earlier life make it free.
+TEST_F(PoolTest, an_object_reused_in_place_waits_again_each_time_it_is_retired) {
+    Pool& pool = make(1, Reuse::in_place);
+    for (int life = 0; life < 3; ++life) {
+        void* object = pool.claim(1, kMine);
+        ASSERT_NE(object, nullptr);
+        pool.retire(object);
+        pool.hint_free(0);
+        EXPECT_EQ(pool.claim(1, kMine), nullptr);
+        pool.release_retired(pool.take_retired());
+        EXPECT_EQ(pool.take_retired().object, nullptr);
+    }
+}
+
+// The worker helps a retirer that it takes for dead; what that does late does not count.
+TEST_F(PoolTest, an_object_reused_in_place_that_is_retired_while_the_worker_waits_is_hinted_at) {
+    Pool& pool = make(1, Reuse::in_place);
+    void* object = pool.claim(1, kMine);
+    pool.retire(object);
+    const Pool::Retired first = pool.take_retired();
+    pool.hint_retired(0);
+    const Pool::Retired again = pool.take_retired();
+    EXPECT_EQ(again.round, first.round);
+    pool.release_retired(first);
+    ASSERT_EQ(pool.claim(1, kMine), object);
+    pool.retire(object);
+    EXPECT_EQ(pool.take_retired().round, first.round + 1);  // Lost, as if taken for `again`.
+    pool.release_retired(again);
+    EXPECT_EQ(pool.claim(1, kMine), nullptr);
+    const Pool::Retired second = pool.take_retired();
+    ASSERT_EQ(second.object, object);
+    EXPECT_EQ(second.round, first.round + 1);
+    pool.release_retired(second);
+    EXPECT_EQ(pool.claim(1, kMine), object);
+}
+
+TEST_F(PoolTest, a_sweep_leaves_alone_what_is_reused_in_place_and_ripe) {
+    Pool& pool = make(2, Reuse::in_place);
+    void* object = pool.claim(1, kMine);
+    pool.retire(object);
+    pool.release_retired(pool.take_retired());
+    pool.hint_retired(pool.index_of(object));
+    EXPECT_EQ(pool.take_retired().object, nullptr);
+    ASSERT_NE(pool.claim(1, kMine), nullptr);
+    ASSERT_NE(pool.claim(1, kMine), nullptr);
+    pool.retire(object);
+    pool.release_retired(pool.take_retired());
+    // Its hint is lost with a claimer that dies.
+    ASSERT_NE(pool.claim(1, kMine), nullptr);
+    Word word = Pool::load(object);
+    ASSERT_TRUE(Pool::transition(object, word, Word::make(word.round(), 0, 0, kStateFree)));
+    EXPECT_EQ(pool.claim(1, kMine), nullptr);
+    pool.restore_hints();
+    EXPECT_EQ(pool.claim(1, kMine), object);
 }
 
 // A claimer killed between clearing the hint and changing the word leaves an object that is free
@@ -111,9 +185,9 @@ TEST_F(PoolTest, a_sweep_finds_the_object_whose_retirer_died_half_way) {
     // The word has changed, nothing else: no hint, no bell.
     Word word = Pool::load(object);
     ASSERT_TRUE(Pool::transition(object, word, word.with_state(kStateRetired)));
-    EXPECT_EQ(pool.take_retired(), nullptr);
+    EXPECT_EQ(pool.take_retired().object, nullptr);
     pool.hint_retired(pool.index_of(object));
-    EXPECT_EQ(pool.take_retired(), object);
+    EXPECT_EQ(pool.take_retired().object, object);
 }
 
 TEST_F(PoolTest, a_hint_that_lies_is_passed_over) {

@@ -54,14 +54,14 @@ void Reclaim::forget(const sync::Pool& pool) noexcept {
 void Reclaim::after_grace_period(Call call, void* argument) {
     {
         const Guard guard(lock_);
-        fresh_.push_back({nullptr, nullptr, call, argument, false});
+        fresh_.push_back({nullptr, nullptr, call, argument, false, 0});
     }
     sync::DeferralQueue::get().wake();
 }
 
 void Reclaim::after_a_while(Call call, void* argument) {
     const Guard guard(lock_);
-    later_.push_back({nullptr, nullptr, call, argument, false});
+    later_.push_back({nullptr, nullptr, call, argument, false, 0});
 }
 
 void Reclaim::recall() {
@@ -77,11 +77,16 @@ void Reclaim::collect(const sync::Pool* pool) {
     if (adopted == adopted_.end()) {
         return;
     }
-    while (void* object = adopted->pool->take_retired()) {
-        if (!collected_.insert(object).second) {
+    for (;;) {
+        const sync::Pool::Retired one = adopted->pool->take_retired();
+        if (one.object == nullptr) {
+            return;
+        }
+        if (!collected_.insert(one.object).second) {
             continue;  // The sweep after a death hints at what is on its way already.
         }
-        fresh_.push_back({adopted->pool, adopted->finish, nullptr, object, adopted->brief_only});
+        fresh_.push_back(
+            {adopted->pool, adopted->finish, nullptr, one.object, adopted->brief_only, one.round});
     }
 }
 
@@ -97,7 +102,7 @@ void Reclaim::finish_one(const Waiting& one) noexcept {
     if (one.finish != nullptr) {
         one.finish(*one.pool, one.argument);
     } else {
-        one.pool->release(one.argument);
+        one.pool->release_retired({one.argument, one.round});
     }
 }
 

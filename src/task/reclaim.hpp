@@ -84,6 +84,7 @@ private:
         Call call;
         void* argument;
         bool brief_only;
+        std::uint32_t round;  ///< Of an object.
     };
     struct Batch {
         sync::GraceTicket ticket;
@@ -91,8 +92,8 @@ private:
         std::vector<Waiting> both;
     };
 
-    void finish_one(const Waiting& one) noexcept;
-    void finish_all(std::vector<Waiting>& list) noexcept;
+    TW_NOT_NMI void finish_one(const Waiting& one) noexcept;
+    TW_NOT_NMI void finish_all(std::vector<Waiting>& list) noexcept;
 
     mutable platform::Mutex lock_;
     std::vector<Adopted> adopted_;

@@ -177,10 +177,13 @@ private:
     std::thread thread_;
 };
 
+/// What a small map has (docs/maps.md).
+constexpr std::uint64_t kSpares = 832;
+
 /// Replaces the one element until no memory is left for the next time.
 void use_up_spares(int map, const Reader& reader) {
     const std::uint32_t key = 1;
-    for (std::uint32_t value = 0; reader.usage().waiting < 1024; ++value) {
+    for (std::uint32_t value = 0; reader.usage().waiting < kSpares; ++value) {
         ASSERT_EQ(bpf_map_update_elem(map, &key, &value, BPF_ANY), 0) << value;
     }
 }

@@ -70,11 +70,13 @@ bool is_element_edge(std::uint64_t from, std::uint64_t to) {
     const auto is = [&](std::uint8_t one, std::uint8_t other) {
         return before.state() == one && after.state() == other;
     };
-    return (is(sync::kStateFree, map::kElementBuilding) && after.round() == before.round() + 1) ||
-           (after.round() == before.round() && (is(map::kElementBuilding, map::kElementLive) ||
-                                                is(map::kElementBuilding, sync::kStateFree) ||
-                                                is(map::kElementLive, sync::kStateRetired) ||
-                                                is(sync::kStateRetired, sync::kStateFree)));
+    const bool is_claim = is(sync::kStateFree, map::kElementBuilding) ||
+                          is(sync::kStateRetired, map::kElementBuilding);
+    return is_claim
+               ? after.round() == before.round() + 1
+               : after.round() == before.round() && (is(map::kElementBuilding, map::kElementLive) ||
+                                                     is(map::kElementBuilding, sync::kStateFree) ||
+                                                     is(map::kElementLive, sync::kStateRetired));
 }
 
 void give_up(const char* why) {
@@ -314,10 +316,12 @@ void TestedMap::check_elements(const Content& content) {
     check(usage.elements == count, "leak",
           std::to_string(count) + " elements are found, " + std::to_string(usage.elements) +
               " are counted");
+    check(usage.waiting == 0, "leak", "an element waits for ever");
     for (const void* object : objects_) {
         const std::uint8_t state = sync::Pool::load(object).state();
-        check(state == map::kElementLive || state == sync::kStateFree, "leak",
-              "an element is neither in the map nor free");
+        check(state == map::kElementLive || state == sync::kStateFree ||
+                  state == sync::kStateRetired,
+              "leak", "an element is neither in the map nor free");
         count -= state == map::kElementLive ? 1 : 0;
     }
     check(count == 0, "leak", "live elements are not those in the map");

@@ -38,9 +38,11 @@ struct Object {
     Variable owner;
 };
 
-sync::Pool& make_pool(std::uint32_t count) {
+sync::Pool& make_pool(std::uint32_t count, std::uint32_t doorbell = 0,
+                      sync::Reuse reuse = sync::Reuse::released) {
     auto* pool = new (memory_of(sizeof(sync::Pool))) sync::Pool;
-    pool->init(memory_of(sync::Pool::bytes(count, sizeof(Object))), count, sizeof(Object), 0);
+    pool->init(memory_of(sync::Pool::bytes(count, sizeof(Object), reuse)), count, sizeof(Object),
+               doorbell, reuse);
     return *pool;
 }
 
@@ -247,6 +249,98 @@ const Registered kPoolReset{
      .lay_out =
          [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::reset); },
      .models = kAllModels}};
+
+/// A pool of one object that is reused in place. Nobody reads in sections, so each grace period
+/// ends at once; but the worker begins it behind what the retirer did, and a claim comes behind its
+/// end.
+struct ReusedInPlace {
+    explicit ReusedInPlace(Setup& setup)
+        : content(setup.plain("content")), ended(setup.variable("ended")) {
+        only_reader(setup);
+        std::uint32_t doorbell = 0;
+        Setup::machine().as_thread(0, [&doorbell] {
+            if (sync::DeferralQueue::create(4) != taskwork::no_error) {
+                std::abort();
+            }
+            doorbell = sync::DeferralQueue::get().add_item(sync::DeferralKind::test, 0);
+        });
+        Setup::machine().keep(&sync::DeferralQueue::get(), sizeof(sync::DeferralQueue));
+        pool = &make_pool(1, doorbell, sync::Reuse::in_place);
+        held = pool->claim(0, sync::kStateUser);
+        pool->hint_free(0);  // As a sweep leaves it that was late: it says nothing.
+        setup.at_end([*this] {
+            for (sync::Pool::Retired one = pool->take_retired(); one.object != nullptr;
+                 one = pool->take_retired()) {
+                finish(one);
+            }
+            claim_all(*pool, 1);
+        });
+    }
+    void finish(sync::Pool::Retired one) const {
+        if (one.object != nullptr) {
+            auto& periods = sync::GracePeriods::get();
+            static_cast<void>(periods.poll(periods.start(), sync::Flavour::sleepable));
+            ended.store(one.round, relaxed);
+            pool->release_retired(one);
+        }
+    }
+    void claim_and(void (sync::Pool::*end)(void*) noexcept) const {
+        if (void* const object = pool->claim(0, sync::kStateUser); object != nullptr) {
+            check(ended.load(relaxed) + 1 == sync::Pool::load(object).round(), "pool",
+                  "an object is used again before its grace period has ended");
+            content.set(2);
+            (pool->*end)(object);
+        }
+    }
+
+    sync::Pool* pool = nullptr;
+    PlainVariable& content;
+    Variable& ended;  ///< The round whose grace period has.
+    void* held = nullptr;
+};
+
+const Registered kReuseInPlace{
+    {.name = "mutant.reuse_in_place",
+     .about = "retirer, claimer, worker, a pool of 1 that is reused in place",
+     .lay_out =
+         [](Setup& setup) {
+             const ReusedInPlace one(setup);
+             const unsigned process = setup.process();
+             setup.thread(process, "retirer", [one] {
+                 one.content.set(1);
+                 one.pool->retire(one.held);
+             });
+             setup.thread(process, "claimer", [one] { one.claim_and(&sync::Pool::release); });
+             setup.thread(process, "worker", [one] { one.finish(one.pool->take_retired()); });
+         },
+     .models = kAllModels}};
+
+/// The worker takes the retirer for dead. What it has in hand it does not take into hand again.
+const Registered kReuseHelped{
+    {.name = "mutant.reuse_helped",
+     .about = "as before, the worker helps the retirer, the claimer comes twice",
+     .lay_out = [](Setup& setup) {
+         const ReusedInPlace one(setup);
+         const unsigned process = setup.process();
+         setup.thread(process, "retirer", [one] {
+             one.content.set(1);
+             one.pool->retire(one.held);
+         });
+         setup.thread(process, "claimer", [one] {
+             one.claim_and(&sync::Pool::retire);
+             one.claim_and(&sync::Pool::retire);
+         });
+         setup.thread(process, "worker", [one] {
+             const sync::Pool::Retired first = one.pool->take_retired();
+             one.pool->hint_retired(0);
+             one.finish(first);
+             const sync::Pool::Retired second = one.pool->take_retired();
+             if (second.object != nullptr) {
+                 static_cast<void>(one.pool->take_retired());
+             }
+             one.finish(second);
+         });
+     }}};
 
 /// The worker sleeps when nothing is queued, and only then.
 const Registered kSleep{
