@@ -18,11 +18,11 @@
 // writes nothing. An element is never linked twice within a grace period, so a link word that still
 // holds what was read proves that nothing happened.
 //
-// Words. element: free -> building -> live -> retired -> free. ticket: free -> claimed -> held ->
-// free. Everybody who changes an element that he found in a chain first makes its ticket `held` and
-// then itself `live` (`settle`). So to the sweep: a `building` element of a dead process is linked
-// if, and only if, a walk finds it; and once those are settled, a `claimed` ticket of a dead
-// process belongs to nothing.
+// Words. element: free -> building -> live -> retired -> building (reused in place), or -> free
+// (with a slot for task work). ticket: free -> claimed -> held -> free. Everybody who changes an
+// element that he found in a chain first makes its ticket `held` and then itself `live` (`settle`).
+// So to the sweep: a `building` element of a dead process is linked if, and only if, a walk finds
+// it; and once those are settled, a `claimed` ticket of a dead process belongs to nothing.
 //
 //   HT.1  A lookup that runs beside replacements of its key finds one of the values.
 //   HT.2  Never more than max_entries elements are in the map. An insertion is refused (-E2BIG)

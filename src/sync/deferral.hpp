@@ -58,7 +58,8 @@ public:
     void queue(std::uint32_t item) noexcept;
 
     /// As queue(), but leaves a worker alone that dozes: it looks again soon by itself. For what
-    /// has time, and comes often. Context: any. At most one system call.
+    /// has time, and comes often. Ordering: what the caller did up to his last sequentially
+    /// consistent exchange is visible to the handler. Context: any. At most one system call.
     void queue_lazily(std::uint32_t item) noexcept;
     /// As queue(), but leaves a sleeping worker asleep: it looks when it wakes for other reasons,
     /// or after the time it gave itself. For a process that is about to end: the filter of a

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstring>
+#include <iterator>
 
 #include "base/assert.hpp"
 #include "sync/deferral.hpp"
@@ -41,13 +42,19 @@ void HintMap::init(void* memory, std::uint32_t count) noexcept {
 }
 
 void HintMap::set(std::uint32_t index) noexcept {
+    level_[0][index / kBits].fetch_or(bit(index), std::memory_order_seq_cst);
+    set_clear_levels(1, index / kBits);
+}
+
+void HintMap::set_if_clear(std::uint32_t index) noexcept { set_clear_levels(0, index); }
+
+void HintMap::set_clear_levels(unsigned first, std::uint32_t index) noexcept {
     // seq_cst throughout: a setter writes the leaf and then reads the summary, a taker clears the
     // summary and then reads the leaf; one of them must see the other. No level is taken on trust:
-    // whoever set a lower one may have been interrupted before the next. The leaf is written even
-    // if its bit is set: who takes that sees what was done before.
-    for (auto& level : level_) {
-        auto& word = level[index / kBits];
-        if (&level == level_ || (word.load(std::memory_order_seq_cst) & bit(index)) == 0) {
+    // whoever set a lower one may have been interrupted before the next.
+    for (unsigned level = first; level < std::size(level_); ++level) {
+        auto& word = level_[level][index / kBits];
+        if ((word.load(std::memory_order_seq_cst) & bit(index)) == 0) {
             word.fetch_or(bit(index), std::memory_order_seq_cst);
         }
         index /= kBits;
@@ -260,7 +267,13 @@ Pool::Retired Pool::take_retired() noexcept {
         if (retired_in_ != nullptr) {
             // Acquire: pairs with note_retired(); what was done before is covered by the grace
             // period that begins now.
-            return {at(index), retired_in_[index].load(std::memory_order_acquire)};
+            const std::uint32_t round = retired_in_[index].load(std::memory_order_acquire);
+            // A late hint of a round that is over; were it waited for again, the next one's hint
+            // would be taken for its own.
+            if (ripe_[index].load(std::memory_order_relaxed) == round) {
+                continue;
+            }
+            return {at(index), round};
         }
         if (const Word word = load(at(index)); word.state() == kStateRetired) {
             return {at(index), word.round()};
@@ -276,11 +289,6 @@ void Pool::release_retired(Retired one) noexcept {
     const std::uint32_t index = index_of(one.object);
     ripe_[index].store(one.round, std::memory_order_release);
     free_.set(index);
-    // Retired again meanwhile, with a hint that was taken for this round's.
-    if (retired_in_[index].load(std::memory_order_acquire) != one.round) {
-        retired_.set(index);
-        DeferralQueue::get().queue(doorbell_);
-    }
 }
 
 void Pool::restore_hints() noexcept {

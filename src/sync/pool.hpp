@@ -20,7 +20,8 @@
 // free" (and a second set: "probably retired"). A hint may be wrong after a death; the word
 // decides, and the worker's sweep restores the hints.
 //
-//   claim     hint bit cleared, then CAS word free{r} -> state{r+1, owner}
+//   claim     hint bit cleared, then CAS word free{r} (or retired{r}, ripe: below) ->
+//             state{r+1, owner}
 //   release   word -> free{r}, then hint bit set
 //   retire    word -> retired{r} (owner and flags stay), then retired-hint bit set, worker rung;
 //             after the grace period the worker releases it, or, where objects are reused in place,
@@ -95,8 +96,13 @@ public:
     static std::size_t bytes(std::uint32_t count) noexcept;
     /// `memory` is zeroed, 8-aligned, lives in the arena.
     void init(void* memory, std::uint32_t count) noexcept;
+    /// Sets the bit. Ordering: who takes it sees what the caller did before, whoever had set it.
     /// Context: any.
     void set(std::uint32_t index) noexcept;
+    /// As set(), but writes nothing if the bit is set: for one that many set often. Ordering: who
+    /// takes it sees what the caller did up to his last sequentially consistent exchange.
+    /// Context: any.
+    void set_if_clear(std::uint32_t index) noexcept;
     /// Clears the bit; true if it was set (exactly one of several clearers sees true).
     /// Context: any.
     bool clear(std::uint32_t index) noexcept;
@@ -111,6 +117,7 @@ public:
     static constexpr std::uint32_t none = UINT32_MAX;
 
 private:
+    void set_clear_levels(unsigned first, std::uint32_t index) noexcept;
     /// `seen`: what the leaf held just now.
     std::uint32_t take_leaf(std::uint32_t leaf, std::uint64_t seen) noexcept;
     void tidy(std::uint32_t leaf) noexcept;

@@ -57,8 +57,8 @@ public:
     TW_TASK_ONLY static void add_sweeper(Sweeper sweeper) noexcept;
     TW_TASK_ONLY static void set_life_hooks(const LifeHooks& hooks) noexcept;
 
-    /// Has the worker release what is retired in `pool`, by `finish` (nullptr: Pool::release) once
-    /// the grace period has ended: of brief sections alone if `brief_only` (bare addresses are
+    /// Has the worker release what is retired in `pool`, by `finish` (nullptr: release_retired())
+    /// once the grace period has ended: of brief sections alone if `brief_only` (bare addresses are
     /// never held by programs), else of both flavours. Returns the doorbell for Pool::init.
     /// Context: task.
     TW_TASK_ONLY static std::uint32_t adopt_pool(sync::Pool& pool,

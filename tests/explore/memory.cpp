@@ -5,6 +5,7 @@
 #include <string>
 
 #include "sync/arena.hpp"
+#include "sync/pool.hpp"
 #include "tests/explore/detail.hpp"
 #include "tests/explore/machine.hpp"
 
@@ -57,16 +58,14 @@ void Machine::write(PlaceId id, std::uint64_t value, int thread) {
     }
     if (place.is_word) {
         WatchedObject& object = world_.objects[static_cast<unsigned>(place.object)];
-        const auto from = static_cast<std::uint32_t>(old & 0xff);
-        const auto to = static_cast<std::uint32_t>(value & 0xff);
         check_edge(place, old, value);
-        if (to == 0 && from != 0) {
+        if (ends_life(id, old, value)) {
             ++object.life;
             if (thread >= 0) {
                 object.section_seen[static_cast<unsigned>(thread)] = 0;
             }
         }
-        object.free = to == 0;
+        object.free = (value & 0xff) == 0;
     }
     for (unsigned index = 0; index < thread_count_; ++index) {
         if (section_places_[index] == id) {
@@ -190,7 +189,12 @@ std::uint64_t Machine::execute_pair(unsigned actor, const Request& request, bool
 }
 
 bool Machine::ends_life(PlaceId id, std::uint64_t old, std::uint64_t value) const {
-    return places_[id].is_word && (old & 0xff) != 0 && (value & 0xff) == 0;
+    const std::uint64_t from = old & 0xff;
+    const std::uint64_t to = value & 0xff;
+    using namespace taskwork::sync;
+    // By a release, or by the claim of what is reused in place.
+    return places_[id].is_word && ((from != kStateFree && to == kStateFree) ||
+                                   (from == kStateRetired && to >= kStateUser));
 }
 
 void Machine::flush(unsigned index) {
