@@ -70,7 +70,7 @@ void DeferralQueue::queue_lazily(std::uint32_t item) noexcept {
     if (item == 0) {
         return;
     }
-    // One line for all maps and threads, so that is not written while the item is queued. seq_cst,
+    // One line for all maps and threads, so it is not written while the item is queued. seq_cst,
     // here and there: either this sees the worker asleep, or its look sees the item.
     queued_.set_if_clear(item);
     if (sleeping_.load(std::memory_order_seq_cst) == kAsleep && !is_quiet()) {
