@@ -35,10 +35,9 @@ sync::Reuse reuse_of(const Map& map) noexcept {
 }
 
 std::uint32_t element_count(const Map& map, std::size_t value_bytes) noexcept {
-    const std::size_t each =
-        element_bytes(map, value_bytes) +
-        (reuse_of(map) == sync::Reuse::in_place ? sync::Pool::kInPlaceBytes : 0);
-    return map.max_entries + spares_of(map.max_entries, each);
+    return map.max_entries +
+           spares_of(map.max_entries,
+                     sync::Pool::each_bytes(element_bytes(map, value_bytes), reuse_of(map)));
 }
 
 }  // namespace
@@ -80,10 +79,11 @@ HashTable::HashTable(Map& map, void* memory, std::size_t value_bytes, std::uint3
     // Tickets are never retired: nobody holds the bare address of one.
     tickets_.init(at, map.max_entries, sizeof(Ticket), 0);
     at += round_up_line(sync::Pool::bytes(map.max_entries, sizeof(Ticket)));
-    elements_.init(at, element_count(map, value_bytes), element_bytes(map, value_bytes),
-                   task::Worker::adopt_pool(
-                       elements_, reuse_of(map) == sync::Reuse::in_place ? nullptr : recycle),
-                   reuse_of(map));
+    const sync::Reuse reuse = reuse_of(map);
+    elements_.init(
+        at, element_count(map, value_bytes), element_bytes(map, value_bytes),
+        task::Worker::adopt_pool(elements_, reuse == sync::Reuse::in_place ? nullptr : recycle),
+        reuse);
     seed_ = (map.flags & BPF_F_ZERO_SEED) != 0
                 ? 0
                 : sync::Arena::header().cookie ^ (std::uint64_t{map.id} << 32) ^ platform::now_ns();
@@ -141,10 +141,7 @@ Usage HashTable::usage() const noexcept {
     Usage usage;
     usage.elements = tickets_.count() - tickets_.count_free();
     for (std::uint32_t i = 0; i < elements_.count(); ++i) {
-        const sync::Word word = sync::Pool::load(elements_.at(i));
-        if (word.state() == sync::kStateRetired && !elements_.is_free(i, word)) {
-            ++usage.waiting;
-        }
+        usage.waiting += elements_.waits(elements_.at(i)) ? 1 : 0;
     }
     usage.refused_no_memory = refused_no_memory_.load(std::memory_order_relaxed);
     usage.bytes = map_->impl_bytes;

@@ -87,6 +87,23 @@ public:
         return epoch_.load(std::memory_order_acquire);
     }
 
+    /// The epoch, read behind all that the caller has exchanged sequentially consistently: once
+    /// it is over, no reader holds what he has unlinked before.
+    /// Context: any.
+    [[nodiscard]] std::uint64_t epoch_after() const noexcept {
+        return epoch_.load(std::memory_order_seq_cst);
+    }
+    /// Whether both flavours' grace periods of all epochs up to this one have ended.
+    /// Context: any. Ordering: acquire.
+    [[nodiscard]] bool is_over(std::uint64_t epoch) const noexcept {
+        return over_.load(std::memory_order_acquire) >= epoch;
+    }
+    /// Says so, once poll() has said it of both flavours. Host only.
+    /// Context: task, irq.
+    TW_NOT_NMI void end(GraceTicket ticket) noexcept {
+        over_.store(ticket.epoch, std::memory_order_release);
+    }
+
     /// Whether readers of this process must fence by themselves (membarrier refused).
     static bool readers_fence() noexcept {
         return platform::this_process().readers_fence.load(std::memory_order_relaxed) != 0;
@@ -97,6 +114,7 @@ public:
 
 private:
     platform::Atomic<std::uint64_t> epoch_{1};
+    platform::Atomic<std::uint64_t> over_{0};
 };
 
 // Here, because they are a few instructions and stand in every path.

@@ -7,6 +7,7 @@
 
 #include "base/assert.hpp"
 #include "sync/deferral.hpp"
+#include "sync/grace.hpp"
 
 namespace taskwork::sync {
 
@@ -171,9 +172,7 @@ void HintMap::settle() noexcept {
 }
 
 std::size_t Pool::bytes(std::uint32_t count, std::size_t stride, Reuse reuse) noexcept {
-    const std::size_t rounds =
-        reuse == Reuse::in_place ? round_up(count * sizeof(Round), kLine) : 0;
-    return 2 * round_up(HintMap::bytes(count), kLine) + 2 * rounds + count * stride;
+    return 2 * round_up(HintMap::bytes(count), kLine) + count * each_bytes(stride, reuse);
 }
 
 void Pool::init(void* memory, std::uint32_t count, std::size_t stride, std::uint32_t doorbell,
@@ -183,15 +182,9 @@ void Pool::init(void* memory, std::uint32_t count, std::size_t stride, std::uint
     const std::size_t hints = round_up(HintMap::bytes(count), kLine);
     free_.init(at, count);
     retired_.init(at + hints, count);
-    at += 2 * hints;
-    if (reuse == Reuse::in_place) {
-        const std::size_t rounds = round_up(count * sizeof(Round), kLine);
-        retired_in_ = reinterpret_cast<Round*>(at);
-        ripe_ = reinterpret_cast<Round*>(at + rounds);
-        at += 2 * rounds;
-    }
-    objects_ = at;
-    stride_ = stride;
+    objects_ = at + 2 * hints;
+    reuse_ = reuse;
+    stride_ = each_bytes(stride, reuse);
     count_ = count;
     doorbell_ = doorbell;
     for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
@@ -214,10 +207,15 @@ void* Pool::claim(Claimant by, std::uint8_t state) noexcept {
         Word word = load(object);
         // The hint says "probably"; the word decides. A failed exchange means that a sweep has
         // repaired the hint of an object which its claimer then took all the same.
-        if (is_free(index, word) &&
+        if (is_free(object, word) &&
             transition(object, word, Word::make(word.round() + 1, by.owner, 0, state))) {
             cursor.store(index, std::memory_order_relaxed);
             return object;
+        }
+        if (reuse_ == Reuse::in_place && word.state() == kStateRetired) {
+            // Not ripe: one who came late has stamped it anew. It waits once more.
+            retired_.set(index);
+            DeferralQueue::get().queue_lazily(doorbell_);
         }
     }
     return nullptr;
@@ -235,66 +233,60 @@ void Pool::release(void* object) noexcept {
 void Pool::retire(void* object) noexcept {
     Word word = load(object);
     while (word.state() != kStateRetired && word.state() != kStateFree) {
+        if (reuse_ == Reuse::in_place) {
+            // Before the word says so. Who comes late, for a retirement that others have done, is
+            // in a section in which the object was found, so it is nobody's yet; and what he
+            // stores was read behind the unlinking too.
+            stamp_of(object).store(GracePeriods::get().epoch_after(), std::memory_order_relaxed);
+        }
         if (transition(object, word, word.with_state(kStateRetired))) {
-            const std::uint32_t index = index_of(object);
-            note_retired(index, word.round());
-            retired_.set(index);
+            retired_.set(index_of(object));
             DeferralQueue::get().queue_lazily(doorbell_);
             return;
         }
     }
 }
 
-void Pool::note_retired(std::uint32_t index, std::uint32_t round) noexcept {
-    if (retired_in_ == nullptr) {
-        return;
-    }
-    // Forward only: a retirer may be late, and the worker, after a death, have done it for him.
-    // (Rounds wrap: one is taken for earlier after 2^31 claims that end in no retirement.)
-    Round& latest = retired_in_[index];
-    std::uint32_t seen = latest.load(std::memory_order_relaxed);
-    while (static_cast<std::int32_t>(round - seen) > 0 &&
-           !latest.compare_exchange(seen, round, std::memory_order_release)) {
-    }
+bool Pool::is_free(const void* object, Word word) const noexcept {
+    return word.state() == kStateFree || (word.state() == kStateRetired && is_ripe(object));
 }
 
-Pool::Retired Pool::take_retired() noexcept {
+bool Pool::waits(const void* object) const noexcept {
+    return load(object).state() == kStateRetired && !is_ripe(object);
+}
+
+bool Pool::is_ripe(const void* object) const noexcept {
+    // The stamp was stored before the word, which was loaded with acquire order.
+    return reuse_ == Reuse::in_place &&
+           GracePeriods::get().is_over(stamp_of(object).load(std::memory_order_relaxed));
+}
+
+void* Pool::take_retired() noexcept {
     for (;;) {
         const std::uint32_t index = retired_.take(0);
         if (index == HintMap::none) {
-            return {nullptr, 0};
+            return nullptr;
         }
-        if (retired_in_ != nullptr) {
-            // Acquire: pairs with note_retired(); what was done before is covered by the grace
-            // period that begins now.
-            const std::uint32_t round = retired_in_[index].load(std::memory_order_acquire);
-            // A late hint of a round that is over; were it waited for again, the next one's hint
-            // would be taken for its own.
-            if (ripe_[index].load(std::memory_order_relaxed) == round) {
-                continue;
-            }
-            return {at(index), round};
-        }
-        if (const Word word = load(at(index)); word.state() == kStateRetired) {
-            return {at(index), word.round()};
+        // What is reused in place is not looked at: its line would come to this processor. The
+        // hint may say too much; whoever claims by the one that is set for it looks.
+        if (reuse_ == Reuse::in_place || load(at(index)).state() == kStateRetired) {
+            return at(index);
         }
     }
 }
 
-void Pool::release_retired(Retired one) noexcept {
-    if (retired_in_ == nullptr) {
-        release(one.object);
-        return;
+void Pool::release_retired(void* object) noexcept {
+    if (reuse_ == Reuse::in_place) {
+        free_.set(index_of(object));
+    } else {
+        release(object);
     }
-    const std::uint32_t index = index_of(one.object);
-    ripe_[index].store(one.round, std::memory_order_release);
-    free_.set(index);
 }
 
 void Pool::restore_hints() noexcept {
     free_.settle();
     for (std::uint32_t index = 0; index < count_; ++index) {
-        if (is_free(index, load(at(index))) && !free_.test(index)) {
+        if (is_free(at(index), load(at(index))) && !free_.test(index)) {
             free_.set(index);
         }
     }
@@ -302,9 +294,7 @@ void Pool::restore_hints() noexcept {
 
 void Pool::hint_retired(std::uint32_t index) noexcept {
     // The leaf alone says nothing: the retirer may have died before the summaries or the bell.
-    const Word word = load(at(index));
-    if (word.state() == kStateRetired && !is_free(index, word)) {
-        note_retired(index, word.round());
+    if (waits(at(index))) {
         retired_.set(index);
         DeferralQueue::get().queue(doorbell_);
     }
@@ -313,7 +303,7 @@ void Pool::hint_retired(std::uint32_t index) noexcept {
 std::uint32_t Pool::count_free() const noexcept {
     std::uint32_t found = 0;
     for (std::uint32_t index = 0; index < count_; ++index) {
-        if (is_free(index, load(at(index)))) {
+        if (is_free(at(index), load(at(index)))) {
             ++found;
         }
     }

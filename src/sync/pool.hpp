@@ -25,12 +25,13 @@
 //   release   word -> free{r}, then hint bit set
 //   retire    word -> retired{r} (owner and flags stay), then retired-hint bit set, worker rung;
 //             after the grace period the worker releases it, or, where objects are reused in place,
-//             notes r beside the objects
+//             sets its free hint
 //
-// Reuse in place: a line that the worker has written comes from its processor when the object is
-// claimed next, which costs as much as all else in a claim. So there is, beside the objects, for
-// each the round in which it was retired last, and the round that is *ripe*: the worker has waited
-// for its grace period. An object is free, too, if its word says retired{r}, and r is ripe.
+// Reuse in place: a line that the worker has touched comes from its processor when the object is
+// claimed next, which costs as much as all else in a claim. So the worker does not touch these
+// objects, it moves hints. Before the word says retired, the retirer stamps the object with the
+// epoch (sync/grace.hpp), behind whatever unlinked it; once the grace period of that epoch is over
+// the object is *ripe*: free, too, though its word says retired{r}.
 //
 // Bounds: a claim looks at most at kProbesMax candidates, then reports none.
 #pragma once
@@ -162,16 +163,12 @@ public:
     /// Context: any.
     void retire(void* object) noexcept;
 
-    struct Retired {
-        void* object;  ///< nullptr: none.
-        std::uint32_t round;
-    };
-    /// The next object that is retired, taken off the hints, and its round. Worker only.
+    /// The next object that is retired and has to wait, taken off the hints. Worker only.
     /// Context: irq.
-    TW_NOT_NMI Retired take_retired() noexcept;
+    TW_NOT_NMI void* take_retired() noexcept;
     /// Makes what take_retired() gave free; its grace period has ended. Worker only.
     /// Context: irq.
-    TW_NOT_NMI void release_retired(Retired one) noexcept;
+    TW_NOT_NMI void release_retired(void* object) noexcept;
     /// Sets the hints again for every free object. After a death. Worker only.
     /// Context: irq.
     TW_NOT_NMI void restore_hints() noexcept;
@@ -217,20 +214,28 @@ public:
     static constexpr std::uint32_t kProbesMax = 1024;
     static constexpr std::uint32_t kLanes = 8;
     static constexpr std::size_t kInPlaceBytes = 8;
+    /// What an object takes, beside its hints, that its user needs `stride` bytes of.
+    [[nodiscard]] static constexpr std::size_t each_bytes(std::size_t stride,
+                                                          Reuse reuse) noexcept {
+        return stride + (reuse == Reuse::in_place ? kInPlaceBytes : 0);
+    }
 
     /// Whether an object is free while its word is `word`: who exchanges that then, has it.
     /// Context: any.
-    [[nodiscard]] bool is_free(std::uint32_t index, Word word) const noexcept {
-        // Acquire: pairs with the release in release_retired(); the grace period has ended.
-        return word.state() == kStateFree ||
-               (word.state() == kStateRetired && ripe_ != nullptr &&
-                ripe_[index].load(std::memory_order_acquire) == word.round());
-    }
+    [[nodiscard]] bool is_free(const void* object, Word word) const noexcept;
+    /// Whether an object is retired and not free yet.
+    /// Context: any.
+    [[nodiscard]] bool waits(const void* object) const noexcept;
+    [[nodiscard]] Reuse reuse() const noexcept { return reuse_; }
 
 private:
-    using Round = platform::Atomic<std::uint32_t>;
-    static_assert(2 * sizeof(Round) == kInPlaceBytes);
-    void note_retired(std::uint32_t index, std::uint32_t round) noexcept;
+    using Stamp = platform::Atomic<std::uint64_t>;
+    static_assert(sizeof(Stamp) == kInPlaceBytes);
+    [[nodiscard]] bool is_ripe(const void* object) const noexcept;
+    [[nodiscard]] Stamp& stamp_of(const void* object) const noexcept {
+        return *reinterpret_cast<Stamp*>(reinterpret_cast<std::uintptr_t>(object) + stride_ -
+                                         sizeof(Stamp));
+    }
 
     std::byte* objects_ = nullptr;
     std::size_t stride_ = 0;
@@ -238,9 +243,7 @@ private:
     std::uint32_t doorbell_ = 0;
     HintMap free_;
     HintMap retired_;
-    /// For reuse in place: the rounds in which objects were retired last, and those that are ripe.
-    Round* retired_in_ = nullptr;
-    Round* ripe_ = nullptr;  ///< Written by the worker alone.
+    Reuse reuse_ = Reuse::released;
     /// Where the next claim of a lane starts to look.
     struct alignas(64) Cursor {
         platform::Atomic<std::uint32_t> at;

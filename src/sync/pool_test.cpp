@@ -9,6 +9,7 @@
 
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
+#include "sync/grace.hpp"
 
 namespace taskwork::sync {
 namespace {
@@ -21,6 +22,7 @@ protected:
     void SetUp() override {
         ASSERT_TRUE(Arena::create(std::size_t{64} << 20).has_value());
         ASSERT_EQ(DeferralQueue::create(), no_error);
+        ASSERT_EQ(GracePeriods::create(), no_error);
     }
     void TearDown() override { Arena::destroy(); }
 
@@ -73,8 +75,8 @@ TEST_F(PoolTest, a_retired_object_is_not_given_out_until_the_worker_releases_it)
     void* object = pool.claim(1, kMine);
     pool.retire(object);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
-    EXPECT_EQ(pool.take_retired().object, object);
-    EXPECT_EQ(pool.take_retired().object, nullptr);
+    EXPECT_EQ(pool.take_retired(), object);
+    EXPECT_EQ(pool.take_retired(), nullptr);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
     pool.release(object);
     EXPECT_EQ(pool.claim(1, kMine), object);
@@ -85,8 +87,20 @@ TEST_F(PoolTest, retiring_twice_is_retiring_once) {
     void* object = pool.claim(1, kMine);
     pool.retire(object);
     pool.retire(object);
-    EXPECT_EQ(pool.take_retired().object, object);
-    EXPECT_EQ(pool.take_retired().object, nullptr);
+    EXPECT_EQ(pool.take_retired(), object);
+    EXPECT_EQ(pool.take_retired(), nullptr);
+}
+
+/// What the worker does, where nobody reads.
+void reuse_retired(Pool& pool) {
+    std::vector<void*> taken;
+    while (void* object = pool.take_retired()) {
+        taken.push_back(object);
+    }
+    GracePeriods::get().end(GracePeriods::get().start());
+    for (void* object : taken) {
+        pool.release_retired(object);
+    }
 }
 
 TEST_F(PoolTest, an_object_reused_in_place_is_given_out_as_its_retirer_has_left_it) {
@@ -95,19 +109,15 @@ TEST_F(PoolTest, an_object_reused_in_place_is_given_out_as_its_retirer_has_left_
     pool.retire(object);
     const Word retired = Pool::load(object);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
-    const Pool::Retired one = pool.take_retired();
-    EXPECT_EQ(one.object, object);
-    EXPECT_EQ(one.round, retired.round());
-    EXPECT_EQ(pool.claim(1, kMine), nullptr);
     EXPECT_EQ(pool.count_free(), 0U);
-    pool.release_retired(one);
+    reuse_retired(pool);
     EXPECT_EQ(Pool::load(object), retired);
     EXPECT_EQ(pool.count_free(), 1U);
     EXPECT_EQ(pool.claim(9, kMine), object);
     EXPECT_EQ(Pool::load(object), Word::make(retired.round() + 1, 9, 0, kMine));
 }
 
-// Neither hints nor rounds of an earlier life make it free.
+// Neither a hint nor a grace period of an earlier life makes it free.
 TEST_F(PoolTest, an_object_reused_in_place_waits_again_each_time_it_is_retired) {
     Pool& pool = make(1, Reuse::in_place);
     for (int life = 0; life < 3; ++life) {
@@ -116,27 +126,31 @@ TEST_F(PoolTest, an_object_reused_in_place_waits_again_each_time_it_is_retired) 
         pool.retire(object);
         pool.hint_free(0);
         EXPECT_EQ(pool.claim(1, kMine), nullptr);
-        pool.release_retired(pool.take_retired());
-        EXPECT_EQ(pool.take_retired().object, nullptr);
+        reuse_retired(pool);
     }
 }
 
-// The worker helps a retirer that it takes for dead; what that does late does not count.
-TEST_F(PoolTest, an_object_reused_in_place_is_not_waited_for_again_once_its_round_is_ripe) {
+TEST_F(PoolTest, a_grace_period_that_began_before_does_not_make_an_object_free) {
+    Pool& pool = make(1, Reuse::in_place);
+    void* object = pool.claim(1, kMine);
+    const GraceTicket before = GracePeriods::get().start();
+    pool.retire(object);
+    GracePeriods::get().end(before);
+    pool.hint_free(0);
+    EXPECT_EQ(pool.claim(1, kMine), nullptr);
+    reuse_retired(pool);
+    EXPECT_EQ(pool.claim(1, kMine), object);
+}
+
+// A claimer that comes too early has used up the hint.
+TEST_F(PoolTest, an_object_that_is_not_ripe_when_it_is_claimed_is_waited_for_once_more) {
     Pool& pool = make(1, Reuse::in_place);
     void* object = pool.claim(1, kMine);
     pool.retire(object);
-    const Pool::Retired first = pool.take_retired();
-    pool.hint_retired(0);
-    pool.release_retired(first);
-    EXPECT_EQ(pool.take_retired().object, nullptr);
-    ASSERT_EQ(pool.claim(1, kMine), object);
-    pool.retire(object);
-    const Pool::Retired second = pool.take_retired();
-    ASSERT_EQ(second.object, object);
-    EXPECT_EQ(second.round, first.round + 1);
+    ASSERT_EQ(pool.take_retired(), object);
+    pool.release_retired(object);
     EXPECT_EQ(pool.claim(1, kMine), nullptr);
-    pool.release_retired(second);
+    reuse_retired(pool);
     EXPECT_EQ(pool.claim(1, kMine), object);
 }
 
@@ -144,14 +158,14 @@ TEST_F(PoolTest, a_sweep_leaves_alone_what_is_reused_in_place_and_ripe) {
     Pool& pool = make(2, Reuse::in_place);
     void* object = pool.claim(1, kMine);
     pool.retire(object);
-    pool.release_retired(pool.take_retired());
+    reuse_retired(pool);
     pool.hint_retired(pool.index_of(object));
-    EXPECT_EQ(pool.take_retired().object, nullptr);
+    EXPECT_EQ(pool.take_retired(), nullptr);
+    // Its hint is lost with a claimer that dies.
     ASSERT_NE(pool.claim(1, kMine), nullptr);
     ASSERT_NE(pool.claim(1, kMine), nullptr);
     pool.retire(object);
-    pool.release_retired(pool.take_retired());
-    // Its hint is lost with a claimer that dies.
+    reuse_retired(pool);
     ASSERT_NE(pool.claim(1, kMine), nullptr);
     Word word = Pool::load(object);
     ASSERT_TRUE(Pool::transition(object, word, Word::make(word.round(), 0, 0, kStateFree)));
@@ -182,9 +196,9 @@ TEST_F(PoolTest, a_sweep_finds_the_object_whose_retirer_died_half_way) {
     // The word has changed, nothing else: no hint, no bell.
     Word word = Pool::load(object);
     ASSERT_TRUE(Pool::transition(object, word, word.with_state(kStateRetired)));
-    EXPECT_EQ(pool.take_retired().object, nullptr);
+    EXPECT_EQ(pool.take_retired(), nullptr);
     pool.hint_retired(pool.index_of(object));
-    EXPECT_EQ(pool.take_retired().object, object);
+    EXPECT_EQ(pool.take_retired(), object);
 }
 
 TEST_F(PoolTest, a_hint_that_lies_is_passed_over) {

@@ -54,14 +54,14 @@ void Reclaim::forget(const sync::Pool& pool) noexcept {
 void Reclaim::after_grace_period(Call call, void* argument) {
     {
         const Guard guard(lock_);
-        fresh_.push_back({nullptr, nullptr, call, argument, false, 0});
+        fresh_.push_back({nullptr, nullptr, call, argument, false});
     }
     sync::DeferralQueue::get().wake();
 }
 
 void Reclaim::after_a_while(Call call, void* argument) {
     const Guard guard(lock_);
-    later_.push_back({nullptr, nullptr, call, argument, false, 0});
+    later_.push_back({nullptr, nullptr, call, argument, false});
 }
 
 void Reclaim::recall() {
@@ -77,16 +77,13 @@ void Reclaim::collect(const sync::Pool* pool) {
     if (adopted == adopted_.end()) {
         return;
     }
-    for (;;) {
-        const sync::Pool::Retired one = adopted->pool->take_retired();
-        if (one.object == nullptr) {
-            return;
+    while (void* object = adopted->pool->take_retired()) {
+        // The sweep after a death hints at what is on its way already; where objects are reused in
+        // place that is nothing but a hint too many.
+        if (adopted->pool->reuse() == sync::Reuse::in_place || collected_.insert(object).second) {
+            fresh_.push_back(
+                {adopted->pool, adopted->finish, nullptr, object, adopted->brief_only});
         }
-        if (!collected_.insert(one.object).second) {
-            continue;  // The sweep after a death hints at what is on its way already.
-        }
-        fresh_.push_back(
-            {adopted->pool, adopted->finish, nullptr, one.object, adopted->brief_only, one.round});
     }
 }
 
@@ -102,7 +99,7 @@ void Reclaim::finish_one(const Waiting& one) noexcept {
     if (one.finish != nullptr) {
         one.finish(*one.pool, one.argument);
     } else {
-        one.pool->release_retired({one.argument, one.round});
+        one.pool->release_retired(one.argument);
     }
 }
 
@@ -132,6 +129,7 @@ void Reclaim::advance() {
         }
         batches_.push_back(std::move(batch));
     }
+    waited_ = !batches_.empty();
     // Later batches end later, so the first that must wait ends the look; brief sections of a batch
     // that a sleeper holds up are not held up with it.
     bool brief_open = false;
@@ -143,6 +141,7 @@ void Reclaim::advance() {
             finish_all(batch.brief);
         }
         if (!both_open) {
+            grace.end(batch.ticket);
             finish_all(batch.both);
         }
         if (brief_open) {
@@ -167,11 +166,12 @@ void Reclaim::restore_hints() {
 
 bool Reclaim::is_waiting() const {
     const Guard guard(lock_);
-    return !batches_.empty() || !fresh_.empty();
+    return waited_ || !fresh_.empty();
 }
 
 void Reclaim::reset() {
     batches_.clear();
+    waited_ = false;
     const Guard guard(lock_);
     adopted_.clear();
     fresh_.clear();

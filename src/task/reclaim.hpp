@@ -62,7 +62,7 @@ public:
     /// retired and could not say so. Worker only.
     /// Context: irq.
     TW_NOT_NMI void restore_hints();
-    /// Whether anything waits for a grace period. Worker only.
+    /// Whether anything waits for a grace period, or has when advance() looked. Worker only.
     /// Context: irq.
     TW_NOT_NMI bool is_waiting() const;
 
@@ -84,7 +84,6 @@ private:
         Call call;
         void* argument;
         bool brief_only;
-        std::uint32_t round;  ///< Of an object.
     };
     struct Batch {
         sync::GraceTicket ticket;
@@ -101,6 +100,7 @@ private:
     std::vector<Waiting> later_;
     std::unordered_set<const void*> collected_;  ///< Objects in `fresh_` and in batches.
     std::deque<Batch> batches_;
+    bool waited_ = false;  ///< Whether advance() has found a batch.
 };
 
 }  // namespace taskwork::task

@@ -29,6 +29,9 @@ namespace {
 constexpr std::uint64_t kPollNs = 20'000'000;
 /// While a grace period runs its end is looked for this often.
 constexpr std::uint64_t kGracePollNs = 500'000;
+/// And for so long afterwards: bursts of retirements come one soon after the other, and the first
+/// of each would pay for a wake-up, some 7 us.
+constexpr std::uint64_t kLingerNs = 4'000'000;
 /// How often live tasks are checked for threads that vanished without saying so; how long
 /// after_a_while() is.
 constexpr std::uint64_t kVanishedNs = 1'000'000'000;
@@ -46,6 +49,7 @@ struct State {
     bool running = false;
 
     std::uint64_t looked_for_vanished_ns = 0;  ///< The worker's own.
+    std::uint64_t waited_ns = 0;  ///< When something waited for a grace period last; the worker's.
     std::atomic<std::int32_t> tid{0};
 };
 
@@ -242,7 +246,12 @@ void Worker::run_once(std::uint64_t timeout_ns) noexcept {
     if (!more) {
         // While a grace period runs, what is retired waits for the next look: programs that change
         // maps at a high rate would pay for a wake-up each time.
-        const bool soon = round_wanted_soon();
+        const std::uint64_t now = platform::now_ns();
+        State& s = state();
+        if (round_wanted_soon()) {
+            s.waited_ns = now;
+        }
+        const bool soon = now - s.waited_ns < kLingerNs;
         sync::DeferralQueue::get().wait(
             seen, soon ? std::min(timeout_ns, kGracePollNs) : timeout_ns, soon);
     }

@@ -140,7 +140,7 @@ std::uint64_t small_stacks(const map::MapSpec& spec) {
 std::uint64_t descriptors(const map::MapSpec& spec) {
     return 28 * std::uint64_t{spec.max_entries} + kPage;
 }
-/// The key as it was given, ticket, rounds (of spares too) and bucket of each; the kernel leaves
+/// The key as it was given, ticket, stamp (of spares too) and bucket of each; the kernel leaves
 /// its branches out.
 std::uint64_t prefixes(const map::MapSpec& spec) {
     return 60 * std::uint64_t{spec.max_entries} + spares(spec);

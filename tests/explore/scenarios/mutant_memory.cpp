@@ -97,6 +97,26 @@ const Registered kRestoreHints{
          setup.at_end([&pool] { check(claim(pool) == nullptr, "pool", "too many objects"); });
      }}};
 
+/// A hint that is there already says something new from then on.
+const Registered kReleaseHinted{
+    {.name = "mutant.release_hinted",
+     .about = "releaser, claimer, a pool of 1, a hint says that it is free from the beginning",
+     .lay_out =
+         [](Setup& setup) {
+             sync::Pool& pool = make_pool(1);
+             const unsigned process = setup.process();
+             auto* held = static_cast<Object*>(pool.claim(0, sync::kStateUser));
+             pool.hint_free(0);
+             setup.thread(process, "releaser", [&pool, held] { pool.release(held); });
+             setup.thread(process, "claimer", [&pool] {
+                 if (void* const object = pool.claim(0, sync::kStateUser); object != nullptr) {
+                     pool.release(object);
+                 }
+             });
+             setup.at_end([&pool] { claim_all(pool, 1); });
+         },
+     .models = kAllModels}};
+
 /// The next owner may have learnt from the sweep alone that the object is free.
 const Registered kReleaseSweep{
     {.name = "mutant.release_sweep",
@@ -250,13 +270,48 @@ const Registered kPoolReset{
          [](Setup& setup) { pool_reader(setup, sync::Flavour::brief, &sync::ReaderSlot::reset); },
      .models = kAllModels}};
 
-/// A pool of one object that is reused in place. Nobody reads in sections, so each grace period
-/// ends at once; but the worker begins it behind what the retirer did, and a claim comes behind its
-/// end.
+/// A stamp that a retirer has read behind the unlinking is over when no reader is left who found
+/// what he has unlinked. (Not for ra: a load, that of the epoch, tells nobody what came before it.
+/// What every processor has instead, that an exchange is there for all before a later load looks,
+/// is in sc and tso. See DESIGN.md, section 5.)
+const Registered kStamp{
+    {.name = "mutant.stamp",
+     .about = "reader of what is not atomic, writer that stamps what it has unlinked, worker",
+     .lay_out = [](Setup& setup) {
+         Variable& linked = setup.variable("linked", 1);
+         Variable& stamp = setup.variable("stamp");
+         PlainVariable& object = setup.plain("object", 1);
+         sync::ReaderSlot& slot = only_reader(setup);
+         const unsigned process = setup.process();
+         setup.thread(process, "reader", [&] {
+             slot.enter();
+             if (linked.load(acquire) != 0) {
+                 static_cast<void>(object.get());
+             }
+             slot.exit();
+         });
+         setup.thread(process, "writer", [&] {
+             static_cast<void>(linked.exchange(0, seq_cst));
+             stamp.store(sync::GracePeriods::get().epoch_after(), release_order);
+         });
+         setup.thread(process, "worker", [&] {
+             auto& periods = sync::GracePeriods::get();
+             const sync::GraceTicket ticket = periods.start();
+             if (periods.poll(ticket, sync::Flavour::brief)) {
+                 periods.end(ticket);
+             }
+             const std::uint64_t seen = stamp.load(acquire);
+             if (seen != 0 && periods.is_over(seen)) {
+                 object.set(2);
+             }
+         });
+     }}};
+
+/// A pool of one object that is reused in place, which a reader finds until it is unlinked.
 struct ReusedInPlace {
     explicit ReusedInPlace(Setup& setup)
-        : content(setup.plain("content")), ended(setup.variable("ended")) {
-        only_reader(setup);
+        : content(setup.plain("content")), linked(setup.variable("linked", 1)),
+          slot(only_reader(setup)) {
         std::uint32_t doorbell = 0;
         Setup::machine().as_thread(0, [&doorbell] {
             if (sync::DeferralQueue::create(4) != taskwork::no_error) {
@@ -267,80 +322,101 @@ struct ReusedInPlace {
         Setup::machine().keep(&sync::DeferralQueue::get(), sizeof(sync::DeferralQueue));
         pool = &make_pool(1, doorbell, sync::Reuse::in_place);
         held = pool->claim(0, sync::kStateUser);
-        pool->hint_free(0);  // As a sweep leaves it that was late: it says nothing.
         setup.at_end([*this] {
-            for (sync::Pool::Retired one = pool->take_retired(); one.object != nullptr;
-                 one = pool->take_retired()) {
-                finish(one);
-            }
+            work(false);
+            claim_and(&sync::Pool::release);  // One who comes too early has it hinted at again.
+            work(false);
             claim_all(*pool, 1);
         });
     }
-    void finish(sync::Pool::Retired one) const {
-        if (one.object != nullptr) {
-            auto& periods = sync::GracePeriods::get();
-            static_cast<void>(periods.poll(periods.start(), sync::Flavour::sleepable));
-            ended.store(one.round, relaxed);
-            pool->release_retired(one);
+    void read() const {
+        slot.enter();
+        if (linked.load(acquire) != 0) {
+            static_cast<void>(content.get());
         }
+        slot.exit();
+    }
+    void unlink_and_retire() const {
+        static_cast<void>(linked.exchange(0, seq_cst));
+        pool->retire(held);
     }
     void claim_and(void (sync::Pool::*end)(void*) noexcept) const {
         if (void* const object = pool->claim(0, sync::kStateUser); object != nullptr) {
-            check(ended.load(relaxed) + 1 == sync::Pool::load(object).round(), "pool",
-                  "an object is used again before its grace period has ended");
             content.set(2);
             (pool->*end)(object);
+        }
+    }
+    /// What the worker does; it begins anew if the grace period has not ended. `early`: but says
+    /// that the object were free, for a hint may say too much.
+    void work(bool early) const {
+        if (void* const object = pool->take_retired(); object != nullptr) {
+            auto& periods = sync::GracePeriods::get();
+            const sync::GraceTicket ticket = periods.start();
+            const bool ended = periods.poll(ticket, sync::Flavour::brief);
+            if (ended) {
+                periods.end(ticket);
+            }
+            if (ended || early) {
+                pool->release_retired(object);
+            } else {
+                pool->hint_retired(0);
+            }
         }
     }
 
     sync::Pool* pool = nullptr;
     PlainVariable& content;
-    Variable& ended;  ///< The round whose grace period has.
+    Variable& linked;
+    sync::ReaderSlot& slot;
     void* held = nullptr;
 };
 
 const Registered kReuseInPlace{
     {.name = "mutant.reuse_in_place",
-     .about = "retirer, claimer, worker, a pool of 1 that is reused in place",
+     .about = "retirer, worker, claimer, a pool of 1 that is reused in place",
      .lay_out =
          [](Setup& setup) {
              const ReusedInPlace one(setup);
              const unsigned process = setup.process();
              setup.thread(process, "retirer", [one] {
                  one.content.set(1);
-                 one.pool->retire(one.held);
+                 one.unlink_and_retire();
              });
+             setup.thread(process, "worker", [one] { one.work(false); });
              setup.thread(process, "claimer", [one] { one.claim_and(&sync::Pool::release); });
-             setup.thread(process, "worker", [one] { one.finish(one.pool->take_retired()); });
          },
      .models = kAllModels}};
 
-/// The worker takes the retirer for dead. What it has in hand it does not take into hand again.
-const Registered kReuseHelped{
-    {.name = "mutant.reuse_helped",
-     .about = "as before, the worker helps the retirer, the claimer comes twice",
+const Registered kReuseEarly{
+    {.name = "mutant.reuse_early",
+     .about = "as before, and a reader; the worker sets the hint before the grace period has ended",
      .lay_out = [](Setup& setup) {
          const ReusedInPlace one(setup);
          const unsigned process = setup.process();
-         setup.thread(process, "retirer", [one] {
-             one.content.set(1);
-             one.pool->retire(one.held);
-         });
-         setup.thread(process, "claimer", [one] {
-             one.claim_and(&sync::Pool::retire);
-             one.claim_and(&sync::Pool::retire);
-         });
-         setup.thread(process, "worker", [one] {
-             const sync::Pool::Retired first = one.pool->take_retired();
-             one.pool->hint_retired(0);
-             one.finish(first);
-             const sync::Pool::Retired second = one.pool->take_retired();
-             if (second.object != nullptr) {
-                 static_cast<void>(one.pool->take_retired());
-             }
-             one.finish(second);
-         });
+         setup.thread(process, "reader", [one] { one.read(); });
+         setup.thread(process, "retirer", [one] { one.unlink_and_retire(); });
+         setup.thread(process, "worker", [one] { one.work(true); });
+         setup.thread(process, "claimer", [one] { one.claim_and(&sync::Pool::release); });
      }}};
+
+/// The worker takes the retirer for dead, and has a hint too many.
+const Registered kReuseHelped{{.name = "mutant.reuse_helped",
+                               .about = "retirer, worker that helps it, claimer that comes twice",
+                               .lay_out = [](Setup& setup) {
+                                   const ReusedInPlace one(setup);
+                                   const unsigned process = setup.process();
+                                   setup.thread(process, "retirer",
+                                                [one] { one.unlink_and_retire(); });
+                                   setup.thread(process, "claimer", [one] {
+                                       one.claim_and(&sync::Pool::retire);
+                                       one.claim_and(&sync::Pool::retire);
+                                   });
+                                   setup.thread(process, "worker", [one] {
+                                       one.pool->hint_retired(0);
+                                       one.work(false);
+                                       one.work(false);
+                                   });
+                               }}};
 
 /// The worker sleeps when nothing is queued, and only then.
 const Registered kSleep{
