@@ -19,28 +19,28 @@ TEST(WorkerTest, goes_on_dozing_for_a_while_after_a_grace_period) {
     sync::Pool pool;
     pool.init(sync::Arena::allocate(sync::Pool::bytes(1, kStride), 64), 1, kStride,
               Worker::adopt_pool(pool, nullptr));
-    constexpr std::uint64_t kSoonNs = 2'500'000;
+    constexpr std::uint64_t kSoonNs = 3'000'000;
     unsigned looked = 0;
-    unsigned woken = 0;
-    // Only pauses that were as short as meant count, on a machine that is busy.
+    // The while begins after the first retirement of a turn; where the machine took longer to come
+    // to the second, nothing can be said.
     const std::uint64_t end = platform::now_ns() + 10'000'000'000U;
     while (looked < 20 && platform::now_ns() < end) {
+        const std::uint64_t begin = platform::now_ns();
         pool.retire(pool.claim(1, sync::kStateUser));
         wait_until([&] { return pool.count_free() == 1; });
-        const std::uint64_t free_ns = platform::now_ns();
-        const timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+        const timespec pause{.tv_sec = 0, .tv_nsec = 300'000};
         ::nanosleep(&pause, nullptr);
         void* const next = pool.claim(1, sync::kStateUser);
         const std::uint32_t wakes = sync::DeferralQueue::get().wakes();
         pool.retire(next);
-        if (platform::now_ns() - free_ns < kSoonNs) {
+        const std::uint32_t wakes_now = sync::DeferralQueue::get().wakes();
+        if (platform::now_ns() - begin < kSoonNs) {
             ++looked;
-            woken += sync::DeferralQueue::get().wakes() != wakes ? 1 : 0;
+            EXPECT_EQ(wakes_now, wakes) << "the worker was asleep";
         }
         wait_until([&] { return pool.count_free() == 1; });
     }
-    ASSERT_EQ(looked, 20U) << "no pause was as short as meant";
-    EXPECT_LE(woken, looked / 4) << "the worker was asleep";
+    EXPECT_EQ(looked, 20U) << "the machine was too slow";
     Worker::disown_pool(pool);
 }
 
