@@ -87,8 +87,8 @@ public:
         return epoch_.load(std::memory_order_acquire);
     }
 
-    /// The epoch, read behind all that the caller has exchanged sequentially consistently: once
-    /// it is over, no reader holds what he has unlinked before.
+    /// The epoch, read behind all that the caller has exchanged: once it is over, no reader holds
+    /// what he has unlinked before (which exchanges, and on what machines: DESIGN.md, section 5).
     /// Context: any.
     [[nodiscard]] std::uint64_t epoch_after() const noexcept {
         return epoch_.load(std::memory_order_seq_cst);

@@ -191,6 +191,15 @@ sync::ReaderSlot& only_reader(Setup& setup) {
     return *reader;
 }
 
+/// Reads the object in a section, while it is linked.
+void read_linked(sync::ReaderSlot& slot, Variable& linked, PlainVariable& object) {
+    slot.enter();
+    if (linked.load(acquire) != 0) {
+        static_cast<void>(object.get());
+    }
+    slot.exit();
+}
+
 /// What a reader has read in its section is not written by whoever waits for it.
 const Registered kPlainReader{
     {.name = "mutant.plain_reader",
@@ -201,13 +210,7 @@ const Registered kPlainReader{
              PlainVariable& object = setup.plain("object", 1);
              const unsigned process = setup.process();
              sync::ReaderSlot& slot = only_reader(setup);
-             setup.thread(process, "reader", [&] {
-                 slot.enter();
-                 if (pointer.load(acquire) != 0) {
-                     static_cast<void>(object.get());
-                 }
-                 slot.exit();
-             });
+             setup.thread(process, "reader", [&] { read_linked(slot, pointer, object); });
              setup.thread(process, "writer", [&] {
                  pointer.store(0, release_order);
                  auto& periods = sync::GracePeriods::get();
@@ -283,13 +286,7 @@ const Registered kStamp{
          PlainVariable& object = setup.plain("object", 1);
          sync::ReaderSlot& slot = only_reader(setup);
          const unsigned process = setup.process();
-         setup.thread(process, "reader", [&] {
-             slot.enter();
-             if (linked.load(acquire) != 0) {
-                 static_cast<void>(object.get());
-             }
-             slot.exit();
-         });
+         setup.thread(process, "reader", [&] { read_linked(slot, linked, object); });
          setup.thread(process, "writer", [&] {
              static_cast<void>(linked.exchange(0, seq_cst));
              stamp.store(sync::GracePeriods::get().epoch_after(), release_order);
@@ -328,13 +325,6 @@ struct ReusedInPlace {
             work(false);
             claim_all(*pool, 1);
         });
-    }
-    void read() const {
-        slot.enter();
-        if (linked.load(acquire) != 0) {
-            static_cast<void>(content.get());
-        }
-        slot.exit();
     }
     void unlink_and_retire() const {
         static_cast<void>(linked.exchange(0, seq_cst));
@@ -393,7 +383,7 @@ const Registered kReuseEarly{
      .lay_out = [](Setup& setup) {
          const ReusedInPlace one(setup);
          const unsigned process = setup.process();
-         setup.thread(process, "reader", [one] { one.read(); });
+         setup.thread(process, "reader", [one] { read_linked(one.slot, one.linked, one.content); });
          setup.thread(process, "retirer", [one] { one.unlink_and_retire(); });
          setup.thread(process, "worker", [one] { one.work(true); });
          setup.thread(process, "claimer", [one] { one.claim_and(&sync::Pool::release); });
