@@ -37,7 +37,7 @@ constexpr std::uint64_t kLingerNs = 4'000'000;
 constexpr std::uint64_t kVanishedNs = 1'000'000'000;
 
 struct State {
-    std::mutex lock;  ///< Of the counts of synchronize() and `ready`.
+    std::mutex lock;  ///< Of what synchronize() waits for, and `ready`.
     std::condition_variable settled;
     std::uint64_t rounds_wanted = 0;
     std::uint64_t rounds_done = 0;
@@ -76,6 +76,17 @@ TW_NOT_NMI void round() {
     const std::scoped_lock guard(s.lock);
     s.rounds_done = wanted;
     s.settled.notify_all();
+}
+
+/// Waits until a round is done that began after the call; false: there is no worker.
+bool await_round(State& s, std::unique_lock<std::mutex>& guard) {
+    if (!s.running) {
+        return false;
+    }
+    const std::uint64_t ticket = ++s.rounds_wanted;
+    sync::DeferralQueue::get().wake();
+    s.settled.wait(guard, [&] { return s.rounds_done >= ticket || !s.running; });
+    return s.running;
 }
 
 void run() {
@@ -147,8 +158,12 @@ void Worker::stop() noexcept {
     s.stopping.store(true, std::memory_order_release);
     sync::DeferralQueue::get().wake();
     s.thread.join();
-    s.running = false;
-    s.ready = false;
+    {
+        const std::scoped_lock guard(s.lock);
+        s.running = false;
+        s.ready = false;
+        s.settled.notify_all();
+    }
     leave_process();
     reset_rounds();
 }
@@ -191,47 +206,38 @@ void Worker::disown_pool(sync::Pool& pool) noexcept {
 
 bool Worker::synchronize(std::uint64_t timeout_ns) noexcept {
     State& s = state();
-    if (!s.running) {
+    const std::uint64_t begin = platform::now_ns();
+    // Shared: the worker may come to it when the caller waits no longer. Under the lock.
+    const auto ended = std::make_shared<bool>(false);
+    std::unique_lock guard(s.lock);
+    // First the queue is run; then a grace period.
+    if (!await_round(s, guard)) {
         return true;
     }
-    // Shared: the worker may come to it when the caller waits no longer.
-    struct Call {
-        std::mutex lock;
-        std::condition_variable changed;
-        bool done = false;
-    };
-    const auto call = std::make_shared<Call>();
-    const auto wait = [until = platform::now_ns() + timeout_ns, timeout_ns](
-                          std::condition_variable& changed, std::mutex& lock, auto&& reached) {
-        std::unique_lock guard(lock);
-        if (timeout_ns == kNoTimeout) {
-            changed.wait(guard, reached);
-            return true;
-        }
-        const std::uint64_t now = platform::now_ns();
-        return changed.wait_for(guard, std::chrono::nanoseconds(now < until ? until - now : 0),
-                                reached);
-    };
-    // A round that begins after this call has run the queue; then a grace period.
-    std::uint64_t ticket = 0;
-    {
-        const std::scoped_lock guard(s.lock);
-        ticket = ++s.rounds_wanted;
-        sync::DeferralQueue::get().wake();
-    }
-    if (!wait(s.settled, s.lock, [&] { return s.rounds_done >= ticket; })) {
-        return false;
-    }
+    guard.unlock();
     after_grace_period(
         [](void* argument) noexcept {
-            const std::unique_ptr<std::shared_ptr<Call>> mine(
-                static_cast<std::shared_ptr<Call>*>(argument));
-            const std::scoped_lock guard((*mine)->lock);
-            (*mine)->done = true;
-            (*mine)->changed.notify_all();
+            const std::unique_ptr<std::shared_ptr<bool>> mine(
+                static_cast<std::shared_ptr<bool>*>(argument));
+            State& own = state();
+            const std::scoped_lock lock(own.lock);
+            **mine = true;
+            own.settled.notify_all();
         },
-        new std::shared_ptr<Call>(call));
-    return wait(call->changed, call->lock, [&] { return call->done; });
+        new std::shared_ptr<bool>(ended));
+    guard.lock();
+    const auto reached = [&] { return *ended || !s.running; };
+    if (timeout_ns == kNoTimeout) {
+        s.settled.wait(guard, reached);
+        return true;
+    }
+    const std::uint64_t passed = platform::now_ns() - begin;
+    const std::chrono::nanoseconds left(passed < timeout_ns ? timeout_ns - passed : 0);
+    if (!s.settled.wait_for(guard, left, reached)) {
+        // The worker may have had no processor: what is open still is open when it looks once more.
+        await_round(s, guard);
+    }
+    return reached();
 }
 
 void Worker::run_once(std::uint64_t timeout_ns) noexcept {

@@ -76,8 +76,9 @@ public:
     TW_NOT_NMI static void after_a_while(void (*function)(void*) noexcept, void* argument);
     static constexpr std::uint64_t kNoTimeout = UINT64_MAX;
     /// Waits until every sleepable and brief section open now has closed and the worker has run
-    /// what was queued before; false: it has not come to that in time. Never from the worker
-    /// itself, nor inside a section.
+    /// what was queued before; false: a section was open still when the worker looked after
+    /// `timeout_ns`. A worker that gets no processor is waited for however long. Without a worker
+    /// true. Never from the worker itself, nor inside a section.
     /// Context: task.
     TW_TASK_ONLY static bool synchronize(std::uint64_t timeout_ns = kNoTimeout) noexcept;
     /// Runs one round in the calling thread; for tests that stand in for the worker.

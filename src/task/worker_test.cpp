@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <chrono>
+#include <future>
+#include <thread>
+
 #include "sync/arena.hpp"
 #include "sync/deferral.hpp"
 #include "sync/pool.hpp"
@@ -42,6 +46,39 @@ TEST(WorkerTest, goes_on_dozing_for_a_while_after_a_grace_period) {
     }
     EXPECT_EQ(looked, 20U) << "the machine was too slow";
     Worker::disown_pool(pool);
+}
+
+/// However late the worker gets a processor: whoever waits blames readers for a look it took.
+TEST(WorkerTest, a_wait_that_is_given_no_time_fails_by_open_sections_alone) {
+    const TestDomain domain;
+    EXPECT_TRUE(Worker::synchronize(0));
+    std::promise<void> inside;
+    std::promise<void> leave;
+    std::thread reader = task_thread([&] {
+        const ReadSection section(*current(), sync::Flavour::sleepable);
+        inside.set_value();
+        leave.get_future().wait();
+    });
+    inside.get_future().wait();
+    EXPECT_FALSE(Worker::synchronize(0));
+    leave.set_value();
+    reader.join();
+    EXPECT_TRUE(Worker::synchronize(0));
+}
+
+TEST(WorkerTest, a_wait_with_a_limit_outlasts_it_while_the_worker_is_held_up) {
+    const TestDomain domain;
+    constexpr std::uint64_t kLimitNs = 1'000'000;
+    std::promise<void> release;
+    Worker::after_grace_period(
+        [](void* argument) noexcept {
+            static_cast<std::promise<void>*>(argument)->get_future().wait();
+        },
+        &release);
+    auto waits = std::async(std::launch::async, [&] { return Worker::synchronize(kLimitNs); });
+    EXPECT_EQ(waits.wait_for(std::chrono::nanoseconds(20 * kLimitNs)), std::future_status::timeout);
+    release.set_value();
+    EXPECT_TRUE(waits.get());
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ public:
     /// How long an update waits for memory that readers hold back.
     static constexpr std::uint64_t kMemoryWaitNs = 1'000'000'000;
     /// Update with a value of a user: of maps of maps it is a descriptor. 0 or a negative errno;
-    /// -ENOMEM only when readers have held back all spares for kMemoryWaitNs: users may wait for a
-    /// grace period where programs may not.
+    /// -ENOMEM only when there has been no spare for kMemoryWaitNs and the worker has found none
+    /// after that: users may wait for a grace period where programs may not.
     /// Context: task.
     [[nodiscard]] long update(const void* key, const void* value, std::uint64_t flags);
 

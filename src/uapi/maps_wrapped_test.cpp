@@ -9,16 +9,20 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <future>
 #include <numeric>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "task/test_domain.hpp"
+#include "task/worker.hpp"
 #include "uapi/descriptors.hpp"
+#include "uapi/map_access.hpp"
 #include "uapi/test_host.hpp"
 #include "uapi/test_types.hpp"
 #include "uapi/thread.hpp"
@@ -202,6 +206,35 @@ TEST_F(Maps, an_update_waits_for_memory_that_a_reader_holds_back) {
     std::uint32_t found = 0;
     EXPECT_EQ(bpf_map_lookup_elem(map, &key, &found), 0);
     EXPECT_EQ(found, value);
+}
+
+/// A machine with much else to do: all spares wait, and nobody has the processor who could say that
+/// no reader holds them back.
+TEST_F(Maps, an_update_waits_for_a_worker_that_is_held_up_for_longer_than_readers_are_waited_for) {
+    const int map = create(BPF_MAP_TYPE_HASH, 4, 4, 1);
+    const std::uint32_t key = 1;
+    std::uint32_t value = 77;
+    std::promise<void> held_up;
+    std::promise<void> release;
+    std::pair<std::promise<void>*, std::promise<void>*> both(&held_up, &release);
+    task::Worker::after_grace_period(
+        [](void* argument) noexcept {
+            auto& [begun, end] = *static_cast<decltype(both)*>(argument);
+            begun->set_value();
+            end->get_future().wait();
+        },
+        &both);
+    held_up.get_future().wait();
+    {
+        const Reader reader(map);
+        ASSERT_NO_FATAL_FAILURE(use_up_spares(map, reader));
+    }
+    auto update = std::async(std::launch::async,
+                             [&] { return bpf_map_update_elem(map, &key, &value, BPF_ANY); });
+    EXPECT_EQ(update.wait_for(std::chrono::nanoseconds(2 * MapAccess::kMemoryWaitNs)),
+              std::future_status::timeout);
+    release.set_value();
+    EXPECT_EQ(update.get(), 0);
 }
 
 TEST_F(Maps, an_update_gives_up_when_a_reader_holds_all_memory_back_for_long) {
